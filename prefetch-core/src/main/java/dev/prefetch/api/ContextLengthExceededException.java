@@ -1,0 +1,25 @@
+package dev.prefetch.api;
+
+/** A prompt does not fit the context. The message states both numbers and the remedy. */
+public final class ContextLengthExceededException extends RuntimeException {
+
+    private static final long serialVersionUID = 1L;
+
+    private final int promptTokens;
+    private final int contextLength;
+
+    public ContextLengthExceededException(int promptTokens, int contextLength) {
+        super("the prompt has " + promptTokens + " tokens but the context length is " + contextLength
+                + ", of which at least one is needed for the answer: shorten the prompt or raise the context length");
+        this.promptTokens = promptTokens;
+        this.contextLength = contextLength;
+    }
+
+    public int promptTokens() {
+        return promptTokens;
+    }
+
+    public int contextLength() {
+        return contextLength;
+    }
+}

@@ -1,0 +1,46 @@
+package dev.prefetch.api;
+
+import dev.prefetch.backend.Device.SlowPath;
+import java.nio.file.Path;
+import java.util.List;
+
+/**
+ * What an engine runs and how.
+ *
+ * @param modelName {@code general.name} of the file, or the file's name
+ * @param modelFile the file
+ * @param fileBytes its length
+ * @param architecture for example {@code qwen3}
+ * @param parameters number of weights
+ * @param quantization for example {@code Q8_0}
+ * @param layers number of layers
+ * @param vocabularySize number of tokens
+ * @param contextLength tokens the engine was opened for
+ * @param trainedContextLength tokens the model was trained for
+ * @param backend the backend's identifier
+ * @param device the device in words
+ * @param threads compute threads
+ * @param loadNanos how long opening took
+ * @param slowPaths slow paths in use, each with its remedy
+ */
+public record EngineInfo(
+        String modelName,
+        Path modelFile,
+        long fileBytes,
+        String architecture,
+        long parameters,
+        String quantization,
+        int layers,
+        int vocabularySize,
+        int contextLength,
+        int trainedContextLength,
+        String backend,
+        String device,
+        int threads,
+        long loadNanos,
+        List<SlowPath> slowPaths) {
+
+    public EngineInfo {
+        slowPaths = List.copyOf(slowPaths);
+    }
+}

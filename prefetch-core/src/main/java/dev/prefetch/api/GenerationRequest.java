@@ -1,0 +1,33 @@
+package dev.prefetch.api;
+
+import dev.prefetch.inference.SamplingOptions;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * A request to continue a prompt.
+ *
+ * @param prompt what to continue
+ * @param sampling how tokens are chosen
+ * @param maxTokens most tokens to generate; 0 for as many as the context has room for
+ * @param stopSequences texts that end the answer and are not part of it; may span tokens
+ */
+public record GenerationRequest(Prompt prompt, SamplingOptions sampling, int maxTokens, List<String> stopSequences) {
+
+    public GenerationRequest {
+        Objects.requireNonNull(prompt, "prompt");
+        Objects.requireNonNull(sampling, "sampling");
+        stopSequences = List.copyOf(stopSequences);
+        if (maxTokens < 0) {
+            throw new IllegalArgumentException("maxTokens must be at least 0 but was " + maxTokens);
+        }
+        if (stopSequences.stream().anyMatch(String::isEmpty)) {
+            throw new IllegalArgumentException("a stop sequence must not be empty");
+        }
+    }
+
+    /** Greedy, until the model ends its turn. */
+    public static GenerationRequest greedy(Prompt prompt) {
+        return new GenerationRequest(prompt, SamplingOptions.GREEDY, 0, List.of());
+    }
+}

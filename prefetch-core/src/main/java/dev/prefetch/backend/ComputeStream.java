@@ -1,0 +1,17 @@
+package dev.prefetch.backend;
+
+/** An in-order queue of operations. */
+public interface ComputeStream {
+
+    /** The operations of this stream. */
+    Ops ops();
+
+    /** An event that completes when everything issued so far has finished. */
+    Event record();
+
+    /** Operations issued from now on start only after the event has completed; the caller does not wait. */
+    void await(Event event);
+
+    /** Waits until everything issued so far has finished. */
+    void synchronize();
+}

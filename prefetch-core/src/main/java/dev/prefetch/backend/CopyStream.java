@@ -1,0 +1,24 @@
+package dev.prefetch.backend;
+
+import java.lang.foreign.MemorySegment;
+
+/** An in-order queue of copies from host memory into a device's buffers, running beside compute. */
+public interface CopyStream extends AutoCloseable {
+
+    /**
+     * Queues a copy. The source must stay valid until an event recorded afterwards has completed.
+     *
+     * @throws IndexOutOfBoundsException when the range leaves the target
+     */
+    void copy(MemorySegment source, DeviceBuffer target, long targetOffset);
+
+    /** An event that completes when everything queued so far has been copied. */
+    Event record();
+
+    /** Copies queued from now on start only after the event has completed; the caller does not wait. */
+    void await(Event event);
+
+    /** Waits for the queued copies and closes the stream. */
+    @Override
+    void close();
+}

@@ -1,0 +1,23 @@
+package dev.prefetch.backend;
+
+/**
+ * Keys and values of one layer of one sequence, f32, in pages of a fixed number of positions.
+ *
+ * <p>Position {@code p} lies in page {@code p / pageTokens}. Inside a page, at {@code keyOffset}, lie the keys as
+ * {@code [kvHeads x pageTokens x keyDim]}, and at {@code valueOffset} the values as
+ * {@code [kvHeads x pageTokens x valueDim]}, both row-major. The same pages hold all layers, at different offsets.
+ */
+public interface KvLayer {
+
+    /** Positions per page. */
+    int pageTokens();
+
+    /** The page that holds positions {@code index * pageTokens()} and following; allocated before it is used. */
+    DeviceBuffer page(int index);
+
+    /** Byte offset of this layer's keys in every page. */
+    long keyOffset();
+
+    /** Byte offset of this layer's values in every page. */
+    long valueOffset();
+}

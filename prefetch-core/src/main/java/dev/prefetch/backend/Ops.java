@@ -1,0 +1,73 @@
+package dev.prefetch.backend;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The operations of a forward pass. Activations are f32, row-major, one row per token, in buffers of the same device;
+ * {@code count} says how many rows take part, so a buffer may be larger. Operations are queued on the stream they belong
+ * to and see the results of earlier ones. Input and output must not overlap unless a method says so.
+ *
+ * <p>Sizes are the caller's responsibility and are checked against the buffers: {@link IndexOutOfBoundsException} when
+ * one does not fit, {@link IllegalArgumentException} when shapes contradict each other or a weight's type is unsupported.
+ *
+ * <p>The result of a row never depends on where the weights lie or on the values of the other rows.
+ */
+public interface Ops {
+
+    /** {@code out[i] = table[tokens[i]]} for {@code i < count}; {@code out} is {@code [count x table.cols]}. */
+    void embed(Weight table, int[] tokens, int count, DeviceBuffer out);
+
+    /** {@code y = x * w^T}: {@code x [count x w.cols]}, {@code y [count x w.rows]}. */
+    void matmul(Weight weight, DeviceBuffer x, int count, DeviceBuffer y);
+
+    /** Several products of the same input, which a backend may run as one. */
+    default void matmuls(List<Weight> weights, DeviceBuffer x, int count, List<DeviceBuffer> ys) {
+        for (int i = 0; i < weights.size(); i++) {
+            matmul(weights.get(i), x, count, ys.get(i));
+        }
+    }
+
+    /** {@code y[i] += bias} for every row; {@code y [count x bias.cols]}. */
+    void addBias(DeviceBuffer y, int count, Weight bias);
+
+    /**
+     * Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv 1910.07467) of {@code rows} rows of {@code dim}
+     * elements: {@code out = x / sqrt(mean(x^2) + epsilon) * gain}. {@code out} may be {@code x}.
+     *
+     * @param gain a vector of {@code dim} elements, or null for none
+     */
+    void rmsNorm(DeviceBuffer x, int rows, int dim, @Nullable Weight gain, float epsilon, DeviceBuffer out);
+
+    /** Rotates {@code x [count x heads x headDim]} in place; row {@code i} is at {@code positions[i]}. */
+    void rope(DeviceBuffer x, int count, int heads, int headDim, Rope rope, int[] positions);
+
+    /**
+     * Writes rows {@code firstRow .. firstRow + count} of {@code k [.. x kvHeads x keyDim]} and
+     * {@code v [.. x kvHeads x valueDim]} to the positions {@code position ..} of a cache.
+     */
+    void storeKv(
+            AttentionShape shape, KvLayer cache, DeviceBuffer k, DeviceBuffer v, int firstRow, int count, int position);
+
+    /**
+     * Causal attention of rows {@code firstRow .. firstRow + count} of {@code q [.. x heads x keyDim]}, which stand at the
+     * positions {@code position ..} and see everything up to themselves; {@code out [.. x heads x valueDim]}, same rows.
+     */
+    void attention(
+            AttentionShape shape,
+            KvLayer cache,
+            DeviceBuffer q,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out);
+
+    /** {@code gate = silu(gate) * up}, {@code n} elements, in place. */
+    void swiGlu(DeviceBuffer gate, DeviceBuffer up, long n);
+
+    /** {@code x += y}, {@code n} elements. */
+    void add(DeviceBuffer x, DeviceBuffer y, long n);
+
+    /** {@code out[i] = x[rows[i]]} for {@code i < count}, rows of {@code dim} elements. */
+    void gatherRows(DeviceBuffer x, int[] rows, int count, int dim, DeviceBuffer out);
+}

@@ -1,0 +1,27 @@
+package dev.prefetch.backend;
+
+import dev.prefetch.gguf.GgmlType;
+
+/**
+ * A weight matrix in a device's memory, in its file format: {@code rows} rows of {@code cols} elements, row after row.
+ *
+ * @param type format of the elements
+ * @param rows number of rows (outputs of a matrix product); 1 for a vector
+ * @param cols elements per row, a multiple of the type's block size
+ * @param buffer the memory
+ * @param offset where the first row starts in {@code buffer}, in bytes
+ */
+public record Weight(GgmlType type, long rows, long cols, DeviceBuffer buffer, long offset) {
+
+    public Weight {
+        if (rows < 1 || cols < 1 || offset < 0) {
+            throw new IllegalArgumentException(
+                    "weight needs positive rows and cols but was " + rows + " x " + cols + " at offset " + offset);
+        }
+        long bytes = Math.multiplyExact(rows, type.byteSize(cols));
+        if (offset > buffer.byteSize() - bytes) {
+            throw new IllegalArgumentException("weight of " + bytes + " bytes at offset " + offset
+                    + " leaves its buffer of " + buffer.byteSize() + " bytes");
+        }
+    }
+}

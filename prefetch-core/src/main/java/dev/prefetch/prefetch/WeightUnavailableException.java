@@ -1,0 +1,11 @@
+package dev.prefetch.prefetch;
+
+/** A block's bytes could not be read. The message names the file, the block and the cause. */
+public final class WeightUnavailableException extends RuntimeException {
+
+    private static final long serialVersionUID = 1L;
+
+    public WeightUnavailableException(String message, Throwable cause) {
+        super(message, cause);
+    }
+}

@@ -1,0 +1,58 @@
+package dev.prefetch.tokenizer;
+
+import java.util.List;
+import java.util.Set;
+
+/** Text to token ids and back. Immutable and thread-safe. */
+public interface Tokenizer {
+
+    /** Number of tokens; ids are {@code 0 .. vocabularySize() - 1}. */
+    int vocabularySize();
+
+    /** Token put at the start of a prompt, or -1. */
+    int beginToken();
+
+    /** Token that ends a text, or -1. */
+    int endToken();
+
+    /** Whether the file asks for {@link #beginToken()} in front of every prompt. */
+    boolean addsBeginToken();
+
+    /** Tokens after which a model has finished its turn (end of text, end of turn, end of message). */
+    Set<Integer> endOfGenerationTokens();
+
+    /** The token's text as it stands in the vocabulary, for display and for template variables. */
+    String tokenText(int token);
+
+    /** Whether the token is a control token: it is not text and is never shown. */
+    boolean isControl(int token);
+
+    /**
+     * Encodes text whose parts differ in trust. Special tokens are recognised only in spans that allow them; everything
+     * else is encoded as if the spans were one string. No begin or end token is added.
+     */
+    int[] encode(List<TextSpan> spans);
+
+    /** Encodes plain text in which special tokens have no meaning. */
+    default int[] encode(String text) {
+        return encode(List.of(new TextSpan(text, false)));
+    }
+
+    /**
+     * Decodes ids to text, replacing malformed UTF-8 by U+FFFD. Control tokens are left out unless asked for.
+     *
+     * @throws IndexOutOfBoundsException for an id outside the vocabulary
+     */
+    String decode(int[] tokens, boolean withControlTokens);
+
+    /** A decoder that is fed token by token. Not thread-safe. */
+    TokenDecoder newDecoder();
+
+    /**
+     * A part of a text.
+     *
+     * @param text the characters
+     * @param specialTokensAllowed true only for text that the template itself put there
+     */
+    record TextSpan(String text, boolean specialTokensAllowed) {}
+}
