@@ -1,7 +1,7 @@
 package dev.prefetch.gguf;
 
 /** A file is not a valid GGUF file. The message names the file, the byte offset and the field. */
-public final class GgufFormatException extends RuntimeException {
+public class GgufFormatException extends RuntimeException {
 
     private static final long serialVersionUID = 1L;
 

@@ -1,0 +1,5 @@
+/** Utilities that the tests of several rooms share. */
+@NullMarked
+package dev.prefetch.testing;
+
+import org.jspecify.annotations.NullMarked;
