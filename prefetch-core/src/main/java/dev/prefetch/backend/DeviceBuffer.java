@@ -1,6 +1,7 @@
 package dev.prefetch.backend;
 
 import java.lang.foreign.MemorySegment;
+import java.util.Optional;
 
 /** Memory of a device. Not thread-safe; ordering between streams is the user's business (see {@link Event}). */
 public interface DeviceBuffer extends AutoCloseable {
@@ -21,6 +22,14 @@ public interface DeviceBuffer extends AutoCloseable {
      * @throws IndexOutOfBoundsException when the range leaves the buffer
      */
     void download(long sourceOffset, MemorySegment target);
+
+    /**
+     * This buffer's own memory, when it lies in the host's: what is written there is what operations see, without a copy.
+     * The segment spans the whole buffer and is valid until the buffer is closed. Empty for memory of an accelerator.
+     */
+    default Optional<MemorySegment> hostMemory() {
+        return Optional.empty();
+    }
 
     /** Releases the memory, if this buffer owns it. Idempotent. */
     @Override

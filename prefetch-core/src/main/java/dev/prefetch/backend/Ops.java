@@ -18,13 +18,18 @@ public interface Ops {
     /** {@code out[i] = table[tokens[i]]} for {@code i < count}; {@code out} is {@code [count x table.cols]}. */
     void embed(Weight table, int[] tokens, int count, DeviceBuffer out);
 
-    /** {@code y = x * w^T}: {@code x [count x w.cols]}, {@code y [count x w.rows]}. */
-    void matmul(Weight weight, DeviceBuffer x, int count, DeviceBuffer y);
+    /**
+     * {@code y = x * w^T}: {@code x [count x w.cols]}, {@code y [count x w.rows]}. Rows {@code 0 .. decodeRows} are
+     * computed by the decode kernels, which read weights at the speed of memory, the others by the prefill kernels, which
+     * reuse each weight for many rows. Which one serves a row is the caller's choice, never the batch's size, so that a
+     * row's result is the same in every batch.
+     */
+    void matmul(Weight weight, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y);
 
     /** Several products of the same input, which a backend may run as one. */
-    default void matmuls(List<Weight> weights, DeviceBuffer x, int count, List<DeviceBuffer> ys) {
+    default void matmuls(List<Weight> weights, DeviceBuffer x, int decodeRows, int count, List<DeviceBuffer> ys) {
         for (int i = 0; i < weights.size(); i++) {
-            matmul(weights.get(i), x, count, ys.get(i));
+            matmul(weights.get(i), x, decodeRows, count, ys.get(i));
         }
     }
 
@@ -70,4 +75,10 @@ public interface Ops {
 
     /** {@code out[i] = x[rows[i]]} for {@code i < count}, rows of {@code dim} elements. */
     void gatherRows(DeviceBuffer x, int[] rows, int count, int dim, DeviceBuffer out);
+
+    /**
+     * {@code target[rows[i]] += factors[i] * x[i]} for {@code i < count}, rows of {@code dim} elements, in ascending order
+     * of {@code i}.
+     */
+    void scatterAddRows(DeviceBuffer x, int[] rows, float[] factors, int count, int dim, DeviceBuffer target);
 }

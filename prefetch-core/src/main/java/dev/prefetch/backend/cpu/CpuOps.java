@@ -1,0 +1,367 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.KvLayer;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Rope;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.gguf.GgmlType;
+import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Checks the arguments of every operation and hands addresses to the kernels. This is the only place that stands between
+ * a wrong size and a crash of the process, so nothing reaches a kernel unchecked.
+ */
+final class CpuOps implements Ops {
+
+    /** Elements below which waking the other threads costs more than they save. */
+    private static final int PARALLEL_ELEMENTS = 1 << 15;
+
+    private final Kernels kernels;
+    private final WorkerPool pool;
+    private final Runnable awaitPending;
+    private final Scratch gainScratch = new Scratch("an expanded vector");
+    private final MatmulRunner matmuls;
+    private final AttentionRunner attention;
+    private final RopeTables ropeTables = new RopeTables();
+
+    /**
+     * @param awaitPending waits for the events that must precede the next operation
+     */
+    CpuOps(Kernels kernels, WorkerPool pool, Runnable awaitPending) {
+        this.kernels = kernels;
+        this.pool = pool;
+        this.awaitPending = awaitPending;
+        this.matmuls = new MatmulRunner(kernels, pool);
+        this.attention = new AttentionRunner(kernels, pool);
+    }
+
+    @Override
+    public void embed(Weight table, int[] tokens, int count, DeviceBuffer out) {
+        int cols = Math.toIntExact(table.cols());
+        checkCount(count, tokens.length, "tokens");
+        long target = writable(out, floats(count, cols), "out");
+        long source = weight(table);
+        long rowBytes = table.type().byteSize(cols);
+        for (int i = 0; i < count; i++) {
+            Objects.checkIndex(tokens[i], table.rows());
+        }
+        awaitPending.run();
+        parallelRows(count, cols, (from, to, worker) -> {
+            for (int i = from; i < to; i++) {
+                kernels.expand(table.type(), source + tokens[i] * rowBytes, cols, target + 4L * cols * i);
+            }
+        });
+    }
+
+    @Override
+    public void matmul(Weight weight, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y) {
+        matmuls(List.of(weight), x, decodeRows, count, List.of(y));
+    }
+
+    @Override
+    public void matmuls(List<Weight> weights, DeviceBuffer x, int decodeRows, int count, List<DeviceBuffer> ys) {
+        if (weights.isEmpty() || weights.size() != ys.size()) {
+            throw new IllegalArgumentException(
+                    "as many outputs as weights are needed but there are " + weights.size() + " and " + ys.size());
+        }
+        int cols = Math.toIntExact(weights.getFirst().cols());
+        checkCount(count, Integer.MAX_VALUE, "rows");
+        checkCount(decodeRows, count, "rows");
+        long input = readable(x, floats(count, cols), "x");
+        MatmulRunner.Product[] products = new MatmulRunner.Product[weights.size()];
+        for (int i = 0; i < products.length; i++) {
+            Weight w = weights.get(i);
+            if (w.cols() != cols) {
+                throw new IllegalArgumentException(
+                        "weights of one input need the same cols but have " + cols + " and " + w.cols());
+            }
+            int rows = Math.toIntExact(w.rows());
+            long output = writable(ys.get(i), floats(count, rows), "y");
+            products[i] = new MatmulRunner.Product(w.type(), weight(w), w.type().byteSize(cols), rows, output);
+        }
+        awaitPending.run();
+        matmuls.run(products, input, cols, decodeRows, count);
+    }
+
+    @Override
+    public void addBias(DeviceBuffer y, int count, Weight bias) {
+        int cols = Math.toIntExact(bias.cols());
+        checkCount(count, Integer.MAX_VALUE, "rows");
+        long target = writable(y, floats(count, cols), "y");
+        weight(bias);
+        awaitPending.run();
+        long values = vector(bias, cols, "bias");
+        parallelRows(count, cols, (from, to, worker) -> {
+            for (int i = from; i < to; i++) {
+                kernels.add(target + 4L * cols * i, values, cols);
+            }
+        });
+    }
+
+    @Override
+    public void rmsNorm(DeviceBuffer x, int rows, int dim, @Nullable Weight gain, float epsilon, DeviceBuffer out) {
+        checkCount(rows, Integer.MAX_VALUE, "rows");
+        checkPositive(dim, "dim");
+        long source = readable(x, floats(rows, dim), "x");
+        long target = writable(out, floats(rows, dim), "out");
+        if (gain != null) {
+            weight(gain);
+        }
+        awaitPending.run();
+        long factors = gain == null ? 0 : vector(gain, dim, "gain");
+        parallelRows(rows, dim, (from, to, worker) -> {
+            for (int i = from; i < to; i++) {
+                kernels.rmsNorm(source + 4L * dim * i, dim, factors, epsilon, target + 4L * dim * i);
+            }
+        });
+    }
+
+    @Override
+    public void rope(DeviceBuffer x, int count, int heads, int headDim, Rope rope, int[] positions) {
+        checkCount(count, positions.length, "positions");
+        checkPositive(heads, "heads");
+        if (headDim < 1 || rope.rotatedDimensions() > headDim) {
+            throw new IllegalArgumentException(
+                    rope.rotatedDimensions() + " rotated dimensions do not fit a head of " + headDim);
+        }
+        int rowElements = Math.multiplyExact(heads, headDim);
+        long data = writable(x, floats(count, rowElements), "x");
+        awaitPending.run();
+        int pairs = rope.rotatedDimensions() / 2;
+        if (count == 0 || pairs == 0) {
+            return;
+        }
+        boolean halves = rope.layout() == Rope.Layout.HALVES;
+        long table = ropeTables.table(rope, positions, count);
+        long tableRowBytes = RopeTables.rowBytes(rope);
+        parallelRows(count, rowElements, (from, to, worker) -> {
+            for (int i = from; i < to; i++) {
+                long row = data + 4L * rowElements * i;
+                for (int h = 0; h < heads; h++) {
+                    if (halves) {
+                        kernels.rotateHalves(row + 4L * headDim * h, pairs, table + tableRowBytes * i);
+                    } else {
+                        kernels.rotateAdjacent(row + 4L * headDim * h, pairs, table + tableRowBytes * i);
+                    }
+                }
+            }
+        });
+    }
+
+    @Override
+    public void storeKv(
+            AttentionShape shape,
+            KvLayer cache,
+            DeviceBuffer k,
+            DeviceBuffer v,
+            int firstRow,
+            int count,
+            int position) {
+        checkRange(firstRow, count, position);
+        long rows = (long) firstRow + count;
+        long keys = readable(k, floats(rows, (long) shape.kvHeads() * shape.keyDim()), "k");
+        long values = readable(v, floats(rows, (long) shape.kvHeads() * shape.valueDim()), "v");
+        KvPages pages = new KvPages(shape, cache, 0, position + count, true);
+        awaitPending.run();
+        for (int i = 0; i < count; i++) {
+            for (int h = 0; h < shape.kvHeads(); h++) {
+                long row = (long) (firstRow + i) * shape.kvHeads() + h;
+                long keyBytes = 4L * shape.keyDim();
+                long valueBytes = 4L * shape.valueDim();
+                Memory.copy(keys + row * keyBytes, pages.key(h, position + i), keyBytes);
+                Memory.copy(values + row * valueBytes, pages.value(h, position + i), valueBytes);
+            }
+        }
+    }
+
+    @Override
+    public void attention(
+            AttentionShape shape,
+            KvLayer cache,
+            DeviceBuffer q,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
+        checkRange(firstRow, count, position);
+        long rows = (long) firstRow + count;
+        long queries = readable(q, floats(rows, (long) shape.heads() * shape.keyDim()), "q");
+        long target = writable(out, floats(rows, (long) shape.heads() * shape.valueDim()), "out");
+        int first = shape.window() == 0 ? 0 : Math.max(0, position - shape.window() + 1);
+        KvPages pages = new KvPages(shape, cache, first, position + count, false);
+        awaitPending.run();
+        if (count == 0) {
+            return;
+        }
+        long queryRow = 4L * shape.heads() * shape.keyDim();
+        long outRow = 4L * shape.heads() * shape.valueDim();
+        attention.run(shape, pages, queries + firstRow * queryRow, count, position, target + firstRow * outRow);
+    }
+
+    @Override
+    public void swiGlu(DeviceBuffer gate, DeviceBuffer up, long n) {
+        long g = writable(gate, floats(1, n), "gate");
+        long u = readable(up, floats(1, n), "up");
+        awaitPending.run();
+        parallelElements(n, (from, to) -> kernels.swiGlu(g + 4 * from, u + 4 * from, to - from));
+    }
+
+    @Override
+    public void add(DeviceBuffer x, DeviceBuffer y, long n) {
+        long target = writable(x, floats(1, n), "x");
+        long source = readable(y, floats(1, n), "y");
+        awaitPending.run();
+        parallelElements(n, (from, to) -> kernels.add(target + 4 * from, source + 4 * from, to - from));
+    }
+
+    @Override
+    public void gatherRows(DeviceBuffer x, int[] rows, int count, int dim, DeviceBuffer out) {
+        checkCount(count, rows.length, "rows");
+        checkPositive(dim, "dim");
+        long target = writable(out, floats(count, dim), "out");
+        long rowBytes = 4L * dim;
+        long available = x.byteSize() / rowBytes;
+        for (int i = 0; i < count; i++) {
+            Objects.checkIndex(rows[i], available);
+        }
+        long source = readable(x, 0, "x");
+        awaitPending.run();
+        for (int i = 0; i < count; i++) {
+            Memory.copy(source + rows[i] * rowBytes, target + i * rowBytes, rowBytes);
+        }
+    }
+
+    @Override
+    public void scatterAddRows(DeviceBuffer x, int[] rows, float[] factors, int count, int dim, DeviceBuffer target) {
+        checkCount(count, Math.min(rows.length, factors.length), "rows and factors");
+        checkPositive(dim, "dim");
+        long source = readable(x, floats(count, dim), "x");
+        long rowBytes = 4L * dim;
+        long available = target.byteSize() / rowBytes;
+        for (int i = 0; i < count; i++) {
+            Objects.checkIndex(rows[i], available);
+        }
+        long sums = writable(target, 0, "target");
+        awaitPending.run();
+        // By columns, because rows may repeat and are added in order.
+        int columnsPerItem = 512;
+        int itemsPerChunk = Math.max(1, PARALLEL_ELEMENTS / Math.max(1, columnsPerItem * count));
+        pool.run(Math.ceilDiv(dim, columnsPerItem), itemsPerChunk, (from, to, worker) -> {
+            int first = from * columnsPerItem;
+            int columns = Math.min(dim, to * columnsPerItem) - first;
+            for (int i = 0; i < count; i++) {
+                kernels.addScaled(
+                        sums + rows[i] * rowBytes + 4L * first,
+                        source + i * rowBytes + 4L * first,
+                        factors[i],
+                        columns);
+            }
+        });
+    }
+
+    void close() {
+        gainScratch.close();
+        matmuls.close();
+        attention.close();
+        ropeTables.close();
+    }
+
+    // checks
+
+    private static long floats(long rows, long cols) {
+        if (rows < 0 || cols < 0) {
+            throw new IllegalArgumentException("sizes must not be negative but were " + rows + " and " + cols);
+        }
+        return Math.multiplyExact(Math.multiplyExact(rows, cols), 4L);
+    }
+
+    private static void checkCount(int count, int available, String what) {
+        if (count < 0 || count > available) {
+            throw new IndexOutOfBoundsException("count " + count + " does not fit " + available + " " + what);
+        }
+    }
+
+    private static void checkPositive(int value, String what) {
+        if (value < 1) {
+            throw new IllegalArgumentException(what + " must be positive but was " + value);
+        }
+    }
+
+    private static void checkRange(int firstRow, int count, int position) {
+        if (firstRow < 0 || count < 0 || position < 0 || (long) position + count > Integer.MAX_VALUE) {
+            throw new IndexOutOfBoundsException(
+                    "bad range: firstRow " + firstRow + ", count " + count + ", position " + position);
+        }
+    }
+
+    static CpuBuffer buffer(DeviceBuffer buffer, String what) {
+        if (buffer instanceof CpuBuffer cpuBuffer) {
+            return cpuBuffer;
+        }
+        throw new IllegalArgumentException(what + " is not a buffer of the CPU device: " + buffer);
+    }
+
+    private static long readable(DeviceBuffer buffer, long bytes, String what) {
+        CpuBuffer cpuBuffer = buffer(buffer, what);
+        if (bytes > cpuBuffer.byteSize()) {
+            throw new IndexOutOfBoundsException(
+                    what + " needs " + bytes + " bytes but its buffer has " + cpuBuffer.byteSize());
+        }
+        return cpuBuffer.address();
+    }
+
+    private static long writable(DeviceBuffer buffer, long bytes, String what) {
+        long address = readable(buffer, bytes, what);
+        if (buffer(buffer, what).isReadOnly()) {
+            throw new IllegalArgumentException(what + " is a read-only buffer");
+        }
+        return address;
+    }
+
+    /** Address of a weight; that it lies inside its buffer was checked when the record was made. */
+    private static long weight(Weight weight) {
+        if (!ScalarDequantizer.TYPES.contains(weight.type())) {
+            throw ScalarDequantizer.unsupported(weight.type());
+        }
+        return buffer(weight.buffer(), "weight").address() + weight.offset();
+    }
+
+    /** A vector as f32: in place, or expanded. */
+    private long vector(Weight vector, int dim, String what) {
+        if (vector.rows() != 1 || vector.cols() != dim) {
+            throw new IllegalArgumentException(
+                    what + " must be a vector of " + dim + " elements but is " + vector.rows() + " x " + vector.cols());
+        }
+        long address = weight(vector);
+        if (vector.type() == GgmlType.F32) {
+            return address;
+        }
+        long expanded = gainScratch.ensure(4L * dim);
+        kernels.expand(vector.type(), address, dim, expanded);
+        return expanded;
+    }
+
+    // distribution
+
+    private void parallelRows(int rows, long elementsPerRow, WorkerPool.Body body) {
+        long perChunk = Math.max(1, PARALLEL_ELEMENTS / Math.max(1, elementsPerRow));
+        pool.run(rows, (int) Math.min(perChunk, Integer.MAX_VALUE), body);
+    }
+
+    private interface ElementRange {
+        void run(long from, long to);
+    }
+
+    private void parallelElements(long n, ElementRange range) {
+        int chunks = Math.toIntExact(Math.ceilDiv(n, (long) PARALLEL_ELEMENTS));
+        pool.run(
+                chunks,
+                1,
+                (from, to, worker) ->
+                        range.run((long) from * PARALLEL_ELEMENTS, Math.min(n, (long) to * PARALLEL_ELEMENTS)));
+    }
+}

@@ -1,0 +1,113 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.gguf.GgmlType;
+
+/**
+ * One set of compute kernels. Arguments are absolute addresses and sizes that the caller has checked; activations are f32.
+ * Implementations are stateless and thread-safe, and never read or write outside
+ * the ranges they are given.
+ */
+interface Kernels {
+
+    /** Tokens that {@link #multiplyPanel} treats at once. */
+    int TILE_TOKENS = 16;
+
+    /** Rows that {@link #multiplyPanel} treats at once. */
+    int TILE_ROWS = 6;
+
+    /** The name for logs. */
+    String name();
+
+    /**
+     * How {@link #matvec} wants the activations for that weight type: types with the same answer share the prepared
+     * activations. {@link ActivationForm#PLAIN} needs no preparation.
+     */
+    ActivationForm activationForm(GgmlType type);
+
+    /** Bytes of one prepared row of {@code cols} activations. */
+    long activationBytes(ActivationForm form, int cols);
+
+    /** Prepares the row {@code x} of {@code cols} activations into {@code activation} (64-byte aligned). */
+    void prepare(ActivationForm form, long x, int cols, long activation);
+
+    /** Scratch bytes that {@link #matvec} needs for that many rows. */
+    long matvecScratchBytes(GgmlType type, int rows, int cols);
+
+    /**
+     * {@code y[r] = weights[r] . x} for {@code rows} consecutive rows; the result of a row does not depend on how many
+     * rows are treated by one call.
+     *
+     * @param activation the prepared row, or the plain row for {@link ActivationForm#PLAIN}
+     * @param scratch {@link #matvecScratchBytes} bytes, 64-byte aligned
+     */
+    void matvec(GgmlType type, long weights, int rows, int cols, long activation, long y, long scratch);
+
+    /** Expands {@code elements} weights (whole blocks) to f32. */
+    void expand(GgmlType type, long weights, int elements, long out);
+
+    /**
+     * Packs {@code depth} columns of {@code tokens} (at most {@link #TILE_TOKENS}) rows, {@code xStride} bytes apart, to
+     * {@code [depth x TILE_TOKENS]}; absent tokens become zero.
+     */
+    void packTokens(long x, long xStride, int tokens, int depth, long packed);
+
+    /**
+     * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * TILE_ROWS} rows and
+     * {@link #TILE_TOKENS} tokens, in ascending order of {@code k}.
+     *
+     * @param panelStride bytes between rows of the panel
+     * @param cStride bytes between rows of {@code c}
+     * @param accumulate whether to start from {@code c} instead of zero
+     */
+    void multiplyPanel(
+            long panel,
+            long panelStride,
+            int rowGroups,
+            int depth,
+            long packed,
+            long c,
+            long cStride,
+            boolean accumulate);
+
+    /** {@code x += y}. */
+    void add(long x, long y, long n);
+
+    /** {@code x += factor * y}. */
+    void addScaled(long x, long y, float factor, int n);
+
+    /** {@code gate = silu(gate) * up}; an element's result does not depend on its place. */
+    void swiGlu(long gate, long up, long n);
+
+    /** Root-mean-square normalisation of one row; {@code gain} is 0 for none. */
+    void rmsNorm(long x, int dim, long gain, float epsilon, long out);
+
+    /** Rotates the pairs (i, i + pairs) by the angles whose cosines and sines are {@code table = [cos x pairs, sin x pairs]}. */
+    void rotateHalves(long x, int pairs, long table);
+
+    /**
+     * Rotates the pairs (2i, 2i + 1); {@code table = [cos, sin]}, each of {@code 2 * pairs} elements with every cosine
+     * twice and every sine once negated, once not.
+     */
+    void rotateAdjacent(long x, int pairs, long table);
+
+    /** {@code scores[j] = scale * (q . k[j])}, keys {@code dim} floats apart. */
+    void scores(long q, long k, int positions, int dim, float scale, long scores);
+
+    /**
+     * {@code scores[j] = cap * tanh(scores[j] / cap)}. Here and in {@link #expAndSum} the memory reaches to {@code n} rounded
+     * up to 8; what lies beyond {@code n} is undefined afterwards.
+     */
+    void softCap(long scores, int n, float cap);
+
+    /** Largest score; {@code n} at least 1. */
+    float max(long scores, int n);
+
+    /** {@code scores[j] = exp(scores[j] - max)}; returns the sum. */
+    float expAndSum(long scores, int n, float max);
+
+    /** {@code out = out * factor + sum over j of weights[j] * v[j]}, values {@code dim} floats apart. */
+    void accumulate(long weights, long v, int positions, int dim, float factor, long out);
+
+    /** {@code out = x * factor}; {@code out} may be {@code x}. */
+    void scale(long x, int n, float factor, long out);
+}

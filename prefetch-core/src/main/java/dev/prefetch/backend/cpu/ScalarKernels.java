@@ -1,0 +1,221 @@
+package dev.prefetch.backend.cpu;
+
+import static dev.prefetch.backend.cpu.Memory.getFloat;
+import static dev.prefetch.backend.cpu.Memory.putFloat;
+
+import dev.prefetch.gguf.GgmlType;
+
+/**
+ * Kernels in plain Java: what serves without the Vector API, and the oracle of the tests of every other set. Weights are
+ * expanded to f32 and activations stay f32, so nothing is lost but the rounding of the sums.
+ */
+final class ScalarKernels implements Kernels {
+
+    @Override
+    public String name() {
+        return "scalar";
+    }
+
+    @Override
+    public ActivationForm activationForm(GgmlType type) {
+        return ActivationForm.PLAIN;
+    }
+
+    @Override
+    public long activationBytes(ActivationForm form, int cols) {
+        return 4L * cols;
+    }
+
+    @Override
+    public void prepare(ActivationForm form, long x, int cols, long activation) {
+        Memory.copy(x, activation, 4L * cols);
+    }
+
+    @Override
+    public long matvecScratchBytes(GgmlType type, int rows, int cols) {
+        return 4L * cols;
+    }
+
+    @Override
+    public void matvec(GgmlType type, long weights, int rows, int cols, long activation, long y, long scratch) {
+        long rowBytes = type.byteSize(cols);
+        for (int r = 0; r < rows; r++) {
+            ScalarDequantizer.expand(type, weights + r * rowBytes, cols, scratch);
+            putFloat(y + 4L * r, dot(scratch, activation, cols));
+        }
+    }
+
+    /** Four partial sums: they hide the latency of addition and keep the rounding error of long rows small. */
+    private static float dot(long a, long b, int n) {
+        float s0 = 0;
+        float s1 = 0;
+        float s2 = 0;
+        float s3 = 0;
+        int i = 0;
+        for (; i + 4 <= n; i += 4) {
+            long at = 4L * i;
+            s0 += getFloat(a + at) * getFloat(b + at);
+            s1 += getFloat(a + at + 4) * getFloat(b + at + 4);
+            s2 += getFloat(a + at + 8) * getFloat(b + at + 8);
+            s3 += getFloat(a + at + 12) * getFloat(b + at + 12);
+        }
+        for (; i < n; i++) {
+            s0 += getFloat(a + 4L * i) * getFloat(b + 4L * i);
+        }
+        return (s0 + s1) + (s2 + s3);
+    }
+
+    @Override
+    public void expand(GgmlType type, long weights, int elements, long out) {
+        ScalarDequantizer.expand(type, weights, elements, out);
+    }
+
+    @Override
+    public void packTokens(long x, long xStride, int tokens, int depth, long packed) {
+        for (int k = 0; k < depth; k++) {
+            for (int t = 0; t < TILE_TOKENS; t++) {
+                float value = t < tokens ? getFloat(x + t * xStride + 4L * k) : 0;
+                putFloat(packed + 4L * (k * TILE_TOKENS + t), value);
+            }
+        }
+    }
+
+    @Override
+    public void multiplyPanel(
+            long panel,
+            long panelStride,
+            int rowGroups,
+            int depth,
+            long packed,
+            long c,
+            long cStride,
+            boolean accumulate) {
+        float[] sums = new float[TILE_TOKENS];
+        for (int r = 0; r < rowGroups * TILE_ROWS; r++) {
+            for (int t = 0; t < TILE_TOKENS; t++) {
+                sums[t] = accumulate ? getFloat(c + r * cStride + 4L * t) : 0;
+            }
+            for (int k = 0; k < depth; k++) {
+                float w = getFloat(panel + r * panelStride + 4L * k);
+                for (int t = 0; t < TILE_TOKENS; t++) {
+                    sums[t] += w * getFloat(packed + 4L * (k * TILE_TOKENS + t));
+                }
+            }
+            for (int t = 0; t < TILE_TOKENS; t++) {
+                putFloat(c + r * cStride + 4L * t, sums[t]);
+            }
+        }
+    }
+
+    @Override
+    public void add(long x, long y, long n) {
+        for (long i = 0; i < n; i++) {
+            putFloat(x + 4 * i, getFloat(x + 4 * i) + getFloat(y + 4 * i));
+        }
+    }
+
+    @Override
+    public void addScaled(long x, long y, float factor, int n) {
+        for (int i = 0; i < n; i++) {
+            putFloat(x + 4L * i, getFloat(x + 4L * i) + factor * getFloat(y + 4L * i));
+        }
+    }
+
+    @Override
+    public void swiGlu(long gate, long up, long n) {
+        for (long i = 0; i < n; i++) {
+            float g = getFloat(gate + 4 * i);
+            putFloat(gate + 4 * i, (float) (g / (1 + Math.exp(-g))) * getFloat(up + 4 * i));
+        }
+    }
+
+    @Override
+    public void rmsNorm(long x, int dim, long gain, float epsilon, long out) {
+        double squares = 0;
+        for (int i = 0; i < dim; i++) {
+            double v = getFloat(x + 4L * i);
+            squares += v * v;
+        }
+        float factor = (float) (1 / Math.sqrt(squares / dim + epsilon));
+        for (int i = 0; i < dim; i++) {
+            float v = getFloat(x + 4L * i) * factor;
+            putFloat(out + 4L * i, gain == 0 ? v : v * getFloat(gain + 4L * i));
+        }
+    }
+
+    @Override
+    public void rotateHalves(long x, int pairs, long table) {
+        for (int i = 0; i < pairs; i++) {
+            float cos = getFloat(table + 4L * i);
+            float sin = getFloat(table + 4L * (pairs + i));
+            float a = getFloat(x + 4L * i);
+            float b = getFloat(x + 4L * (pairs + i));
+            putFloat(x + 4L * i, a * cos - b * sin);
+            putFloat(x + 4L * (pairs + i), a * sin + b * cos);
+        }
+    }
+
+    @Override
+    public void rotateAdjacent(long x, int pairs, long table) {
+        for (int i = 0; i < pairs; i++) {
+            float cos = getFloat(table + 8L * i);
+            float sin = getFloat(table + 8L * pairs + 8L * i + 4);
+            float a = getFloat(x + 8L * i);
+            float b = getFloat(x + 8L * i + 4);
+            putFloat(x + 8L * i, a * cos - b * sin);
+            putFloat(x + 8L * i + 4, a * sin + b * cos);
+        }
+    }
+
+    @Override
+    public void scores(long q, long k, int positions, int dim, float scale, long scores) {
+        for (int j = 0; j < positions; j++) {
+            putFloat(scores + 4L * j, scale * dot(q, k + 4L * dim * j, dim));
+        }
+    }
+
+    @Override
+    public void softCap(long scores, int n, float cap) {
+        for (int j = 0; j < n; j++) {
+            putFloat(scores + 4L * j, (float) (cap * Math.tanh(getFloat(scores + 4L * j) / cap)));
+        }
+    }
+
+    @Override
+    public float max(long scores, int n) {
+        float max = Float.NEGATIVE_INFINITY;
+        for (int j = 0; j < n; j++) {
+            max = Math.max(max, getFloat(scores + 4L * j));
+        }
+        return max;
+    }
+
+    @Override
+    public float expAndSum(long scores, int n, float max) {
+        float sum = 0;
+        for (int j = 0; j < n; j++) {
+            float e = (float) Math.exp(getFloat(scores + 4L * j) - max);
+            putFloat(scores + 4L * j, e);
+            sum += e;
+        }
+        return sum;
+    }
+
+    @Override
+    public void accumulate(long weights, long v, int positions, int dim, float factor, long out) {
+        for (int d = 0; d < dim; d++) {
+            float sum = getFloat(out + 4L * d) * factor;
+            for (int j = 0; j < positions; j++) {
+                sum += getFloat(weights + 4L * j) * getFloat(v + 4L * ((long) j * dim + d));
+            }
+            putFloat(out + 4L * d, sum);
+        }
+    }
+
+    @Override
+    public void scale(long x, int n, float factor, long out) {
+        for (int i = 0; i < n; i++) {
+            putFloat(out + 4L * i, getFloat(x + 4L * i) * factor);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+package dev.prefetch.backend.cpu;
+
+import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_S2I;
+
+import dev.prefetch.gguf.GgmlType;
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.ShortVector;
+
+/** Expands weights to f32 for panels; the formats that are not here take the scalar way. */
+final class VectorExpand {
+
+    private static final float TWO_TO_112 = 0x1p112f;
+
+    private VectorExpand() {}
+
+    static void expand(GgmlType type, long in, int elements, long out) {
+        switch (type) {
+            case F16 -> f16(in, elements, out);
+            case BF16 -> bf16(in, elements, out);
+            case Q8_0 -> q80(in, elements / 32, out);
+            case Q4_0 -> q40(in, elements / 32, out);
+            case Q4_K -> q4k(in, elements / 256, out);
+            case Q6_K -> q6k(in, elements / 256, out);
+            default -> ScalarDequantizer.expand(type, in, elements, out);
+        }
+    }
+
+    private static void f16(long in, int elements, long out) {
+        int i = 0;
+        for (; i + 8 <= elements; i += 8) {
+            Vectors.store(Vectors.scaledHalves(in + 2L * i).mul(TWO_TO_112), out + 4L * i);
+        }
+        for (; i < elements; i++) {
+            Memory.putFloat(out + 4L * i, Memory.getHalf(in + 2L * i));
+        }
+    }
+
+    private static void bf16(long in, int elements, long out) {
+        int i = 0;
+        for (; i + 8 <= elements; i += 8) {
+            IntVector bits =
+                    (IntVector) ShortVector.fromMemorySegment(Vectors.S128, Memory.ALL, in + 2L * i, Vectors.LE)
+                            .convertShape(ZERO_EXTEND_S2I, Vectors.I256, 0);
+            Vectors.store(bits.lanewise(LSHL, 16).reinterpretAsFloats(), out + 4L * i);
+        }
+        for (; i < elements; i++) {
+            Memory.putFloat(out + 4L * i, Float.intBitsToFloat(Memory.getShort(in + 2L * i) << 16));
+        }
+    }
+
+    private static void q80(long in, int blocks, long out) {
+        for (int b = 0; b < blocks; b++) {
+            long p = in + 34L * b;
+            FloatVector d = FloatVector.broadcast(Vectors.F256, Memory.getHalf(p));
+            for (int i = 0; i < 32; i += 8) {
+                Vectors.store(Vectors.bytesAsFloats(p + 2 + i).mul(d), out + 128L * b + 4L * i);
+            }
+        }
+    }
+
+    private static void q40(long in, int blocks, long out) {
+        for (int b = 0; b < blocks; b++) {
+            long p = in + 18L * b;
+            nibbles(p + 2, Memory.getHalf(p), out + 128L * b);
+            nibbles(p + 10, Memory.getHalf(p), out + 128L * b + 32);
+        }
+    }
+
+    private static void nibbles(long in, float d, long out) {
+        IntVector z = Vectors.unsignedBytesAsInts(in);
+        Vectors.store(Vectors.toFloats(z.and(15).sub(8)).mul(d), out);
+        Vectors.store(Vectors.toFloats(z.lanewise(LSHR, 4).sub(8)).mul(d), out + 64);
+    }
+
+    private static void q4k(long in, int blocks, long out) {
+        for (int b = 0; b < blocks; b++) {
+            long p = in + 144L * b;
+            float d = Memory.getHalf(p);
+            float dmin = Memory.getHalf(p + 2);
+            for (int c = 0; c < 4; c++) {
+                int first = 2 * c;
+                float d0 = d * ScalarSuperBlocks.sixBitScale(p + 4, first);
+                float m0 = dmin * ScalarSuperBlocks.sixBitMinimum(p + 4, first);
+                float d1 = d * ScalarSuperBlocks.sixBitScale(p + 4, first + 1);
+                float m1 = dmin * ScalarSuperBlocks.sixBitMinimum(p + 4, first + 1);
+                q4kPair(p + 16 + 32L * c, d0, m0, d1, m1, out + 1024L * b + 256L * c);
+            }
+        }
+    }
+
+    private static void q4kPair(long in, float d0, float m0, float d1, float m1, long out) {
+        for (int i = 0; i < 32; i += 8) {
+            IntVector z = Vectors.unsignedBytesAsInts(in + i);
+            Vectors.store(Vectors.toFloats(z.and(15)).mul(d0).sub(m0), out + 4L * i);
+            Vectors.store(Vectors.toFloats(z.lanewise(LSHR, 4)).mul(d1).sub(m1), out + 128 + 4L * i);
+        }
+    }
+
+    private static void q6k(long in, int blocks, long out) {
+        for (int b = 0; b < blocks; b++) {
+            long p = in + 210L * b;
+            float d = Memory.getHalf(p + 208);
+            for (int h = 0; h < 2; h++) {
+                for (int i = 0; i < 32; i += 8) {
+                    q6kQuarters(
+                            p + 64 * h + i,
+                            p + 128 + 32 * h + i,
+                            p + 192 + 8 * h + i / 16,
+                            d,
+                            out + 1024L * b + 512L * h + 4L * i);
+                }
+            }
+        }
+    }
+
+    /** 8 elements of each quarter of a half. */
+    private static void q6kQuarters(long low, long high, long scales, float d, long out) {
+        IntVector z0 = Vectors.unsignedBytesAsInts(low);
+        IntVector z1 = Vectors.unsignedBytesAsInts(low + 32);
+        IntVector h = Vectors.unsignedBytesAsInts(high);
+        q6kStore(z0.and(15).or(h.lanewise(LSHL, 4).and(0x30)), d * Memory.getByte(scales), out);
+        q6kStore(z1.and(15).or(h.lanewise(LSHL, 2).and(0x30)), d * Memory.getByte(scales + 2), out + 128);
+        q6kStore(z0.lanewise(LSHR, 4).or(h.and(0x30)), d * Memory.getByte(scales + 4), out + 256);
+        q6kStore(z1.lanewise(LSHR, 4).or(h.lanewise(LSHR, 2).and(0x30)), d * Memory.getByte(scales + 6), out + 384);
+    }
+
+    private static void q6kStore(IntVector q, float scale, long out) {
+        Vectors.store(Vectors.toFloats(q.sub(32)).mul(scale), out);
+    }
+}

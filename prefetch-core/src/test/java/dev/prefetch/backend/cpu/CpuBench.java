@@ -1,0 +1,154 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.gguf.GgmlType;
+import java.lang.foreign.MemorySegment;
+import java.lang.management.ManagementFactory;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.SplittableRandom;
+
+/**
+ * Speed of the matrix products, for tuning: run {@code main}. Arguments: what ({@code decode}, {@code cached},
+ * {@code batch} or {@code prefill}), a comma-separated list of types, a comma-separated list of thread counts.
+ *
+ * <p>Weights are about 300 MB (decode), so that they come from memory; medians of several passes. One thread
+ * is timed by the processor time it takes, so that other work on the machine disturbs less.
+ */
+final class CpuBench {
+
+    private static final int COLS = 4096;
+    private static final long DECODE_BYTES = 300L << 20;
+    private static final long CACHED_BYTES = 400L << 10;
+    private static final int PASSES = 9;
+
+    private static final Map<CpuDevice, DeviceBuffer> REFERENCE = new HashMap<>();
+    private static final Map<CpuDevice, DeviceBuffer> OUT = new HashMap<>();
+
+    private CpuBench() {}
+
+    public static void main(String[] args) {
+        String what = args.length > 0 ? args[0] : "decode";
+        List<String> types = List.of((args.length > 1 ? args[1] : "F16,Q8_0,Q4_0,Q4_K,Q6_K").split(","));
+        List<String> threads = List.of((args.length > 2 ? args[2] : "1,2").split(","));
+        for (String type : types) {
+            for (String count : threads) {
+                try (CpuDevice device = new CpuDevice(Integer.parseInt(count), KernelSelection.select())) {
+                    GgmlType weightType = GgmlType.valueOf(type);
+                    switch (what) {
+                        case "decode" -> decode(device, weightType, 1, DECODE_BYTES);
+                        case "cached" -> decode(device, weightType, 1, CACHED_BYTES);
+                        case "prepare" -> prepare(weightType);
+                        case "batch" -> decode(device, weightType, 8, DECODE_BYTES);
+                        case "prefill" -> prefill(device, weightType, 4096, 512);
+                        default -> throw new IllegalArgumentException(what);
+                    }
+                }
+            }
+        }
+    }
+
+    private static void decode(CpuDevice device, GgmlType type, int count, long bytes) {
+        int rows = (int) (bytes / type.byteSize(COLS));
+        Weight weight = weight(device, type, rows, COLS);
+        double median = measure(device, weight, count, count);
+        double gigabytes = rows * type.byteSize(COLS) / 1e9;
+        System.out.printf(
+                Locale.ROOT,
+                "%-6s decode x%d, %s: %6.2f GB/s, %6.2f G weights/s%n",
+                type,
+                count,
+                device.description(),
+                gigabytes / median,
+                (double) rows * COLS * count / median / 1e9);
+    }
+
+    private static void prepare(GgmlType type) {
+        Kernels kernels = KernelSelection.select().kernels();
+        ActivationForm form = kernels.activationForm(type);
+        try (NativeMemory memory = NativeMemory.allocate(1 << 20, "activations")) {
+            long best = Long.MAX_VALUE;
+            for (int i = 0; i < 20_000; i++) {
+                long start = System.nanoTime();
+                kernels.prepare(form, memory.address(), COLS, memory.address() + (1 << 18));
+                best = Math.min(best, System.nanoTime() - start);
+            }
+            System.out.printf(Locale.ROOT, "%-6s prepare %d columns: %6.2f us%n", form, COLS, best * 1e-3);
+        }
+    }
+
+    private static void prefill(CpuDevice device, GgmlType type, int rows, int count) {
+        Weight weight = weight(device, type, rows, COLS);
+        double median = measure(device, weight, 0, count);
+        System.out.printf(
+                Locale.ROOT,
+                "%-6s prefill x%d, %s: %6.1f GFLOP/s%n",
+                type,
+                count,
+                device.description(),
+                2.0 * rows * COLS * count / median / 1e9);
+    }
+
+    private static double measure(CpuDevice device, Weight weight, int decodeRows, int count) {
+        SplittableRandom random = new SplittableRandom(1);
+        DeviceBuffer x = TestData.buffer(device, TestData.randomFloats(random, count * COLS));
+        DeviceBuffer y = device.allocate(4L * count * weight.rows(), "y");
+        Ops ops = device.compute().ops();
+        long warmUntil = System.nanoTime() + 1_000_000_000L * Integer.getInteger("warmSeconds", 6);
+        do {
+            ops.matmul(weight, x, decodeRows, count, y);
+        } while (System.nanoTime() < warmUntil);
+        int repeats = (int) Math.max(1, (100L << 20) / weight.buffer().byteSize());
+        double[] seconds = new double[PASSES];
+        for (int i = 0; i < PASSES; i++) {
+            long start = now(device);
+            for (int j = 0; j < repeats; j++) {
+                ops.matmul(weight, x, decodeRows, count, y);
+            }
+            seconds[i] = (now(device) - start) * 1e-9 / repeats / slowness(device, ops);
+        }
+        Arrays.sort(seconds);
+        return seconds[PASSES / 2];
+    }
+
+    /** How much longer than on a quiet machine a product takes that depends on nothing but the core. */
+    private static double slowness(CpuDevice device, Ops ops) {
+        if (!Boolean.getBoolean("normalise")) {
+            return 1;
+        }
+        int side = 128;
+        DeviceBuffer buffer =
+                REFERENCE.computeIfAbsent(device, d -> d.allocate(4L * side * side + 8L * side, "reference"));
+        Weight square = new Weight(GgmlType.F32, side, side, buffer, 0);
+        long start = now(device);
+        for (int i = 0; i < 4000; i++) {
+            ops.matmul(square, buffer, 1, 1, buffer(device, side));
+        }
+        return (now(device) - start) / (4000 * side * side * 4 / 32.0);
+    }
+
+    private static DeviceBuffer buffer(CpuDevice device, int n) {
+        return OUT.computeIfAbsent(device, d -> d.allocate(4L * n, "out"));
+    }
+
+    private static long now(CpuDevice device) {
+        boolean alone = device.description().contains(" 1 threads");
+        return alone ? ManagementFactory.getThreadMXBean().getCurrentThreadCpuTime() : System.nanoTime();
+    }
+
+    private static Weight weight(CpuDevice device, GgmlType type, int rows, int cols) {
+        int sampleRows = Math.min(rows, 64);
+        byte[] sample = TestData.randomBlocks(new SplittableRandom(2), type, (long) sampleRows * cols);
+        DeviceBuffer buffer = device.allocate(type.byteSize(cols) * rows, "weights");
+        for (long at = 0; at < buffer.byteSize(); at += sample.length) {
+            long length = Math.min(sample.length, buffer.byteSize() - at);
+            buffer.upload(MemorySegment.ofArray(sample).asSlice(0, length), at);
+        }
+        return new Weight(type, rows, cols, buffer, 0);
+    }
+}

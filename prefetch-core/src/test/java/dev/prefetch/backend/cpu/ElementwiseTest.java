@@ -1,0 +1,282 @@
+package dev.prefetch.backend.cpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Rope;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.gguf.GgmlType;
+import java.util.Arrays;
+import java.util.List;
+import java.util.SplittableRandom;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Everything of {@link Ops} that is neither a matrix product nor attention, against double precision. */
+class ElementwiseTest {
+
+    private static final int[] SIZES = {1, 4, 6, 8, 13, 31, 33, 64, 255, 4098};
+
+    static List<Kernels> kernelSets() {
+        return TestData.kernelSets();
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void rmsNormDividesByTheRootMeanSquare(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(1);
+        try (CpuDevice device = TestData.device(kernels, 2)) {
+            for (int dim : SIZES) {
+                for (GgmlType gainType : List.of(GgmlType.F32, GgmlType.F16)) {
+                    float[] x = TestData.randomFloats(random, 3 * dim);
+                    Weight gain = TestData.randomWeight(device, random, gainType, 1, dim);
+                    DeviceBuffer data = TestData.buffer(device, x);
+                    DeviceBuffer out = device.allocate(12L * dim, "out");
+                    device.compute().ops().rmsNorm(data, 3, dim, gain, 1e-5f, out);
+                    device.compute().ops().rmsNorm(data, 3, dim, null, 1e-5f, data);
+                    float[] g = TestData.expand(gain);
+                    float[] plain = TestData.read(data, 3 * dim);
+                    float[] scaled = TestData.read(out, 3 * dim);
+                    for (int i = 0; i < 3 * dim; i += dim > 255 ? 97 : 1) {
+                        double expected = normalised(x, i / dim, dim, i % dim);
+                        assertThat((double) plain[i])
+                                .as("element %d of %d", i, dim)
+                                .isCloseTo(expected, within(1e-6 * Math.abs(expected)));
+                        expected *= g[i % dim];
+                        assertThat((double) scaled[i]).isCloseTo(expected, within(1e-6 * Math.abs(expected)));
+                    }
+                }
+            }
+        }
+    }
+
+    private static double normalised(float[] x, int row, int dim, int i) {
+        double squares = 0;
+        for (int j = 0; j < dim; j++) {
+            squares += (double) x[row * dim + j] * x[row * dim + j];
+        }
+        return x[row * dim + i] / Math.sqrt(squares / dim + 1e-5);
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void ropeRotatesPairsByPosition(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(2);
+        try (CpuDevice device = TestData.device(kernels, 2)) {
+            for (Rope.Layout layout : Rope.Layout.values()) {
+                for (int[] dims : new int[][] {{64, 64}, {128, 64}, {10, 6}, {26, 26}}) {
+                    rotateAndCheck(device, random, layout, dims[0], dims[1]);
+                }
+            }
+        }
+    }
+
+    private static void rotateAndCheck(
+            CpuDevice device, SplittableRandom random, Rope.Layout layout, int headDim, int rotated) {
+        int heads = 3;
+        int[] positions = {0, 1, 77, 131_071, 5};
+        int pairs = rotated / 2;
+        float[] frequencies = new float[pairs];
+        for (int i = 0; i < pairs; i++) {
+            frequencies[i] = (float) Math.pow(10_000, -2.0 * i / rotated);
+        }
+        Rope rope = new Rope(layout, frequencies, 1.25f);
+        float[] x = TestData.randomFloats(random, positions.length * heads * headDim);
+        DeviceBuffer data = TestData.buffer(device, x);
+        device.compute().ops().rope(data, positions.length, heads, headDim, rope, positions);
+        float[] y = TestData.read(data, x.length);
+        for (int row = 0; row < positions.length * heads; row++) {
+            for (int i = 0; i < pairs; i++) {
+                int a = row * headDim + (layout == Rope.Layout.HALVES ? i : 2 * i);
+                int b = layout == Rope.Layout.HALVES ? a + pairs : a + 1;
+                double angle = (double) positions[row / heads] * frequencies[i];
+                assertThat((double) y[a])
+                        .isCloseTo(1.25 * (x[a] * Math.cos(angle) - x[b] * Math.sin(angle)), within(2e-6));
+                assertThat((double) y[b])
+                        .isCloseTo(1.25 * (x[a] * Math.sin(angle) + x[b] * Math.cos(angle)), within(2e-6));
+            }
+            for (int i = rotated; i < headDim; i++) {
+                assertThat(y[row * headDim + i]).isEqualTo(x[row * headDim + i]);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void ropeTablesFollowThePositions(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(3);
+        Rope first = new Rope(Rope.Layout.HALVES, new float[] {1, 0.1f}, 1);
+        Rope second = new Rope(Rope.Layout.ADJACENT, new float[] {0.5f, 0.2f}, 1);
+        Rope third = new Rope(Rope.Layout.HALVES, new float[] {0.3f, 0.7f}, 1);
+        float[] x = TestData.randomFloats(random, 4);
+        try (CpuDevice device = TestData.device(kernels, 1)) {
+            for (int round = 0; round < 20; round++) {
+                Rope rope = List.of(first, second, third).get(random.nextInt(3));
+                int position = random.nextInt(3);
+                try (CpuDevice fresh = TestData.device(kernels, 1)) {
+                    assertThat(rotated(device, rope, x, position)).isEqualTo(rotated(fresh, rope, x, position));
+                }
+            }
+        }
+    }
+
+    private static float[] rotated(CpuDevice device, Rope rope, float[] x, int position) {
+        DeviceBuffer data = TestData.buffer(device, x);
+        device.compute().ops().rope(data, 1, 1, 4, rope, new int[] {position});
+        return TestData.read(data, 4);
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void swiGluIsSiluTimesUp(Kernels kernels) {
+        float[] gate = {0, -0f, 1, -1, 20, -20, 88, -88, 200, -200, 1e-30f, 0.3f, Float.NaN};
+        float[] up = new float[gate.length];
+        Arrays.fill(up, -3);
+        try (CpuDevice device = TestData.device(kernels, 1)) {
+            DeviceBuffer g = TestData.buffer(device, gate);
+            device.compute().ops().swiGlu(g, TestData.buffer(device, up), gate.length);
+            float[] result = TestData.read(g, gate.length);
+            for (int i = 0; i < gate.length - 1; i++) {
+                double expected = -3 * gate[i] / (1 + Math.exp(-gate[i]));
+                assertThat((double) result[i]).isCloseTo(expected, within(1e-6 * Math.abs(expected) + 1e-30));
+            }
+            assertThat(result[gate.length - 1]).isNaN();
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void bitsOfSwiGluDependNeitherOnThePlaceNorOnTheThreads(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(4);
+        int n = 100_003;
+        float[] gate = TestData.randomFloats(random, n);
+        float[] up = TestData.randomFloats(random, n);
+        try (CpuDevice device = TestData.device(kernels, 3)) {
+            DeviceBuffer g = TestData.buffer(device, gate);
+            device.compute().ops().swiGlu(g, TestData.buffer(device, up), n);
+            float[] together = TestData.read(g, n);
+            for (int i = 0; i < n; i += i < 100 || i > n - 100 ? 1 : 997) {
+                DeviceBuffer one = TestData.buffer(device, gate[i]);
+                device.compute().ops().swiGlu(one, TestData.buffer(device, up[i]), 1);
+                assertThat(TestData.read(one, 1)[0]).as("element %d", i).isEqualTo(together[i]);
+                one.close();
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void addsElementsBiasesAndScaledRows(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(5);
+        try (CpuDevice device = TestData.device(kernels, 2)) {
+            Ops ops = device.compute().ops();
+            for (int n : SIZES) {
+                float[] x = TestData.randomFloats(random, 2 * n);
+                float[] y = TestData.randomFloats(random, 2 * n);
+                DeviceBuffer sum = TestData.buffer(device, x);
+                DeviceBuffer added = TestData.buffer(device, y);
+                ops.add(sum, added, 2 * n);
+                Weight bias = new Weight(GgmlType.F32, 1, n, added, 0);
+                ops.addBias(sum, 2, bias);
+                ops.scatterAddRows(added, new int[] {1, 1}, new float[] {0.5f, -2}, 2, n, sum);
+                float[] result = TestData.read(sum, 2 * n);
+                for (int i = 0; i < 2 * n; i++) {
+                    float expected = x[i] + y[i] + y[i % n];
+                    if (i >= n) {
+                        expected += 0.5f * y[i - n];
+                        expected += -2 * y[i];
+                    }
+                    assertThat(result[i]).isEqualTo(expected);
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void scatterAddCoversWideRowsInParallel(Kernels kernels) {
+        int dim = 5000;
+        int count = 40;
+        float[] x = new float[count * dim];
+        Arrays.fill(x, 1);
+        int[] rows = new int[count];
+        float[] factors = new float[count];
+        for (int i = 0; i < count; i++) {
+            rows[i] = i % 3;
+            factors[i] = i;
+        }
+        try (CpuDevice device = TestData.device(kernels, 3)) {
+            DeviceBuffer target = device.allocate(12L * dim, "target");
+            device.compute().ops().scatterAddRows(TestData.buffer(device, x), rows, factors, count, dim, target);
+            float[] result = TestData.read(target, 3 * dim);
+            assertThat(Arrays.copyOfRange(result, 0, dim)).containsOnly(273);
+            assertThat(Arrays.copyOfRange(result, dim, 2 * dim)).containsOnly(247);
+            assertThat(Arrays.copyOfRange(result, 2 * dim, 3 * dim)).containsOnly(260);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void embedAndGatherTakeRowsInAnyOrder(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(6);
+        try (CpuDevice device = TestData.device(kernels, 2)) {
+            Ops ops = device.compute().ops();
+            for (GgmlType type : ScalarDequantizer.TYPES) {
+                Weight table = TestData.randomWeight(device, random, type, 5, 256);
+                DeviceBuffer out = device.allocate(4 * 3 * 256, "out");
+                ops.embed(table, new int[] {4, 0, 4, 9}, 3, out);
+                float[] all = TestData.expand(table);
+                float[] expected = new float[3 * 256];
+                System.arraycopy(all, 4 * 256, expected, 0, 256);
+                System.arraycopy(all, 0, expected, 256, 256);
+                System.arraycopy(all, 4 * 256, expected, 512, 256);
+                float[] rows = TestData.read(out, 3 * 256);
+                for (int i = 0; i < rows.length; i++) {
+                    // Not by bits: kernels may differ in the sign of a zero.
+                    assertThat(rows[i] == expected[i])
+                            .as("%s, element %d", type, i)
+                            .isTrue();
+                }
+                DeviceBuffer gathered = device.allocate(4 * 256, "gathered");
+                ops.gatherRows(out, new int[] {1}, 1, 256, gathered);
+                assertThat(TestData.read(gathered, 256)).isEqualTo(Arrays.copyOfRange(rows, 256, 512));
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void refusesSizesThatDoNotFit(Kernels kernels) {
+        try (CpuDevice device = TestData.device(kernels, 1)) {
+            Ops ops = device.compute().ops();
+            DeviceBuffer small = device.allocate(64, "small");
+            Rope rope = new Rope(Rope.Layout.HALVES, new float[4], 1);
+            Weight table = new Weight(GgmlType.F32, 2, 8, small, 0);
+            assertOutOfBounds(() -> ops.add(small, small, 17));
+            assertOutOfBounds(() -> ops.swiGlu(small, device.allocate(32, "up"), 16));
+            assertOutOfBounds(() -> ops.rmsNorm(small, 3, 8, null, 0, small));
+            assertOutOfBounds(() -> ops.rope(small, 2, 1, 16, rope, new int[] {0, 1}));
+            assertOutOfBounds(() -> ops.rope(small, 2, 1, 8, rope, new int[] {0}));
+            assertOutOfBounds(() -> ops.embed(table, new int[] {2}, 1, device.allocate(64, "out")));
+            assertOutOfBounds(() -> ops.embed(table, new int[] {-1}, 1, device.allocate(64, "out")));
+            assertOutOfBounds(() -> ops.gatherRows(small, new int[] {2}, 1, 8, device.allocate(64, "out")));
+            assertOutOfBounds(
+                    () -> ops.scatterAddRows(small, new int[] {2}, new float[1], 1, 8, device.allocate(64, "out")));
+            assertOutOfBounds(() -> ops.addBias(small, 3, new Weight(GgmlType.F32, 1, 8, small, 0)));
+            assertThatThrownBy(() -> ops.rope(small, 1, 2, 4, rope, new int[] {0}))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("8 rotated");
+            assertThatThrownBy(() -> ops.add(small, small, -1)).isInstanceOf(IllegalArgumentException.class);
+            assertThatThrownBy(() -> ops.rmsNorm(small, 1, 4, table, 0, small))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("2 x 8");
+        }
+    }
+
+    private static void assertOutOfBounds(org.assertj.core.api.ThrowableAssert.ThrowingCallable call) {
+        assertThatThrownBy(call).isInstanceOf(IndexOutOfBoundsException.class);
+    }
+}

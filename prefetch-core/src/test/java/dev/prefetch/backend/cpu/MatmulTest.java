@@ -1,0 +1,306 @@
+package dev.prefetch.backend.cpu;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
+import static org.assertj.core.api.Assertions.withinPercentage;
+
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.gguf.GgmlType;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Set;
+import java.util.SplittableRandom;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+/** Products against sums in double precision, and the promise that the bits of a row do not depend on the batch. */
+class MatmulTest {
+
+    private static final int[] ROWS = {1, 4, 6, 13, 31, 33};
+    private static final int[] COLS = {32, 96, 256, 768, 4096};
+    private static final int[] COUNTS = {1, 2, 3, 7, 8, 15, 16, 17, 33, 64};
+
+    /** Weight types whose decode kernels of the vector set turn activations into 8-bit integers. */
+    private static final Set<GgmlType> INTEGER_DECODE =
+            Set.of(GgmlType.Q8_0, GgmlType.Q4_0, GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K);
+
+    static Stream<GgmlType> types() {
+        return ScalarDequantizer.TYPES.stream();
+    }
+
+    @ParameterizedTest
+    @MethodSource("types")
+    void everyShapeIsWithinRoundingOfTheExactProduct(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(type.id());
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 2)) {
+                for (int rows : ROWS) {
+                    for (int cols : COLS) {
+                        if (cols % type.blockElements() == 0) {
+                            int count = COUNTS[random.nextInt(COUNTS.length)];
+                            int decodeRows = random.nextInt(count + 1);
+                            check(device, random, type, rows, cols, decodeRows, count);
+                        }
+                    }
+                }
+                check(device, random, type, 512, 512, 1, 17);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("types")
+    void everyCountIsWithinRoundingOfTheExactProduct(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(100 + type.id());
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 3)) {
+                for (int count : COUNTS) {
+                    check(device, random, type, 13, 512, 0, count);
+                    check(device, random, type, 13, 512, count, count);
+                }
+                check(device, random, type, 7, 256, 2, 600);
+            }
+        }
+    }
+
+    private static void check(
+            CpuDevice device, SplittableRandom random, GgmlType type, int rows, int cols, int decodeRows, int count) {
+        Weight weight = TestData.randomWeight(device, random, type, rows, cols);
+        float[] x = TestData.randomFloats(random, count * cols);
+        float[] y = product(device, weight, x, decodeRows, count);
+        float[] w = TestData.expand(weight);
+        boolean vector = device.description().contains("vector");
+        for (int t = 0; t < count; t++) {
+            float[] row = Arrays.copyOfRange(x, t * cols, (t + 1) * cols);
+            double[] seen = vector && t < decodeRows && INTEGER_DECODE.contains(type) ? quantized(row) : exact(row);
+            for (int r = 0; r < rows; r++) {
+                double sum = 0;
+                double magnitude = 0;
+                for (int i = 0; i < cols; i++) {
+                    double term = w[r * cols + i] * seen[i];
+                    sum += term;
+                    magnitude += Math.abs(term);
+                }
+                // Minima and zero points are summed apart, so their magnitude counts beside that of the result.
+                double tolerance = 1e-6 * magnitude + 1e-6 * norm(row) * largest(w, r, cols);
+                assertThat((double) y[t * rows + r])
+                        .as(
+                                "%s %dx%d, row %d of %d (%d decode), output %d, %s",
+                                type, rows, cols, t, count, decodeRows, r, device.description())
+                        .isCloseTo(sum, within(tolerance));
+            }
+        }
+    }
+
+    private static double norm(float[] x) {
+        double sum = 0;
+        for (float v : x) {
+            sum += (double) v * v;
+        }
+        return Math.sqrt(sum) * Math.sqrt(x.length) / 8;
+    }
+
+    private static double largest(float[] w, int row, int cols) {
+        return IntStream.range(0, cols)
+                .mapToDouble(i -> Math.abs(w[row * cols + i]))
+                .max()
+                .orElseThrow();
+    }
+
+    private static double[] exact(float[] x) {
+        return IntStream.range(0, x.length).mapToDouble(i -> x[i]).toArray();
+    }
+
+    /** 8-bit values with one scale per 32, rounded half away from zero. */
+    private static double[] quantized(float[] x) {
+        double[] result = new double[x.length];
+        for (int b = 0; b < x.length; b += 32) {
+            float max = 0;
+            for (int i = 0; i < 32; i++) {
+                max = Math.max(max, Math.abs(x[b + i]));
+            }
+            float inverse = max == 0 ? 0 : 127 / max;
+            for (int i = 0; i < 32; i++) {
+                float scaled = x[b + i] * inverse;
+                result[b + i] = (double) (max / 127) * (int) (scaled + Math.copySign(0.5f, scaled));
+            }
+        }
+        return result;
+    }
+
+    private static float[] product(CpuDevice device, Weight weight, float[] x, int decodeRows, int count) {
+        int rows = (int) weight.rows();
+        try (DeviceBuffer in = TestData.buffer(device, x);
+                DeviceBuffer out = device.allocate(4L * count * rows, "y")) {
+            device.compute().ops().matmul(weight, in, decodeRows, count, out);
+            return TestData.read(out, count * rows);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("types")
+    void bitsOfARowDependNeitherOnTheBatchNorOnTheThreads(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(200 + type.id());
+        int rows = 37;
+        int cols = 768;
+        int count = 37;
+        float[] x = TestData.randomFloats(random, count * cols);
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1);
+                    CpuDevice parallel = TestData.device(kernels, 4)) {
+                SplittableRandom seed = new SplittableRandom(type.id());
+                Weight weight = TestData.randomWeight(device, seed.split(), type, rows, cols);
+                for (int decodeRows : new int[] {0, 5, count}) {
+                    float[] together = product(device, weight, x, decodeRows, count);
+                    assertThat(product(parallel, weight, x, decodeRows, count)).isEqualTo(together);
+                    for (int t : new int[] {0, 4, 5, 16, 36}) {
+                        float[] row = Arrays.copyOfRange(x, t * cols, (t + 1) * cols);
+                        float[] alone = product(device, weight, row, t < decodeRows ? 1 : 0, 1);
+                        assertThat(Arrays.copyOfRange(together, t * rows, (t + 1) * rows))
+                                .as("%s row %d, %d decode rows, %s", type, t, decodeRows, kernels.name())
+                                .isEqualTo(alone);
+                    }
+                }
+            }
+        }
+    }
+
+    /** The sums of vector lanes in particular: their order must not change when the code is compiled. */
+    @Test
+    void bitsStayTheSameWhileTheCodeIsBeingCompiled() {
+        SplittableRandom random = new SplittableRandom(5);
+        try (CpuDevice device = TestData.device(new VectorKernels(), 1)) {
+            for (GgmlType type : List.of(GgmlType.F16, GgmlType.Q8_0, GgmlType.Q4_K)) {
+                Weight weight = TestData.randomWeight(device, random, type, 64, 1024);
+                float[] x = TestData.randomFloats(random, 1024);
+                float[] first = product(device, weight, x, 1, 1);
+                for (int i = 0; i < 3000; i++) {
+                    assertThat(Arrays.equals(product(device, weight, x, 1, 1), first))
+                            .as("%s, call %d", type, i)
+                            .isTrue();
+                }
+            }
+        }
+    }
+
+    @Test
+    void severalProductsGiveTheBitsOfSingleOnes() {
+        SplittableRandom random = new SplittableRandom(7);
+        int cols = 512;
+        int count = 21;
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 3)) {
+                List<Weight> weights = List.of(
+                        TestData.randomWeight(device, random, GgmlType.Q4_K, 128, cols),
+                        TestData.randomWeight(device, random, GgmlType.Q4_K, 1, cols),
+                        TestData.randomWeight(device, random, GgmlType.Q6_K, 67, cols),
+                        TestData.randomWeight(device, random, GgmlType.F16, 300, cols));
+                float[] x = TestData.randomFloats(random, count * cols);
+                List<DeviceBuffer> ys = weights.stream()
+                        .map(w -> device.allocate(4L * count * w.rows(), "y"))
+                        .toList();
+                device.compute().ops().matmuls(weights, TestData.buffer(device, x), 3, count, ys);
+                for (int i = 0; i < ys.size(); i++) {
+                    assertThat(TestData.read(
+                                    ys.get(i), count * (int) weights.get(i).rows()))
+                            .isEqualTo(product(device, weights.get(i), x, 3, count));
+                }
+            }
+        }
+    }
+
+    @Test
+    void halvesTakeActivationsOfAnySize() {
+        SplittableRandom random = new SplittableRandom(9);
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1)) {
+                Weight weight = TestData.randomWeight(device, random, GgmlType.F16, 3, 64);
+                float[] x = TestData.randomFloats(random, 64);
+                x[10] = 1e30f;
+                x[11] = 1e-30f;
+                float[] w = TestData.expand(weight);
+                float[] y = product(device, weight, x, 1, 1);
+                for (int r = 0; r < 3; r++) {
+                    assertThat(y[r]).isCloseTo(w[r * 64 + 10] * 1e30f, withinPercentage(1e-4));
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("types")
+    void aNotANumberInTheInputShowsInTheResult(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(11);
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1)) {
+                Weight weight = TestData.randomWeight(device, random, type, 2, 256);
+                float[] x = TestData.randomFloats(random, 2 * 256);
+                x[100] = Float.NaN;
+                x[300] = Float.NaN;
+                assertThat(product(device, weight, x, 1, 2)).containsOnly(Float.NaN);
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("types")
+    void zeroActivationsGiveZero(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(13);
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1)) {
+                Weight weight = TestData.randomWeight(device, random, type, 3, 512);
+                for (float value : product(device, weight, new float[2 * 512], 1, 2)) {
+                    assertThat(value).isZero();
+                }
+            }
+        }
+    }
+
+    @Test
+    void plainTypesTakeAnyNumberOfColumns() {
+        SplittableRandom random = new SplittableRandom(15);
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 2)) {
+                for (GgmlType type : List.of(GgmlType.F32, GgmlType.F16, GgmlType.BF16)) {
+                    for (int cols : new int[] {1, 7, 8, 13, 31, 33, 255, 300}) {
+                        check(device, random, type, 5, cols, 2, 5);
+                    }
+                }
+            }
+        }
+    }
+
+    @Test
+    void refusesWhatDoesNotFit() {
+        SplittableRandom random = new SplittableRandom(17);
+        try (CpuDevice device = TestData.device(new ScalarKernels(), 1)) {
+            Ops ops = device.compute().ops();
+            Weight weight = TestData.randomWeight(device, random, GgmlType.F32, 4, 8);
+            DeviceBuffer x = device.allocate(4 * 8, "x");
+            DeviceBuffer y = device.allocate(4 * 4, "y");
+            assertThatThrownBy(() -> ops.matmul(weight, x, 0, 2, y))
+                    .isInstanceOf(IndexOutOfBoundsException.class)
+                    .hasMessageContaining("64 bytes");
+            assertThatThrownBy(() -> ops.matmul(weight, x, 1, 1, device.allocate(12, "y")))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.matmul(weight, x, 2, 1, y)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.matmul(weight, x, 0, -1, y)).isInstanceOf(IndexOutOfBoundsException.class);
+            Weight other = TestData.randomWeight(device, random, GgmlType.F32, 4, 7);
+            assertThatThrownBy(() -> ops.matmuls(List.of(weight, other), x, 1, 1, List.of(y, y)))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("8 and 7");
+            Weight unsupported = new Weight(GgmlType.IQ1_S, 1, 256, device.allocate(50, "w"), 0);
+            assertThatThrownBy(() -> ops.matmul(unsupported, device.allocate(1024, "x"), 1, 1, y))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("IQ1_S");
+            x.close();
+            assertThatThrownBy(() -> ops.matmul(weight, x, 1, 1, y)).isInstanceOf(IllegalStateException.class);
+        }
+    }
+}

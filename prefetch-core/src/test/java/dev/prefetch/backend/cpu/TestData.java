@@ -1,0 +1,98 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.gguf.GgmlType;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.List;
+import java.util.SplittableRandom;
+
+/** Devices, buffers and random weights for the tests of this package. */
+final class TestData {
+
+    private TestData() {}
+
+    /** Every kernel set. */
+    static List<Kernels> kernelSets() {
+        return List.of(new ScalarKernels(), new VectorKernels());
+    }
+
+    static CpuDevice device(Kernels kernels, int threads) {
+        return new CpuDevice(threads, new KernelSelection(kernels, List.of()));
+    }
+
+    static DeviceBuffer buffer(CpuDevice device, float... values) {
+        DeviceBuffer buffer = device.allocate(Math.max(4, 4L * values.length), "test");
+        buffer.upload(MemorySegment.ofArray(values), 0);
+        return buffer;
+    }
+
+    static float[] read(DeviceBuffer buffer, int n) {
+        float[] values = new float[n];
+        buffer.download(0, MemorySegment.ofArray(values));
+        return values;
+    }
+
+    static float[] randomFloats(SplittableRandom random, int n) {
+        float[] values = new float[n];
+        for (int i = 0; i < n; i++) {
+            values[i] = (float) random.nextGaussian();
+        }
+        return values;
+    }
+
+    /** A weight whose bytes are random but whose scales are of ordinary size. */
+    static Weight randomWeight(CpuDevice device, SplittableRandom random, GgmlType type, int rows, int cols) {
+        byte[] bytes = randomBlocks(random, type, (long) rows * cols);
+        // An odd offset: tensors in a file are aligned to nothing a vector could rely on.
+        int offset = 6;
+        DeviceBuffer buffer = device.allocate(offset + bytes.length, "test weight");
+        buffer.upload(MemorySegment.ofArray(bytes), offset);
+        return new Weight(type, rows, cols, buffer, offset);
+    }
+
+    static byte[] randomBlocks(SplittableRandom random, GgmlType type, long elements) {
+        byte[] bytes = new byte[Math.toIntExact(type.byteSize(elements))];
+        random.nextBytes(bytes);
+        MemorySegment out = MemorySegment.ofArray(bytes);
+        for (int at = 0; at < bytes.length; at += type.blockBytes()) {
+            switch (type) {
+                case F32 -> out.set(ValueLayout.JAVA_FLOAT_UNALIGNED, at, (float) random.nextGaussian());
+                case BF16 ->
+                    out.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, (short)
+                            (Float.floatToRawIntBits((float) random.nextGaussian()) >>> 16));
+                case F16, Q8_0, Q4_0, Q5_0, IQ4_NL, IQ4_XS -> scale(out, at, random);
+                case Q4_1, Q5_1, Q4_K, Q5_K -> {
+                    scale(out, at, random);
+                    scale(out, at + 2, random);
+                }
+                case Q2_K -> {
+                    scale(out, at + 80, random);
+                    scale(out, at + 82, random);
+                }
+                case Q3_K -> scale(out, at + 108, random);
+                case Q6_K -> scale(out, at + 208, random);
+                case MXFP4 -> bytes[at] = (byte) random.nextInt(115, 125);
+                default -> throw new IllegalArgumentException("no generator for " + type);
+            }
+        }
+        return bytes;
+    }
+
+    private static void scale(MemorySegment out, long at, SplittableRandom random) {
+        out.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, Float.floatToFloat16((float) random.nextGaussian() * 0.01f));
+    }
+
+    /** The weight as floats, by the scalar definition of its format. */
+    static float[] expand(Weight weight) {
+        int elements = Math.toIntExact(weight.rows() * weight.cols());
+        long in = ((CpuBuffer) weight.buffer()).address() + weight.offset();
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(4L * elements, 64);
+            ScalarDequantizer.expand(weight.type(), in, elements, out.address());
+            return out.toArray(ValueLayout.JAVA_FLOAT);
+        }
+    }
+}
