@@ -4,8 +4,10 @@ package dev.prefetch.tokenizer;
 public interface TokenDecoder {
 
     /**
-     * Takes the next token and returns the characters that are complete now; empty for control tokens and while a
-     * multi-byte character is unfinished.
+     * Takes the next token and returns the characters that are complete now; empty while a multi-byte character is
+     * unfinished, and for control tokens unless the decoder was asked to show them.
+     *
+     * @throws IndexOutOfBoundsException for an id outside the vocabulary
      */
     String next(int token);
 

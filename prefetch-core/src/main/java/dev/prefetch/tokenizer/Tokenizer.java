@@ -45,8 +45,18 @@ public interface Tokenizer {
      */
     String decode(int[] tokens, boolean withControlTokens);
 
-    /** A decoder that is fed token by token. Not thread-safe. */
-    TokenDecoder newDecoder();
+    /** A decoder that is fed token by token and leaves control tokens out. Not thread-safe. */
+    default TokenDecoder newDecoder() {
+        return newDecoder(false);
+    }
+
+    /**
+     * A decoder that is fed token by token. Not thread-safe.
+     *
+     * @param withControlTokens whether the texts of control tokens are shown: some vocabularies mark the tags around tool
+     *     calls and reasoning as control tokens, and whoever parses those needs to see them
+     */
+    TokenDecoder newDecoder(boolean withControlTokens);
 
     /**
      * A part of a text.

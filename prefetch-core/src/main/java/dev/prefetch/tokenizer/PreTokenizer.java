@@ -1,0 +1,35 @@
+package dev.prefetch.tokenizer;
+
+import java.util.List;
+
+/**
+ * How a byte-level vocabulary cuts text into the pieces within which merging stays.
+ *
+ * @param steps applied one after the other, each to the pieces the one before left
+ * @param wholeWordsFirst whether a piece that is a token is taken as it is, whatever the merges say
+ * @param addsBegin whether a begin token is wanted unless the file says otherwise
+ */
+record PreTokenizer(List<Splitter> steps, boolean wholeWordsFirst, boolean addsBegin) {
+
+    PreTokenizer {
+        steps = List.copyOf(steps);
+    }
+
+    /** The ends of the pieces of {@code text}, in order. */
+    IntList split(int[] text) {
+        IntList ends = new IntList(text.length / 4);
+        if (text.length > 0) {
+            ends.add(text.length);
+        }
+        for (Splitter step : steps) {
+            IntList finer = new IntList(ends.size());
+            int from = 0;
+            for (int i = 0; i < ends.size(); i++) {
+                step.split(text, from, ends.get(i), finer);
+                from = ends.get(i);
+            }
+            ends = finer;
+        }
+        return ends;
+    }
+}

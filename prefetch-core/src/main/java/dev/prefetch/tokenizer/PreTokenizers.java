@@ -1,0 +1,315 @@
+package dev.prefetch.tokenizer;
+
+import static dev.prefetch.tokenizer.CharacterClass.LETTER;
+import static dev.prefetch.tokenizer.CharacterClass.NUMBER;
+import static dev.prefetch.tokenizer.CharacterClass.PUNCTUATION;
+import static dev.prefetch.tokenizer.CharacterClass.ranges;
+import static dev.prefetch.tokenizer.Splitter.each;
+
+import dev.prefetch.tokenizer.WordMatcher.Contractions;
+import dev.prefetch.tokenizer.WordMatcher.Words;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import java.util.TreeSet;
+
+/**
+ * The table of pre-tokenizers by their name in {@code tokenizer.ggml.pre}. Each step's comment is the expression of the
+ * model's own tokenizer that it stands for. They are written by hand because expressions with alternatives recurse, or
+ * go back again and again, on hostile input.
+ */
+final class PreTokenizers {
+
+    /** What is assumed for files from before the key existed. */
+    static final String DEFAULT = "default";
+
+    private static final int UNLIMITED = Integer.MAX_VALUE;
+
+    /** {@code [一-龥ࠀ-一가-퟿]} */
+    private static final CharacterClass DEEPSEEK_CJK = ranges(0x0800, 0x9FA5, 0xAC00, 0xD7FF);
+
+    /** {@code [一-龥぀-ゟ゠-ヿ]} */
+    private static final CharacterClass DEEPSEEK_V3_CJK = ranges(0x3040, 0x30FF, 0x4E00, 0x9FA5);
+
+    /** {@code [!-/:-~！-／：-～‘-‟　-。]} */
+    private static final CharacterClass DEEPSEEK_PUNCTUATION =
+            ranges(0x21, 0x2F, 0x3A, 0x7E, 0x2018, 0x201F, 0x3000, 0x3002, 0xFF01, 0xFF0F, 0xFF1A, 0xFF5E);
+
+    /** {@code [$+<=>^~|]}, the ASCII symbols that count as punctuation, too, without the back quote. */
+    private static final CharacterClass ASCII_SYMBOL = c -> c < 0x80 && "$+<=>^~|".indexOf(c) >= 0;
+
+    /** {@code 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+} */
+    private static final Splitter GPT2 = each(PreTokenizers::gpt2);
+
+    /** {@code \p{N}} */
+    private static final Splitter SINGLE_NUMBERS =
+            each((text, position, to) -> Scan.run(NUMBER, 1, text, position, to));
+
+    /** {@code \p{N}{1,3}} */
+    private static final Splitter THREE_NUMBERS = each((text, position, to) -> Scan.run(NUMBER, 3, text, position, to));
+
+    /** {@code [\r\n]} */
+    private static final Splitter SINGLE_NEWLINES =
+            each((text, position, to) -> Scan.isNewline(text[position]) ? position + 1 : position);
+
+    private static final Map<String, PreTokenizer> BY_NAME = new HashMap<>();
+
+    static {
+        gpt2Family();
+        llama3Family();
+        casedFamily();
+        deepseekFamily();
+        falconFamily();
+        bloomFamily();
+    }
+
+    private PreTokenizers() {}
+
+    /** The pre-tokenizer of that name, if there is one. */
+    static Optional<PreTokenizer> named(String name) {
+        return Optional.ofNullable(BY_NAME.get(name));
+    }
+
+    /** All names, in alphabetical order. */
+    static Set<String> names() {
+        return new TreeSet<>(BY_NAME.keySet());
+    }
+
+    private static void gpt2Family() {
+        add(
+                plain(GPT2),
+                "gpt-2",
+                "phi-2",
+                "jina-es",
+                "jina-de",
+                "jina-v1-en",
+                "jina-v2-es",
+                "jina-v2-de",
+                "jina-v2-code",
+                "roberta-bpe",
+                "gigachat",
+                "a.x-4.0",
+                "mellum",
+                "modern-bert",
+                "exaone4",
+                "mpt",
+                "olmo",
+                "jais",
+                "trillion",
+                "granite-docling");
+        add(
+                plain(SINGLE_NUMBERS, GPT2),
+                "starcoder",
+                "refact",
+                "command-r",
+                "smollm",
+                "codeshell",
+                "exaone",
+                "minerva-7b",
+                "mellum2");
+    }
+
+    private static void llama3Family() {
+        Splitter llama3 = words(Contractions.BEFORE_WORDS, Words.LETTERS, 3, "\r\n");
+        add(
+                new PreTokenizer(List.of(llama3), true, true),
+                "llama3",
+                "llama-v3",
+                "llama-bpe",
+                "falcon3",
+                "falcon-h1",
+                "pixtral",
+                "midm-2.0",
+                "lfm2",
+                "jina-v5-nano");
+        add(plain(llama3), "dbrx", "smaug-bpe", "glm4", "chatglm-bpe");
+        Splitter qwen2 = words(Contractions.BEFORE_WORDS, Words.LETTERS, 1, "\r\n");
+        // bailingmoe writes the expression with possessive quantifiers; they match the same pieces.
+        add(
+                plain(qwen2),
+                "qwen2",
+                "deepseek-r1-qwen",
+                "kormo",
+                "f2llmv2",
+                "megrez",
+                "stablelm2",
+                "hunyuan",
+                "solar-open",
+                "grok-2",
+                "bailingmoe",
+                "bailingmoe2",
+                "llada-moe");
+        add(plain(words(Contractions.BEFORE_WORDS, Words.LETTERS_AND_MARKS, 1, "\r\n")), "qwen35");
+        add(plain(words(Contractions.BEFORE_WORDS, Words.LETTERS, 1, "")), "seed-coder");
+        add(plain(words(Contractions.NONE, Words.LETTERS, 1, "\r\n")), "ufakzeka");
+        Splitter minicpm5 = words(Contractions.BEFORE_WORDS, Words.LETTERS, UNLIMITED, "\r\n");
+        add(new PreTokenizer(List.of(THREE_NUMBERS, minicpm5), true, false), "minicpm5");
+    }
+
+    private static void casedFamily() {
+        add(new PreTokenizer(List.of(words(Contractions.NONE, Words.CASED, 1, "\r\n/")), true, true), "tekken");
+        add(
+                plain(words(Contractions.IN_WORDS, Words.CASED, 3, "\r\n/")),
+                "gpt-4o",
+                "llama4",
+                "kanana2",
+                "talkie",
+                "minimax-m2");
+    }
+
+    private static void deepseekFamily() {
+        add(
+                plain(
+                        SINGLE_NEWLINES,
+                        each(spaced(DeepseekLetters.CLASS)),
+                        each(spaced(DEEPSEEK_PUNCTUATION)),
+                        PreTokenizers::trailingWhiteSpace,
+                        runs(DEEPSEEK_CJK),
+                        runs(NUMBER)),
+                "deepseek-llm");
+        add(
+                plain(
+                        SINGLE_NEWLINES,
+                        each(spaced(LETTER)),
+                        each(spaced(PUNCTUATION)),
+                        runs(DEEPSEEK_CJK),
+                        SINGLE_NUMBERS),
+                "deepseek-coder");
+        add(
+                plain(THREE_NUMBERS, runs(DEEPSEEK_V3_CJK), each(PreTokenizers::deepseekV3)),
+                "deepseek-v3",
+                "hunyuan-dense",
+                "joyai-llm",
+                "hy_v4");
+    }
+
+    private static void falconFamily() {
+        CharacterClass punctuation = PUNCTUATION.or(ASCII_SYMBOL);
+        Splitter threeDigits = each(PreTokenizers::threeDigits);
+        // falcon: [\p{P}$+<=>^~|`]+, then GPT-2's, then [0-9][0-9][0-9]
+        add(plain(runs(punctuation.or(c -> c == '`')), GPT2, threeDigits), "falcon");
+        // default: [\p{P}$+<=>^~|]+, then GPT-2's, then \p{N}+, then [0-9][0-9][0-9]
+        add(plain(runs(punctuation), GPT2, runs(NUMBER), threeDigits), DEFAULT);
+    }
+
+    private static void bloomFamily() {
+        Splitter bloom = each(PreTokenizers::bloom);
+        add(plain(bloom), "bloom", "poro-chat", "gpt3-finnish");
+        add(plain(bloom, SINGLE_NUMBERS), "viking");
+    }
+
+    private static void add(PreTokenizer preTokenizer, String... names) {
+        for (String name : names) {
+            if (BY_NAME.put(name, preTokenizer) != null) {
+                throw new IllegalStateException("two pre-tokenizers are called " + name);
+            }
+        }
+    }
+
+    private static PreTokenizer plain(Splitter... steps) {
+        return new PreTokenizer(List.of(steps), false, false);
+    }
+
+    private static Splitter words(Contractions contractions, Words words, int digits, String afterSymbols) {
+        return each(new WordMatcher(contractions, words, digits, afterSymbols));
+    }
+
+    /** {@code [class]+} */
+    private static Splitter runs(CharacterClass characters) {
+        return each((text, position, to) -> Scan.run(characters, text, position, to));
+    }
+
+    /** {@code \s?[class]+} */
+    private static Splitter.Matcher spaced(CharacterClass characters) {
+        return (text, position, to) -> {
+            boolean space = CharacterClass.isWhiteSpace(text[position]) && Scan.at(characters, text, position + 1, to);
+            return Scan.run(characters, text, space ? position + 1 : position, to);
+        };
+    }
+
+    private static int gpt2(int[] text, int position, int to) {
+        int end = Scan.contraction(false, text, position, to);
+        if (end > position) {
+            return end;
+        }
+        int start = text[position] == ' ' && position + 1 < to ? position + 1 : position;
+        int c = text[start];
+        if (CharacterClass.isWhiteSpace(c)) {
+            return Scan.whiteSpace(text, position, to);
+        }
+        if (LETTER.contains(c)) {
+            return Scan.run(LETTER, text, start, to);
+        }
+        if (NUMBER.contains(c)) {
+            return Scan.run(NUMBER, text, start, to);
+        }
+        return Scan.run(PreTokenizers::isGpt2Symbol, text, start, to);
+    }
+
+    /** {@code [^\s\p{L}\p{N}]} */
+    private static boolean isGpt2Symbol(int c) {
+        return !CharacterClass.isWhiteSpace(c) && !LETTER.contains(c) && !NUMBER.contains(c);
+    }
+
+    private static int threeDigits(int[] text, int position, int to) {
+        int end = Scan.run(c -> c >= '0' && c <= '9', 3, text, position, to);
+        return end == position + 3 ? end : position;
+    }
+
+    /** {@code  ?[^(\s|.,!?…。，、।۔،)]+} */
+    private static int bloom(int[] text, int position, int to) {
+        int start = text[position] == ' ' ? position + 1 : position;
+        int end = Scan.run(c -> !CharacterClass.isWhiteSpace(c) && "(|.,!?…。，、।۔،)".indexOf(c) < 0, text, start, to);
+        return end > start ? end : position;
+    }
+
+    /** {@code \s+$} */
+    private static void trailingWhiteSpace(int[] text, int from, int to, IntList ends) {
+        int start = to;
+        while (start > from && CharacterClass.isWhiteSpace(text[start - 1])) {
+            start--;
+        }
+        if (start > from) {
+            ends.add(start);
+        }
+        if (start < to) {
+            ends.add(to);
+        }
+    }
+
+    /**
+     * <pre>
+     *   [!"#$%&amp;'()*+,\-./:;&lt;=&gt;?@\[\\\]^_`{|}~][A-Za-z]+
+     * | [^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+
+     * |  ?[\p{P}\p{S}]+[\r\n]*
+     * | \s*[\r\n]+ | \s+(?!\S) | \s+
+     * </pre>
+     */
+    private static int deepseekV3(int[] text, int position, int to) {
+        int c = text[position];
+        if (c > ' ' && c < 0x7F && !isAsciiLetter(c) && !(c >= '0' && c <= '9')) {
+            int end = Scan.run(PreTokenizers::isAsciiLetter, text, position + 1, to);
+            if (end > position + 1) {
+                return end;
+            }
+        }
+        boolean prefix = !Scan.isNewline(c) && !LETTER.contains(c) && !CharacterClass.PUNCTUATION_OR_SYMBOL.contains(c);
+        boolean skip = prefix && Scan.at(CharacterClass.LETTER_OR_MARK, text, position + 1, to);
+        int end = Scan.run(CharacterClass.LETTER_OR_MARK, text, skip ? position + 1 : position, to);
+        if (end > position) {
+            return end;
+        }
+        int start = c == ' ' ? position + 1 : position;
+        end = Scan.run(CharacterClass.PUNCTUATION_OR_SYMBOL, text, start, to);
+        if (end > start) {
+            return Scan.run(Scan::isNewline, text, end, to);
+        }
+        return Scan.whiteSpaceByLine(text, position, to);
+    }
+
+    private static boolean isAsciiLetter(int c) {
+        return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z';
+    }
+}

@@ -1,0 +1,55 @@
+package dev.prefetch.tokenizer;
+
+import java.util.Arrays;
+
+/** A prefix tree over the UTF-16 units of token texts; the edges of all nodes lie in one hash map. */
+final class TokenTrie {
+
+    private static final int ROOT = 0;
+
+    private final PairMap edges = new PairMap(16);
+    private int[] tokenOfNode = {-1};
+    private int nodes = 1;
+
+    void add(String text, int token) {
+        int node = ROOT;
+        for (int i = 0; i < text.length(); i++) {
+            long child = edges.get(node, text.charAt(i));
+            if (child == PairMap.ABSENT) {
+                child = newNode();
+                edges.putIfAbsent(node, text.charAt(i), child);
+            }
+            node = (int) child;
+        }
+        tokenOfNode[node] = token;
+    }
+
+    private int newNode() {
+        if (nodes == tokenOfNode.length) {
+            tokenOfNode = Arrays.copyOf(tokenOfNode, Math.multiplyExact(nodes, 2));
+        }
+        tokenOfNode[nodes] = -1;
+        return nodes++;
+    }
+
+    boolean isEmpty() {
+        return nodes == 1;
+    }
+
+    /** The token with the longest text that stands at {@code from} and ends at or before {@code to}, or -1. */
+    int longestMatch(String text, int from, int to) {
+        int match = -1;
+        int node = ROOT;
+        for (int i = from; i < to; i++) {
+            long child = edges.get(node, text.charAt(i));
+            if (child == PairMap.ABSENT) {
+                break;
+            }
+            node = (int) child;
+            if (tokenOfNode[node] >= 0) {
+                match = tokenOfNode[node];
+            }
+        }
+        return match;
+    }
+}
