@@ -3,7 +3,6 @@ package dev.prefetch.model;
 /** What a tensor is for. The forward pass asks for weights by role, never by name. */
 public enum TensorRole {
     TOKEN_EMBEDDING,
-    ROPE_FACTORS,
     ATTENTION_NORM,
     ATTENTION_Q,
     ATTENTION_K,
@@ -18,6 +17,7 @@ public enum TensorRole {
     FFN_GATE,
     FFN_UP,
     FFN_DOWN,
+    /** Scores of the experts. */
     FFN_ROUTER,
     OUTPUT_NORM,
     OUTPUT
