@@ -1,6 +1,7 @@
 package dev.prefetch.prefetch;
 
 import dev.prefetch.model.WeightBlock;
+import java.util.List;
 
 /** Gives compute the weights of a model, block by block, wherever they lie. */
 public interface WeightSource extends AutoCloseable {
@@ -8,10 +9,36 @@ public interface WeightSource extends AutoCloseable {
     /**
      * Waits until the block's bytes can be read by the device and holds them. Called by the compute thread, in the
      * static order within a sweep; the block of the highest index that was acquired tells the source how far compute is.
+     * The experts of a layer may come in any order.
      *
      * @throws WeightUnavailableException when the bytes cannot be had
      */
     WeightLease acquire(WeightBlock block);
+
+    /**
+     * Says that a sweep begins now. Optional: a source notices by itself when the order starts again, but then counts
+     * the time between two sweeps less exactly.
+     *
+     * @param regime what the sweep is for
+     * @param tokens tokens it computes
+     */
+    default void beginSweep(Regime regime, int tokens) {}
+
+    /** Says that the sweep is over, also when it failed. */
+    default void endSweep() {}
+
+    /**
+     * Says which experts of a layer compute is going to acquire, as soon as the router has spoken, so that they are read
+     * as one batch. Optional.
+     *
+     * @param experts the experts, in the order in which they will be acquired
+     */
+    default void prefetch(List<WeightBlock> experts) {}
+
+    /** What moved so far; nothing for a source that moves nothing. Safe for any thread. */
+    default PrefetchStatistics statistics() {
+        return PrefetchStatistics.NONE;
+    }
 
     /** Releases everything, after open leases have been closed. */
     @Override

@@ -1,5 +1,5 @@
 /**
- * Where weights lie: mapped files, direct reads, page-locked staging.
+ * Where weights lie: mapped files and readers that move runs of bytes into native memory.
  *
  * <p>May use {@code gguf}.
  */

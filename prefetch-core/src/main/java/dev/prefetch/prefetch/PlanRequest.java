@@ -1,0 +1,202 @@
+package dev.prefetch.prefetch;
+
+import dev.prefetch.model.WeightBlock;
+import java.util.List;
+import java.util.Objects;
+
+/**
+ * What a plan is made from. Immutable; start from {@link #of}.
+ *
+ * @param blocks the model, in the static order
+ * @param weightsBytes what resident blocks, slots and the expert cache may use together
+ * @param residentBytes what resident blocks may use of it, kept experts included; {@link Long#MAX_VALUE} for all. Less
+ *     forces streaming even of a model that would fit
+ * @param lookAheadBlocks streamed blocks on their way while compute holds one; {@link #AUTO} to choose
+ * @param bufferBytes bytes for slots; {@link #AUTO} to choose
+ * @param alignment of reads, a power of two, as {@link dev.prefetch.storage.BlockReader#alignment()}
+ * @param mergeGapBytes as {@link StreamingOptions#mergeGapBytes()}
+ * @param expertsPerToken experts each token uses; 0 for a model without
+ * @param ubatchTokens tokens of a full prompt sweep
+ * @param costs what blocks cost
+ */
+public record PlanRequest(
+        List<WeightBlock> blocks,
+        long weightsBytes,
+        long residentBytes,
+        long lookAheadBlocks,
+        long bufferBytes,
+        int alignment,
+        long mergeGapBytes,
+        int expertsPerToken,
+        int ubatchTokens,
+        CostModel costs) {
+
+    /** Let the planner choose. */
+    public static final long AUTO = -1;
+
+    public PlanRequest {
+        blocks = List.copyOf(blocks);
+        Objects.requireNonNull(costs, "costs");
+        require(!blocks.isEmpty(), "a model has at least one block");
+        for (int i = 0; i < blocks.size(); i++) {
+            require(
+                    blocks.get(i).index() == i,
+                    "block " + i + " has index " + blocks.get(i).index());
+        }
+        require(weightsBytes >= 0, "weightsBytes must not be negative but was " + weightsBytes);
+        require(residentBytes >= 0, "residentBytes must not be negative but was " + residentBytes);
+        require(
+                lookAheadBlocks == AUTO || lookAheadBlocks >= 0 && lookAheadBlocks <= 1000,
+                "lookAheadBlocks must be between 0 and 1000 but was " + lookAheadBlocks);
+        require(bufferBytes == AUTO || bufferBytes >= 0, "bufferBytes must not be negative but was " + bufferBytes);
+        require(expertsPerToken >= 0, "expertsPerToken must not be negative but was " + expertsPerToken);
+        require(ubatchTokens >= 1, "ubatchTokens must be at least 1 but was " + ubatchTokens);
+    }
+
+    /** Everything chosen by the planner, with assumed costs. */
+    public static PlanRequest of(List<WeightBlock> blocks, long weightsBytes) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                Long.MAX_VALUE,
+                AUTO,
+                AUTO,
+                4096,
+                StreamingOptions.DEFAULT_MERGE_GAP_BYTES,
+                0,
+                512,
+                CostModel.ASSUMED);
+    }
+
+    public PlanRequest withWeightsBytes(long value) {
+        return new PlanRequest(
+                blocks,
+                value,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withResidentBytes(long value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                value,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withLookAheadBlocks(long value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                value,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withBufferBytes(long value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                value,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withAlignment(int value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                value,
+                mergeGapBytes,
+                expertsPerToken,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withMergeGapBytes(long value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                value,
+                expertsPerToken,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withExpertsPerToken(int value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                value,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withUbatchTokens(int value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                value,
+                costs);
+    }
+
+    public PlanRequest withCosts(CostModel value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                ubatchTokens,
+                value);
+    }
+
+    private static void require(boolean condition, String message) {
+        if (!condition) {
+            throw new IllegalArgumentException(message);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+package dev.prefetch.prefetch;
+
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.model.BlockTensor;
+import dev.prefetch.model.TensorRole;
+import dev.prefetch.model.WeightBlock;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** A lease of {@link StreamingWeights}. */
+final class StreamingLease implements WeightLease {
+
+    private final WeightBlock block;
+    private final DeviceBuffer buffer;
+    private final Placement placement;
+    private final Runnable release;
+    private volatile boolean closed;
+
+    StreamingLease(WeightBlock block, DeviceBuffer buffer, Placement placement, Runnable release) {
+        this.block = block;
+        this.buffer = buffer;
+        this.placement = placement;
+        this.release = release;
+    }
+
+    @Override
+    public WeightBlock block() {
+        return block;
+    }
+
+    @Override
+    public Weight weight(TensorRole role) {
+        Weight weight = find(role);
+        if (weight == null) {
+            throw new IllegalStateException("block " + block.label() + " has no weight " + role);
+        }
+        return weight;
+    }
+
+    @Override
+    public @Nullable Weight find(TensorRole role) {
+        if (closed) {
+            throw new IllegalStateException("the lease of block " + block.label() + " is closed");
+        }
+        List<BlockTensor> tensors = block.tensors();
+        for (int i = 0; i < tensors.size(); i++) {
+            BlockTensor tensor = tensors.get(i);
+            if (tensor.role() == role) {
+                return new Weight(tensor.type(), tensor.rows(), tensor.cols(), buffer, placement.offset(i));
+            }
+        }
+        return null;
+    }
+
+    @Override
+    public void close() {
+        synchronized (this) {
+            if (closed) {
+                return;
+            }
+            closed = true;
+        }
+        release.run();
+    }
+
+    /** Where tensors lie in the buffer. */
+    @FunctionalInterface
+    interface Placement {
+
+        /** Offset in the buffer of the block's tensor {@code i}. */
+        long offset(int i);
+    }
+}

@@ -1,0 +1,171 @@
+package dev.prefetch.prefetch;
+
+import java.time.Duration;
+import java.util.Objects;
+
+/**
+ * How blocks are read. Immutable; start from {@link #DEFAULT}.
+ *
+ * @param readerThreads reads in progress at a time, which is the disk's queue depth
+ * @param chunkBytes most bytes per read, a power of two
+ * @param mergeGapBytes runs of a block with at most this much between them are read as one
+ * @param attempts how often a read is tried before it fails
+ * @param retryDelay wait before the second attempt; doubles with each further one
+ * @param acquireTimeout how long compute waits for a block before the sweep fails
+ * @param closeTimeout how long closing waits for open leases; their memory is never freed before they end
+ * @param poison fill a slot with {@code 0xDB} before it is filled, so that reading it too early or too late shows; for
+ *     finding faults
+ * @param traceSweeps how many of the last sweeps the trace remembers; 0 for none
+ * @param tune look for the best look-ahead while decoding; leave it off where the user has fixed the look-ahead
+ */
+public record StreamingOptions(
+        int readerThreads,
+        int chunkBytes,
+        long mergeGapBytes,
+        int attempts,
+        Duration retryDelay,
+        Duration acquireTimeout,
+        Duration closeTimeout,
+        boolean poison,
+        int traceSweeps,
+        boolean tune) {
+
+    /** Reader threads used when none are given. */
+    public static final int DEFAULT_READER_THREADS = 4;
+
+    /** Bytes per read used when none are given. */
+    public static final int DEFAULT_CHUNK_BYTES = 2 << 20;
+
+    /** Gap between runs that are read as one used when none is given. */
+    public static final long DEFAULT_MERGE_GAP_BYTES = 64L << 10;
+
+    /** What serves an NVMe disk. */
+    public static final StreamingOptions DEFAULT = new StreamingOptions(
+            DEFAULT_READER_THREADS,
+            DEFAULT_CHUNK_BYTES,
+            DEFAULT_MERGE_GAP_BYTES,
+            3,
+            Duration.ofMillis(20),
+            Duration.ofMinutes(2),
+            Duration.ofSeconds(30),
+            false,
+            0,
+            false);
+
+    public StreamingOptions {
+        Objects.requireNonNull(retryDelay, "retryDelay");
+        Objects.requireNonNull(acquireTimeout, "acquireTimeout");
+        Objects.requireNonNull(closeTimeout, "closeTimeout");
+        require(readerThreads >= 1, "readerThreads must be at least 1 but was " + readerThreads);
+        require(
+                chunkBytes >= 4096 && Integer.bitCount(chunkBytes) == 1,
+                "chunkBytes must be a power of two of at least 4096 but was " + chunkBytes);
+        require(mergeGapBytes >= 0, "mergeGapBytes must not be negative but was " + mergeGapBytes);
+        require(attempts >= 1, "attempts must be at least 1 but was " + attempts);
+        require(traceSweeps >= 0, "traceSweeps must not be negative but was " + traceSweeps);
+    }
+
+    public StreamingOptions withReaderThreads(int value) {
+        return new StreamingOptions(
+                value,
+                chunkBytes,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquireTimeout,
+                closeTimeout,
+                poison,
+                traceSweeps,
+                tune);
+    }
+
+    public StreamingOptions withChunkBytes(int value) {
+        return new StreamingOptions(
+                readerThreads,
+                value,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquireTimeout,
+                closeTimeout,
+                poison,
+                traceSweeps,
+                tune);
+    }
+
+    public StreamingOptions withAttempts(int value, Duration delay) {
+        return new StreamingOptions(
+                readerThreads,
+                chunkBytes,
+                mergeGapBytes,
+                value,
+                delay,
+                acquireTimeout,
+                closeTimeout,
+                poison,
+                traceSweeps,
+                tune);
+    }
+
+    public StreamingOptions withTimeouts(Duration acquire, Duration close) {
+        return new StreamingOptions(
+                readerThreads,
+                chunkBytes,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquire,
+                close,
+                poison,
+                traceSweeps,
+                tune);
+    }
+
+    public StreamingOptions withPoison(boolean value) {
+        return new StreamingOptions(
+                readerThreads,
+                chunkBytes,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquireTimeout,
+                closeTimeout,
+                value,
+                traceSweeps,
+                tune);
+    }
+
+    public StreamingOptions withTraceSweeps(int value) {
+        return new StreamingOptions(
+                readerThreads,
+                chunkBytes,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquireTimeout,
+                closeTimeout,
+                poison,
+                value,
+                tune);
+    }
+
+    public StreamingOptions withTune(boolean value) {
+        return new StreamingOptions(
+                readerThreads,
+                chunkBytes,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquireTimeout,
+                closeTimeout,
+                poison,
+                traceSweeps,
+                value);
+    }
+
+    private static void require(boolean condition, String message) {
+        if (!condition) {
+            throw new IllegalArgumentException(message);
+        }
+    }
+}

@@ -1,0 +1,536 @@
+package dev.prefetch.prefetch;
+
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Event;
+import dev.prefetch.model.WeightBlock;
+import dev.prefetch.prefetch.Plan.Entry;
+import dev.prefetch.prefetch.Plan.Residency;
+import dev.prefetch.storage.BlockReader;
+import java.lang.foreign.MemorySegment;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * Weights that may be larger than the memory they are given: some blocks stay, the others are on their way before compute
+ * asks for them.
+ *
+ * <p>How it works: {@link Stream} sends for blocks in the static order and {@link ExpertCache} for what the router asks;
+ * both put transfers into one {@link TransferQueue}, whose threads read what is needed first. {@link #acquire} waits until
+ * a block is there and leases it; closing the lease records an event of the compute stream, after which the memory may be
+ * filled again. One lock guards all of it; reads and compute run outside.
+ *
+ * <p>Faults: a read that fails is repeated a bounded number of times; then the acquire that needs the block fails, and
+ * only that. The next sweep tries again.
+ */
+public final class StreamingWeights implements WeightSource {
+
+    private static final Logger LOG = LoggerFactory.getLogger(StreamingWeights.class);
+
+    private final Plan plan;
+    private final Device device;
+    private final BlockReader reader;
+    private final StreamingOptions options;
+    private final SweepMeter meter;
+    private final TraceRecorder trace;
+    private final SweepClock clock;
+    private final TransferQueue queue;
+    private final ReentrantLock lock;
+    private final Map<Integer, BlockLayout> layouts = new HashMap<>();
+    private final Map<Integer, WeightMemory> resident = new HashMap<>();
+    private final OpenLeases leases = new OpenLeases();
+    private final @Nullable Stream stream;
+    private final @Nullable ExpertCache experts;
+    private final @Nullable DeviceBuffer mapped;
+    private final @Nullable Tuner tuner;
+    private boolean closing;
+
+    private StreamingWeights(
+            Plan plan, Device device, BlockReader reader, @Nullable MemorySegment mapping, StreamingOptions options) {
+        this.plan = plan;
+        this.device = device;
+        this.reader = reader;
+        this.options = options;
+        this.trace = new TraceRecorder(options.traceSweeps());
+        this.meter = new SweepMeter(plan.entries().size(), System::nanoTime, trace);
+        this.clock = new SweepClock(plan.entries().stream().map(Entry::block).toList());
+        this.queue = new TransferQueue(reader, options, meter);
+        this.lock = queue.lock();
+        for (Entry entry : plan.entries()) {
+            if (entry.residency() != Residency.MAPPED) {
+                layouts.put(
+                        entry.block().index(),
+                        BlockLayout.of(entry.block(), reader.alignment(), options.mergeGapBytes()));
+            }
+        }
+        try {
+            this.mapped = plan.count(Residency.MAPPED) == 0 ? null : wrap(mapping);
+            for (BlockLayout layout : layouts(Residency.RESIDENT)) {
+                WeightMemory memory = WeightMemory.allocate(
+                        device,
+                        layout.byteSize(),
+                        reader.alignment(),
+                        "resident weights of " + layout.block().label());
+                leases.owns(memory.buffer()::close);
+                resident.put(layout.block().index(), memory);
+            }
+            this.stream = makeStream();
+            this.experts = makeExperts();
+            this.tuner =
+                    options.tune() && stream != null ? new Tuner(stream.lookAheadBlocks(), plan.slots() - 1) : null;
+        } catch (RuntimeException e) {
+            leases.free();
+            throw e;
+        }
+    }
+
+    /**
+     * Allocates what the plan says, loads the resident blocks and starts to prefetch. Returns when the resident blocks are
+     * there.
+     *
+     * @param plan which blocks stay
+     * @param device where they are computed; its memory must be the host's. Stays open
+     * @param reader reads the model file. Closed with the weights, also when opening them fails
+     * @param mapping the whole model file, for blocks read in place; may be null when there are none. Must outlive the
+     *     weights
+     * @param options how to read
+     * @param listener hears of the loading
+     * @throws WeightUnavailableException when a resident block cannot be read
+     * @throws dev.prefetch.backend.OutOfDeviceMemoryException when the memory cannot be had
+     */
+    public static StreamingWeights open(
+            Plan plan,
+            Device device,
+            BlockReader reader,
+            @Nullable MemorySegment mapping,
+            StreamingOptions options,
+            LoadListener listener) {
+        StreamingWeights weights;
+        try {
+            weights = new StreamingWeights(plan, device, reader, mapping, options);
+        } catch (RuntimeException e) {
+            reader.close();
+            throw e;
+        }
+        try {
+            weights.start(listener);
+            return weights;
+        } catch (RuntimeException e) {
+            weights.close();
+            throw e;
+        }
+    }
+
+    private void start(LoadListener listener) {
+        LOG.info("Weights: {}; reads {}", plan.summary(), reader.description());
+        queue.start();
+        List<BlockLayout> toLoad = layouts(Residency.RESIDENT);
+        if (!toLoad.isEmpty()) {
+            List<WeightMemory> memory =
+                    toLoad.stream().map(l -> resident.get(l.block().index())).toList();
+            ResidentLoader.load(queue, toLoad, memory, listener);
+        }
+        if (stream != null) {
+            underLock(stream::pump);
+        }
+    }
+
+    private DeviceBuffer wrap(@Nullable MemorySegment mapping) {
+        if (mapping == null) {
+            throw new IllegalArgumentException("the plan reads blocks in place, and the file is not mapped");
+        }
+        DeviceBuffer buffer = device.wrap(mapping);
+        leases.owns(buffer::close);
+        return buffer;
+    }
+
+    private List<BlockLayout> layouts(Residency residency) {
+        return plan.entries().stream()
+                .filter(e -> e.residency() == residency)
+                .map(e -> require(layouts.get(e.block().index())))
+                .toList();
+    }
+
+    private @Nullable Stream makeStream() {
+        List<BlockLayout> streamed = layouts(Residency.STREAMED);
+        if (streamed.isEmpty()) {
+            return null;
+        }
+        SlotPool pool = pool(streamed, plan.slots(), plan.slotBytes(), "slots");
+        return new Stream(queue, clock, pool, meter, Math.clamp(plan.lookAheadBlocks(), 0, plan.slots() - 1), streamed);
+    }
+
+    private @Nullable ExpertCache makeExperts() {
+        List<BlockLayout> onDemand = layouts(Residency.ON_DEMAND);
+        if (onDemand.isEmpty()) {
+            return null;
+        }
+        SlotPool pool = pool(onDemand, plan.expertSlots(), plan.expertSlotBytes(), "expert cache");
+        return new ExpertCache(
+                queue,
+                clock,
+                pool,
+                meter,
+                plan.passingExpertSlots(),
+                onDemand,
+                plan.entries().size());
+    }
+
+    private SlotPool pool(List<BlockLayout> blocks, int slots, long slotBytes, String purpose) {
+        long largest = blocks.stream().mapToLong(BlockLayout::byteSize).max().orElseThrow();
+        if (slots < 1 || slotBytes < largest) {
+            throw new IllegalArgumentException("the plan has " + slots + " " + purpose + " of " + slotBytes
+                    + " bytes for blocks of up to " + largest + " bytes");
+        }
+        SlotPool pool = new SlotPool(device, slots, slotBytes, reader.alignment(), purpose);
+        leases.owns(pool::free);
+        return pool;
+    }
+
+    @Override
+    public void beginSweep(Regime regime, int tokens) {
+        underLock(() -> {
+            clock.beginSweep();
+            meter.beginSweep(regime, tokens);
+            enterSweep();
+        });
+    }
+
+    private void enterSweep() {
+        if (stream != null) {
+            stream.skipTo(clock.now());
+        }
+        if (experts != null) {
+            experts.beginSweep(meter.regime(), meter.tokens());
+        }
+    }
+
+    @Override
+    public void endSweep() {
+        lock.lock();
+        try {
+            boolean whole = meter.inSweep() && clock.now() == plan.entries().size() - 1L + clock.sweepStart();
+            meter.endSweep();
+            if (whole && tuner != null && stream != null && !closing && meter.regime() == Regime.DECODE) {
+                stream.setLookAheadBlocks(tuner.sweepTook(meter.lastSweepNanos(), meter.tokens()));
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    @Override
+    public void prefetch(List<WeightBlock> blocks) {
+        if (experts == null) {
+            return;
+        }
+        Map<Integer, List<Integer>> byLayer = blocks.stream()
+                .filter(b -> entry(b).residency() == Residency.ON_DEMAND)
+                .collect(Collectors.groupingBy(
+                        WeightBlock::layer, TreeMap::new, Collectors.mapping(WeightBlock::index, Collectors.toList())));
+        underLock(() -> byLayer.forEach(require(experts)::request));
+    }
+
+    @Override
+    public WeightLease acquire(WeightBlock block) {
+        Entry entry = entry(block);
+        lock.lock();
+        try {
+            if (closing) {
+                throw new IllegalStateException("the weights are closed");
+            }
+            noticeSweep(block);
+            long due = clock.advance(block.index());
+            StreamingLease lease = switch (entry.residency()) {
+                case MAPPED ->
+                    present(block, require(mapped), i -> block.tensors().get(i).fileOffset());
+                case RESIDENT -> presentInMemory(block);
+                case STREAMED -> streamed(block, require(stream), due);
+                case ON_DEMAND -> onDemand(block, require(experts));
+            };
+            leases.opened(Thread.currentThread());
+            return lease;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private Entry entry(WeightBlock block) {
+        int index = block.index();
+        if (index < 0
+                || index >= plan.entries().size()
+                || !plan.entries().get(index).block().equals(block)) {
+            throw new IllegalArgumentException("block " + block.label() + " is not part of the plan");
+        }
+        return plan.entries().get(index);
+    }
+
+    private void noticeSweep(WeightBlock block) {
+        boolean wraps = clock.wraps(block.index());
+        if (wraps || !meter.inSweep()) {
+            Regime regime = meter.regime();
+            int tokens = Math.max(1, meter.tokens());
+            meter.endForgottenSweep();
+            if (wraps) {
+                clock.beginSweep();
+            }
+            meter.beginSweep(regime, tokens);
+            enterSweep();
+        }
+        if (experts != null) {
+            if (block.kind() != WeightBlock.Kind.EXPERT) {
+                experts.passed(clock.dueThisSweep(block.index()));
+            }
+            experts.at(block);
+        }
+    }
+
+    private StreamingLease presentInMemory(WeightBlock block) {
+        WeightMemory memory = require(resident.get(block.index()));
+        return present(block, memory.buffer(), placement(block, memory));
+    }
+
+    private StreamingLease present(WeightBlock block, DeviceBuffer buffer, StreamingLease.Placement placement) {
+        meter.acquired(block, false);
+        Thread holder = Thread.currentThread();
+        return new StreamingLease(block, buffer, placement, () -> released(holder, () -> {}));
+    }
+
+    private StreamingLease.Placement placement(WeightBlock block, WeightMemory memory) {
+        BlockLayout layout = require(layouts.get(block.index()));
+        return i -> memory.offset() + layout.tensorOffset(i);
+    }
+
+    private StreamingLease streamed(WeightBlock block, Stream from, long due) {
+        Stream.Demand demand = from.demand(due);
+        try {
+            await(
+                    block,
+                    () -> demand.entry != null && demand.entry.state == Stream.EntryState.READY,
+                    () -> demand.entry != null ? demand.entry.cause : null);
+        } catch (RuntimeException e) {
+            from.end(demand);
+            throw e;
+        }
+        SlotTicket ticket = from.take(demand);
+        meter.acquired(block, true);
+        WeightMemory memory = from.memory(ticket);
+        Thread holder = Thread.currentThread();
+        return new StreamingLease(
+                block,
+                memory.buffer(),
+                placement(block, memory),
+                () -> released(holder, () -> from.release(ticket, readUntilNow())));
+    }
+
+    private StreamingLease onDemand(WeightBlock block, ExpertCache from) {
+        ExpertCache.Demand demand = from.demand(block.index());
+        try {
+            await(
+                    block,
+                    () -> demand.entry != null && demand.entry.state == ExpertCache.EntryState.READY,
+                    () -> demand.entry != null ? demand.entry.cause : null);
+        } catch (RuntimeException e) {
+            from.end(demand);
+            throw e;
+        }
+        ExpertCache.Entry entry = from.take(demand, meter.regime());
+        meter.acquired(block, entry.uses == 1);
+        WeightMemory memory = from.memory(entry);
+        Thread holder = Thread.currentThread();
+        return new StreamingLease(
+                block,
+                memory.buffer(),
+                placement(block, memory),
+                () -> released(holder, () -> from.release(entry, readUntilNow())));
+    }
+
+    private Event readUntilNow() {
+        return device.compute().record();
+    }
+
+    /** Waits for a block; the lock is held on entry and exit. */
+    private void await(WeightBlock block, BooleanSupplier ready, Supplier<@Nullable Throwable> failure) {
+        if (ready.getAsBoolean()) {
+            return;
+        }
+        StallEvent event = new StallEvent();
+        event.begin();
+        meter.stallStarted();
+        boolean interrupted = false;
+        try {
+            long left = options.acquireTimeout().toNanos();
+            while (!ready.getAsBoolean()) {
+                Throwable cause = failure.get();
+                if (cause != null) {
+                    throw new WeightUnavailableException(
+                            "Block " + block.label() + " could not be read: " + cause.getMessage(), cause);
+                }
+                if (closing) {
+                    throw new IllegalStateException(
+                            "the weights were closed while block " + block.label() + " was awaited");
+                }
+                if (left <= 0) {
+                    throw timedOut(block);
+                }
+                try {
+                    left = queue.changed().awaitNanos(left);
+                } catch (InterruptedException e) {
+                    interrupted = true;
+                }
+            }
+        } finally {
+            meter.stallEnded(block);
+            if (event.shouldCommit()) {
+                event.block = block.label();
+                event.commit();
+            }
+            if (interrupted) {
+                Thread.currentThread().interrupt();
+            }
+        }
+    }
+
+    private WeightUnavailableException timedOut(WeightBlock block) {
+        String state = (stream == null ? "" : stream.describe()) + (experts == null ? "" : " " + experts.describe());
+        return new WeightUnavailableException(
+                "Block " + block.label() + " did not arrive within "
+                        + options.acquireTimeout().toSeconds() + " s: either the disk hangs or all slots are leased by"
+                        + " leases that were never closed (" + state.strip() + ")",
+                null);
+    }
+
+    private void released(Thread holder, Runnable giveBack) {
+        lock.lock();
+        try {
+            meter.released();
+            giveBack.run();
+        } finally {
+            leases.closed(holder);
+            queue.changed().signalAll();
+            lock.unlock();
+        }
+    }
+
+    /** The plan in force. */
+    public Plan plan() {
+        return plan;
+    }
+
+    /** How the file is read, in words. */
+    public String readerDescription() {
+        return reader.description();
+    }
+
+    @Override
+    public PrefetchStatistics statistics() {
+        lock.lock();
+        try {
+            return meter.snapshot();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** The last finished sweeps as a Chrome trace, which Perfetto and chrome://tracing show; empty without recording. */
+    public String chromeTrace() {
+        List<TraceRecorder.Sweep> sweeps;
+        lock.lock();
+        try {
+            sweeps = trace.sweeps();
+        } finally {
+            lock.unlock();
+        }
+        return ChromeTrace.write(sweeps);
+    }
+
+    /** Streamed blocks that may be on their way while compute holds one; 0 also when nothing streams. */
+    public int lookAheadBlocks() {
+        lock.lock();
+        try {
+            return stream == null ? 0 : stream.lookAheadBlocks();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Changes the look-ahead from now on.
+     *
+     * @param blocks between 0 and the plan's slots - 1
+     * @throws IllegalArgumentException when out of range
+     * @throws IllegalStateException when nothing streams
+     */
+    public void setLookAheadBlocks(int blocks) {
+        underLock(() -> {
+            if (stream == null) {
+                throw new IllegalStateException("nothing streams");
+            }
+            stream.setLookAheadBlocks(blocks);
+        });
+    }
+
+    private void underLock(Runnable action) {
+        lock.lock();
+        try {
+            if (closing) {
+                throw new IllegalStateException("the weights are closed");
+            }
+            action.run();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /**
+     * Stops prefetching, waits for open leases of other threads, at most {@link StreamingOptions#closeTimeout()}, and frees
+     * the memory. Where leases are still open, the last one to be closed frees it: memory in use is never freed.
+     */
+    @Override
+    public void close() {
+        lock.lock();
+        try {
+            if (closing) {
+                return;
+            }
+            closing = true;
+            if (stream != null) {
+                stream.close();
+            }
+            if (experts != null) {
+                experts.close();
+            }
+            queue.changed().signalAll();
+        } finally {
+            lock.unlock();
+        }
+        queue.close();
+        reader.close();
+        lock.lock();
+        try {
+            leases.awaitOthers(queue.changed(), options.closeTimeout().toNanos());
+            leases.writersStopped();
+            if (leases.count() > 0) {
+                LOG.warn("Closed with {} leases of weights open; the memory is freed when they end", leases.count());
+            }
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private static <T> T require(@Nullable T value) {
+        if (value == null) {
+            throw new AssertionError("the plan contradicts itself");
+        }
+        return value;
+    }
+}
