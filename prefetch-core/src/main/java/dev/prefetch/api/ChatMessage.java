@@ -45,5 +45,12 @@ public record ChatMessage(
      * @param name the tool
      * @param arguments arguments as a JSON object
      */
-    public record ToolCall(String id, String name, String arguments) {}
+    public record ToolCall(String id, String name, String arguments) {
+
+        public ToolCall {
+            Objects.requireNonNull(id, "id");
+            Objects.requireNonNull(name, "name");
+            Objects.requireNonNull(arguments, "arguments");
+        }
+    }
 }

@@ -13,9 +13,16 @@ import java.util.Objects;
  * @param backend {@code auto}, or a backend's identifier, for example {@code cpu}
  * @param ubatch most tokens per sweep; 0 for {@value #DEFAULT_UBATCH}
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
+ * @param memory budgets, and how weights that do not fit reach compute
  */
 public record EngineOptions(
-        Path model, int contextLength, int threads, String backend, int ubatch, int maxConcurrency) {
+        Path model,
+        int contextLength,
+        int threads,
+        String backend,
+        int ubatch,
+        int maxConcurrency,
+        MemoryOptions memory) {
 
     /** Context length used when none is given and the model allows more. */
     public static final int DEFAULT_CONTEXT_LENGTH = 4096;
@@ -26,43 +33,55 @@ public record EngineOptions(
     /** Generations at the same time used when none is given. */
     public static final int DEFAULT_MAX_CONCURRENCY = 8;
 
+    private static final int MAX_CONTEXT_LENGTH = 1 << 24;
+    private static final int MAX_THREADS = 1024;
+    private static final int MAX_UBATCH = 1 << 14;
+    private static final int MAX_MAX_CONCURRENCY = 1 << 12;
+
+    /** @throws IllegalArgumentException naming the option that is out of its range */
     public EngineOptions {
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
-        requireAtLeast("contextLength", contextLength, 0);
-        requireAtLeast("threads", threads, 0);
-        requireAtLeast("ubatch", ubatch, 0);
-        requireAtLeast("maxConcurrency", maxConcurrency, 1);
+        Objects.requireNonNull(memory, "memory");
+        requireBetween("contextLength", contextLength, 0, MAX_CONTEXT_LENGTH);
+        requireBetween("threads", threads, 0, MAX_THREADS);
+        requireBetween("ubatch", ubatch, 0, MAX_UBATCH);
+        requireBetween("maxConcurrency", maxConcurrency, 1, MAX_MAX_CONCURRENCY);
     }
 
     /** Defaults for a model file. */
     public static EngineOptions of(Path model) {
-        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY);
+        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO);
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency);
+        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency);
+        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency);
+        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency);
+        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, value);
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory);
     }
 
-    private static void requireAtLeast(String name, int value, int least) {
-        if (value < least) {
-            throw new IllegalArgumentException(name + " must be at least " + least + " but was " + value);
+    public EngineOptions withMemory(MemoryOptions value) {
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value);
+    }
+
+    private static void requireBetween(String name, int value, int least, int most) {
+        if (value < least || value > most) {
+            throw new IllegalArgumentException(
+                    name + " must be at least " + least + " and at most " + most + " but was " + value);
         }
     }
 }

@@ -11,8 +11,10 @@ import java.util.Objects;
  * @param sampling how tokens are chosen
  * @param maxTokens most tokens to generate; 0 for as many as the context has room for
  * @param stopSequences texts that end the answer and are not part of it; may span tokens
+ * @param ignoreEndTokens goes on after the model has ended its turn, for measurements of a fixed length
  */
-public record GenerationRequest(Prompt prompt, SamplingOptions sampling, int maxTokens, List<String> stopSequences) {
+public record GenerationRequest(
+        Prompt prompt, SamplingOptions sampling, int maxTokens, List<String> stopSequences, boolean ignoreEndTokens) {
 
     public GenerationRequest {
         Objects.requireNonNull(prompt, "prompt");
@@ -24,6 +26,11 @@ public record GenerationRequest(Prompt prompt, SamplingOptions sampling, int max
         if (stopSequences.stream().anyMatch(String::isEmpty)) {
             throw new IllegalArgumentException("a stop sequence must not be empty");
         }
+    }
+
+    /** A request that ends when the model ends its turn. */
+    public GenerationRequest(Prompt prompt, SamplingOptions sampling, int maxTokens, List<String> stopSequences) {
+        this(prompt, sampling, maxTokens, stopSequences, false);
     }
 
     /** Greedy, until the model ends its turn. */

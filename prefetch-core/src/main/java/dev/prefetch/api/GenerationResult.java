@@ -1,18 +1,31 @@
 package dev.prefetch.api;
 
+import dev.prefetch.prefetch.PrefetchStatistics;
 import java.util.List;
 
 /**
  * What a generation gave.
  *
- * @param text the whole text, without control tokens and stop sequence
+ * @param text the whole text, without end token and stop sequence; other control tokens stand in it as text
  * @param tokens the generated ids, with the end token if the model gave one
  * @param finishReason why it ended
  * @param promptTokens tokens of the prompt
  * @param timings how long it took
+ * @param transfers what moved meanwhile and how well it was hidden, for all requests that shared the sweeps
  */
 public record GenerationResult(
-        String text, List<Integer> tokens, FinishReason finishReason, int promptTokens, Timings timings) {
+        String text,
+        List<Integer> tokens,
+        FinishReason finishReason,
+        int promptTokens,
+        Timings timings,
+        PrefetchStatistics transfers) {
+
+    /** A result of an engine that moved nothing. */
+    public GenerationResult(
+            String text, List<Integer> tokens, FinishReason finishReason, int promptTokens, Timings timings) {
+        this(text, tokens, finishReason, promptTokens, timings, PrefetchStatistics.NONE);
+    }
 
     public GenerationResult {
         tokens = List.copyOf(tokens);

@@ -1,10 +1,276 @@
 package dev.prefetch.api;
 
-final class LocalEngine {
+import dev.prefetch.backend.BackendProvider;
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.gguf.GgmlType;
+import dev.prefetch.gguf.GgufFile;
+import dev.prefetch.gguf.GgufTensor;
+import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.inference.SequenceRequest;
+import dev.prefetch.model.BlockTensor;
+import dev.prefetch.model.ModelConfig;
+import dev.prefetch.model.ModelGraph;
+import dev.prefetch.model.UnsupportedModelException;
+import dev.prefetch.model.WeightBlock;
+import dev.prefetch.prefetch.LoadListener;
+import dev.prefetch.prefetch.Plan;
+import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.StreamingOptions;
+import dev.prefetch.prefetch.StreamingWeights;
+import dev.prefetch.storage.DirectReader;
+import dev.prefetch.tokenizer.Tokenizer;
+import dev.prefetch.tokenizer.Tokenizers;
+import java.util.ArrayDeque;
+import java.util.Arrays;
+import java.util.Deque;
+import java.util.List;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
-    private LocalEngine() {}
+/** The engine: wires the rooms together and translates between the public types and theirs. */
+final class LocalEngine implements PrefetchEngine {
+
+    private static final Logger LOG = LoggerFactory.getLogger(LocalEngine.class);
+
+    private final EngineInfo info;
+    private final Tokenizer tokenizer;
+    private final PromptEncoder encoder;
+    private final StreamingWeights weights;
+    private final BatchLoop loop;
+    private final Resources resources;
+    private final AtomicBoolean closed = new AtomicBoolean();
+
+    private LocalEngine(
+            EngineInfo info,
+            Tokenizer tokenizer,
+            PromptEncoder encoder,
+            StreamingWeights weights,
+            BatchLoop loop,
+            Resources resources) {
+        this.info = info;
+        this.tokenizer = tokenizer;
+        this.encoder = encoder;
+        this.weights = weights;
+        this.loop = loop;
+        this.resources = resources;
+    }
 
     static PrefetchEngine open(EngineOptions options) {
-        throw new UnsupportedOperationException("opening " + options.model());
+        long start = System.nanoTime();
+        Resources resources = new Resources();
+        try {
+            return open(options, resources, start);
+        } catch (RuntimeException | Error e) {
+            resources.close();
+            throw e;
+        }
+    }
+
+    private static LocalEngine open(EngineOptions options, Resources resources, long start) {
+        Model model = Model.read(resources.add(GgufFile.open(options.model())));
+        GgufFile file = model.file();
+        Tokenizer tokenizer = Tokenizers.from(file.metadata());
+        if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
+            throw new UnsupportedModelException(file.path() + ": the tokenizer has " + tokenizer.vocabularySize()
+                    + " tokens but tensor token_embd.weight only "
+                    + model.config().vocabularySize() + " rows");
+        }
+        PromptEncoder encoder = new PromptEncoder(file.metadata(), tokenizer);
+
+        BackendProvider provider = Backends.choose(options.backend());
+        int threads =
+                options.threads() > 0 ? options.threads() : Runtime.getRuntime().availableProcessors();
+        Device device = resources.add(provider.open(new DeviceOptions(threads)));
+        requireSupportedTypes(file, model.graph(), device);
+
+        warnOfLongContext(options, model.config());
+        MemoryPlanner.Division memory = model.divide(options);
+        StreamingWeights weights = resources.add(StreamingWeights.open(
+                memory.weights(),
+                device,
+                DirectReader.open(file.path()),
+                file.mapping(),
+                StreamingOptions.DEFAULT
+                        .withTraceSweeps(options.memory().traceSweeps())
+                        .withTune(options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE),
+                LoadListener.logging()));
+        BatchLoop.Limits limits = new BatchLoop.Limits(
+                model.contextLength(options), Model.ubatch(options), options.maxConcurrency(), memory.kvPages());
+        BatchLoop loop =
+                resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
+
+        EngineInfo info = info(model, device, limits, threads, System.nanoTime() - start);
+        if (encoder.templateProblem() != null) {
+            LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
+        }
+        LOG.debug("Opened {}", info);
+        return new LocalEngine(info, tokenizer, encoder, weights, loop, resources);
+    }
+
+    static Plan plan(EngineOptions options) {
+        try (GgufFile file = GgufFile.open(options.model())) {
+            return Model.read(file).divide(options).weights();
+        }
+    }
+
+    private static void warnOfLongContext(EngineOptions options, ModelConfig config) {
+        if (options.contextLength() > config.trainedContextLength()) {
+            LOG.warn(
+                    "Context length {} is beyond the {} tokens the model was trained for: expect poor answers",
+                    options.contextLength(),
+                    config.trainedContextLength());
+        }
+    }
+
+    private static void requireSupportedTypes(GgufFile file, ModelGraph graph, Device device) {
+        Set<GgmlType> supported = device.weightTypes();
+        for (WeightBlock block : graph.blocks()) {
+            for (BlockTensor tensor : block.tensors()) {
+                if (!supported.contains(tensor.type())) {
+                    throw new UnsupportedModelException(file.path() + ": tensor " + tensor.name() + " has type "
+                            + tensor.type() + ", which backend " + device.backend()
+                            + " does not support; supported are "
+                            + supported.stream().sorted().toList());
+                }
+            }
+        }
+    }
+
+    private static EngineInfo info(Model model, Device device, BatchLoop.Limits limits, int threads, long loadNanos) {
+        GgufFile file = model.file();
+        ModelConfig config = model.config();
+        return new EngineInfo(
+                config.name(),
+                file.path(),
+                file.byteSize(),
+                config.architecture().id(),
+                file.tensors().stream().mapToLong(GgufTensor::elements).sum(),
+                ModelConfig.dominantType(file).name(),
+                config.layers(),
+                config.vocabularySize(),
+                limits.contextLength(),
+                config.trainedContextLength(),
+                device.backend(),
+                device.description(),
+                threads,
+                loadNanos,
+                device.slowPaths());
+    }
+
+    @Override
+    public EngineInfo info() {
+        return info;
+    }
+
+    @Override
+    public Tokenizer tokenizer() {
+        return tokenizer;
+    }
+
+    @Override
+    public List<Integer> encode(Prompt prompt) {
+        return Arrays.stream(encoder.encode(prompt)).boxed().toList();
+    }
+
+    @Override
+    public Generation generate(GenerationRequest request, GenerationListener listener) {
+        int[] prompt = encoder.encode(request.prompt());
+        if (prompt.length == 0) {
+            throw new IllegalArgumentException("the prompt is empty");
+        }
+        if (prompt.length >= info.contextLength()) {
+            throw new ContextLengthExceededException(prompt.length, info.contextLength());
+        }
+        LocalGeneration generation = new LocalGeneration(prompt.length, listener);
+        generation.onCancel(loop.submit(new SequenceRequest(
+                prompt,
+                request.maxTokens(),
+                request.sampling(),
+                request.stopSequences(),
+                request.ignoreEndTokens(),
+                generation)));
+        return generation;
+    }
+
+    @Override
+    public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
+        for (int token : tokens) {
+            if (token < 0 || token >= info.vocabularySize()) {
+                throw new IllegalArgumentException(
+                        "token " + token + " is outside the vocabulary of " + info.vocabularySize());
+            }
+        }
+        return loop.logits(tokens, stepByStep);
+    }
+
+    @Override
+    public Plan plan() {
+        return weights.plan();
+    }
+
+    @Override
+    public PrefetchStatistics statistics() {
+        return weights.statistics();
+    }
+
+    @Override
+    public String chromeTrace() {
+        return weights.chromeTrace();
+    }
+
+    @Override
+    public void close() {
+        loop.requireOtherThread("close the engine");
+        if (closed.compareAndSet(false, true)) {
+            resources.close();
+        }
+    }
+
+    /** A file read far enough to plan with it. */
+    private record Model(GgufFile file, ModelConfig config, ModelGraph graph) {
+
+        static Model read(GgufFile file) {
+            ModelConfig config = ModelConfig.read(file);
+            return new Model(file, config, ModelGraph.of(file, config));
+        }
+
+        int contextLength(EngineOptions options) {
+            return options.contextLength() > 0
+                    ? options.contextLength()
+                    : Math.min(config.trainedContextLength(), EngineOptions.DEFAULT_CONTEXT_LENGTH);
+        }
+
+        static int ubatch(EngineOptions options) {
+            return options.ubatch() > 0 ? options.ubatch() : EngineOptions.DEFAULT_UBATCH;
+        }
+
+        MemoryPlanner.Division divide(EngineOptions options) {
+            return MemoryPlanner.divide(options, config, graph, contextLength(options), ubatch(options));
+        }
+    }
+
+    /** What was opened, closed in reverse order. */
+    private static final class Resources {
+
+        private final Deque<AutoCloseable> opened = new ArrayDeque<>();
+
+        <T extends AutoCloseable> T add(T resource) {
+            opened.push(resource);
+            return resource;
+        }
+
+        void close() {
+            while (!opened.isEmpty()) {
+                AutoCloseable resource = opened.pop();
+                try {
+                    resource.close();
+                } catch (Exception e) {
+                    LOG.warn("Closing {} failed", resource.getClass().getSimpleName(), e);
+                }
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 package dev.prefetch.api;
 
+import dev.prefetch.prefetch.Plan;
+import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
 
@@ -13,9 +15,22 @@ public interface PrefetchEngine extends AutoCloseable {
      * @throws dev.prefetch.model.UnsupportedModelException when it is valid but needs something that is not supported
      * @throws java.io.UncheckedIOException when the file cannot be read
      * @throws BackendUnavailableException when the backend asked for cannot be used here
+     * @throws dev.prefetch.prefetch.PlanException when the model cannot run within the memory budget
+     * @throws dev.prefetch.backend.OutOfDeviceMemoryException when the system refuses memory that the budget allows
+     * @throws dev.prefetch.prefetch.WeightUnavailableException when the weights cannot be read
      */
     static PrefetchEngine open(EngineOptions options) {
         return LocalEngine.open(options);
+    }
+
+    /**
+     * The plan an engine with these options would make now: what stays in memory, what streams, and what speed to expect.
+     * Reads the head of the file only.
+     *
+     * @throws dev.prefetch.prefetch.PlanException when the model cannot run within the budget
+     */
+    static Plan plan(EngineOptions options) {
+        return LocalEngine.plan(options);
     }
 
     /** What runs and how. */
@@ -48,11 +63,28 @@ public interface PrefetchEngine extends AutoCloseable {
     /**
      * The logits after each of the given tokens, for checks against other engines.
      *
+     * @param stepByStep one token per sweep through the decode kernels, as generation does, instead of all as a prompt
      * @return {@code [tokens x vocabulary]}, row-major
+     * @throws IllegalArgumentException when a token is outside the vocabulary, or there are none or too many of them
+     * @throws IllegalStateException when the engine is closed, or the caller is a listener, which would wait for itself
+     * @throws java.util.concurrent.CancellationException when the engine is closed meanwhile
      */
-    float[] logits(int[] tokens) throws InterruptedException;
+    float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException;
 
-    /** Cancels what runs, waits for it, and releases everything. Idempotent. */
+    /** Which weights stay in memory and which stream. */
+    Plan plan();
+
+    /** What moved so far and how well it was hidden; all requests together. */
+    PrefetchStatistics statistics();
+
+    /** The last sweeps as a Chrome trace (Perfetto shows it); empty unless {@link MemoryOptions#traceSweeps()} is set. */
+    String chromeTrace();
+
+    /**
+     * Cancels what runs, waits for it, and releases everything. Idempotent.
+     *
+     * @throws IllegalStateException when called by a listener, which runs on the thread that is waited for
+     */
     @Override
     void close();
 }

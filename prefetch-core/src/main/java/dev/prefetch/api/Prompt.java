@@ -2,6 +2,7 @@ package dev.prefetch.api;
 
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /** What a model is asked to continue. */
 public sealed interface Prompt {
@@ -34,7 +35,12 @@ public sealed interface Prompt {
     /**
      * Text to continue as it stands, without a template; special tokens have no meaning in it.
      */
-    record Text(String text) implements Prompt {}
+    record Text(String text) implements Prompt {
+
+        public Text {
+            Objects.requireNonNull(text, "text");
+        }
+    }
 
     /**
      * Token ids to continue.

@@ -30,12 +30,17 @@ public record SamplingOptions(
     /** Greedy choice without penalties. */
     public static final SamplingOptions GREEDY = new SamplingOptions(0, 0, 1, 0, 1, 0, 0, 64, 0);
 
+    /** @throws IllegalArgumentException naming the option that is out of its range */
     public SamplingOptions {
-        require(temperature >= 0, "temperature", "at least 0", temperature);
+        require(temperature >= 0 && Float.isFinite(temperature), "temperature", "at least 0 and finite", temperature);
         require(topK >= 0, "topK", "at least 0", topK);
         require(topP > 0 && topP <= 1, "topP", "in (0, 1]", topP);
         require(minP >= 0 && minP <= 1, "minP", "in [0, 1]", minP);
-        require(repetitionPenalty > 0, "repetitionPenalty", "above 0", repetitionPenalty);
+        require(
+                repetitionPenalty > 0 && Float.isFinite(repetitionPenalty),
+                "repetitionPenalty",
+                "above 0 and finite",
+                repetitionPenalty);
         require(Float.isFinite(presencePenalty), "presencePenalty", "finite", presencePenalty);
         require(Float.isFinite(frequencyPenalty), "frequencyPenalty", "finite", frequencyPenalty);
         require(penaltyWindow >= 0, "penaltyWindow", "at least 0", penaltyWindow);

@@ -1,0 +1,237 @@
+package dev.prefetch.inference;
+
+import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.model.ModelConfig;
+import dev.prefetch.model.ModelGraph;
+import dev.prefetch.model.TensorRole;
+import dev.prefetch.prefetch.Regime;
+import dev.prefetch.prefetch.WeightLease;
+import dev.prefetch.prefetch.WeightSource;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.BooleanSupplier;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One sweep of a decoder-only transformer over all weight blocks for one batch (Vaswani et al. 2017, arXiv 1706.03762,
+ * in the form of Touvron et al. 2023, arXiv 2302.13971): pre-norm residual layers of grouped-query attention and a gated
+ * feed-forward network.
+ *
+ * <p>Every weight is read under a lease, so the same code runs whether the weights are resident or on their way. Used by
+ * the compute thread only.
+ */
+final class ForwardPass implements AutoCloseable {
+
+    /** Rows of logits computed at a time, so that a large vocabulary needs little memory. */
+    private static final int OUTPUT_ROWS = 32;
+
+    private final Device device;
+    private final Ops ops;
+    private final ModelConfig config;
+    private final ModelGraph graph;
+    private final WeightSource weights;
+    private final List<DeviceBuffer> owned = new ArrayList<>();
+
+    private final DeviceBuffer x;
+    private final DeviceBuffer normed;
+    private final DeviceBuffer q;
+    private final DeviceBuffer k;
+    private final DeviceBuffer v;
+    private final DeviceBuffer attended;
+    private final DeviceBuffer projected;
+    private final DeviceBuffer gate;
+    private final DeviceBuffer up;
+    private final DeviceBuffer outputX;
+    private final DeviceBuffer logits;
+    private final List<DeviceBuffer> qkv;
+    private final List<DeviceBuffer> gateUp;
+    private final float[] hostLogits;
+    private final @Nullable MixtureOfExperts experts;
+
+    ForwardPass(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+        this.device = device;
+        this.ops = device.compute().ops();
+        this.config = config;
+        this.graph = graph;
+        this.weights = weights;
+        x = activations(maxRows, config.dim());
+        normed = activations(maxRows, config.dim());
+        q = activations(maxRows, config.queryDim());
+        k = activations(maxRows, config.keyDim());
+        v = activations(maxRows, config.valueDim());
+        attended = activations(maxRows, config.attentionDim());
+        projected = activations(maxRows, config.dim());
+        gate = activations(maxRows, config.ffnDim());
+        up = activations(maxRows, config.ffnDim());
+        outputX = activations(OUTPUT_ROWS, config.dim());
+        logits = activations(OUTPUT_ROWS, config.vocabularySize());
+        hostLogits = new float[config.vocabularySize()];
+        qkv = List.of(q, k, v);
+        gateUp = List.of(gate, up);
+        experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
+    }
+
+    /** Bytes this takes, with an allowance for what kernels pack and convert. */
+    static long activationBytes(ModelConfig config, int maxRows) {
+        long widest = Math.max(Math.max(config.dim(), config.ffnDim()), config.queryDim());
+        long columns = 3L * config.dim()
+                + config.queryDim()
+                + config.keyDim()
+                + config.valueDim()
+                + config.attentionDim()
+                + 2L * config.ffnDim()
+                + (config.mixtureOfExperts() ? 2L * config.dim() + 2L * config.ffnDim() + 2L * config.experts() : 0);
+        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
+        return Float.BYTES * (maxRows * (columns + 2 * widest) + output);
+    }
+
+    private DeviceBuffer activations(int rows, int columns) {
+        DeviceBuffer buffer = device.allocate((long) rows * columns * Float.BYTES, "activations");
+        owned.add(buffer);
+        return buffer;
+    }
+
+    /** Takes the logits of one output row; the array is reused for the next. */
+    @FunctionalInterface
+    interface LogitsConsumer {
+        void accept(int output, float[] logits);
+    }
+
+    /**
+     * Runs the batch.
+     *
+     * @param abandoned asked between blocks; once true the sweep ends early
+     * @return false when the sweep was abandoned
+     */
+    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+        boolean decodesOnly = batch.decodeRows() == batch.size();
+        weights.beginSweep(decodesOnly ? Regime.DECODE : Regime.PREFILL, batch.size());
+        try {
+            return sweep(batch, abandoned, consumer);
+        } finally {
+            weights.endSweep();
+        }
+    }
+
+    private boolean sweep(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+        try (WeightLease w = weights.acquire(graph.embedding())) {
+            ops.embed(w.weight(TensorRole.TOKEN_EMBEDDING), batch.tokens(), batch.size(), x);
+        }
+        for (int layer = 0; layer < config.layers(); layer++) {
+            if (abandoned.getAsBoolean()) {
+                return false;
+            }
+            attention(batch, layer);
+            feedForward(batch, layer);
+        }
+        output(batch, consumer);
+        return true;
+    }
+
+    private void attention(Batch batch, int layer) {
+        int n = batch.size();
+        AttentionShape shape = config.attention();
+        try (WeightLease w = weights.acquire(graph.attention(layer))) {
+            ops.rmsNorm(x, n, config.dim(), w.weight(TensorRole.ATTENTION_NORM), config.normEpsilon(), normed);
+
+            // queries, keys, values
+            List<Weight> projections = List.of(
+                    w.weight(TensorRole.ATTENTION_Q),
+                    w.weight(TensorRole.ATTENTION_K),
+                    w.weight(TensorRole.ATTENTION_V));
+            ops.matmuls(projections, normed, batch.decodeRows(), n, qkv);
+            addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
+            addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
+            addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
+            normHeads(q, n * shape.heads(), w.find(TensorRole.ATTENTION_Q_NORM));
+            normHeads(k, n * shape.kvHeads(), w.find(TensorRole.ATTENTION_K_NORM));
+            ops.rope(q, n, shape.heads(), shape.keyDim(), config.rope(), batch.positions());
+            ops.rope(k, n, shape.kvHeads(), shape.keyDim(), config.rope(), batch.positions());
+
+            // attention, sequence by sequence
+            for (Batch.Segment s : batch.segments()) {
+                var cache = s.cache().layer(layer);
+                ops.storeKv(shape, cache, k, v, s.firstRow(), s.count(), s.position());
+                ops.attention(shape, cache, q, s.firstRow(), s.count(), s.position(), attended);
+            }
+
+            // output projection and residual
+            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
+            ops.add(x, projected, (long) n * config.dim());
+        }
+    }
+
+    private void feedForward(Batch batch, int layer) {
+        int n = batch.size();
+        try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
+            ops.rmsNorm(x, n, config.dim(), w.weight(TensorRole.FFN_NORM), config.normEpsilon(), normed);
+            if (experts != null) {
+                experts.route(w.weight(TensorRole.FFN_ROUTER), normed, batch.decodeRows(), n);
+            } else {
+                denseFeedForward(w, batch);
+            }
+        }
+        if (experts != null) {
+            experts.run(layer, normed, x);
+        }
+    }
+
+    private void denseFeedForward(WeightLease w, Batch batch) {
+        int n = batch.size();
+        List<Weight> projections = List.of(w.weight(TensorRole.FFN_GATE), w.weight(TensorRole.FFN_UP));
+        ops.matmuls(projections, normed, batch.decodeRows(), n, gateUp);
+        ops.swiGlu(gate, up, (long) n * config.ffnDim());
+        ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
+        ops.add(x, projected, (long) n * config.dim());
+    }
+
+    /** Logits of the wanted rows. They always take the decode kernels, so that they do not depend on the batch. */
+    private void output(Batch batch, LogitsConsumer consumer) {
+        if (batch.outputs() == 0) {
+            return;
+        }
+        int[] rows = new int[OUTPUT_ROWS];
+        float[] row = hostLogits;
+        try (WeightLease w = weights.acquire(graph.output())) {
+            for (int from = 0; from < batch.outputs(); from += OUTPUT_ROWS) {
+                int count = Math.min(OUTPUT_ROWS, batch.outputs() - from);
+                for (int i = 0; i < count; i++) {
+                    rows[i] = batch.outputRow(from + i);
+                }
+                ops.gatherRows(x, rows, count, config.dim(), outputX);
+                ops.rmsNorm(
+                        outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
+                ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
+                for (int i = 0; i < count; i++) {
+                    logits.download((long) i * row.length * Float.BYTES, MemorySegment.ofArray(row));
+                    consumer.accept(from + i, row);
+                }
+            }
+        }
+    }
+
+    private void addBias(DeviceBuffer y, int n, @Nullable Weight bias) {
+        if (bias != null) {
+            ops.addBias(y, n, bias);
+        }
+    }
+
+    private void normHeads(DeviceBuffer heads, int rows, @Nullable Weight gain) {
+        if (gain != null) {
+            ops.rmsNorm(heads, rows, config.attention().keyDim(), gain, config.normEpsilon(), heads);
+        }
+    }
+
+    @Override
+    public void close() {
+        if (experts != null) {
+            experts.close();
+        }
+        owned.forEach(DeviceBuffer::close);
+    }
+}

@@ -1,0 +1,120 @@
+package dev.prefetch.api;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.fail;
+
+import com.sun.management.ThreadMXBean;
+import dev.prefetch.gguf.GgufFormatException;
+import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.testing.Conformance;
+import dev.prefetch.testing.DemoModel;
+import dev.prefetch.testing.GgufMutator;
+import dev.prefetch.testing.MeteredBackend;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.random.RandomGenerator;
+import java.util.random.RandomGeneratorFactory;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
+
+/**
+ * A thousand damaged models, given to the engine: each is opened, and then answers or fails the request, or is refused
+ * with a {@link GgufFormatException} that names the file. Nothing else is thrown, and the memory asked for stays in
+ * proportion to the file.
+ */
+class EngineMutationTest {
+
+    private static final Logger LOG = LoggerFactory.getLogger(EngineMutationTest.class);
+    private static final int MUTATIONS = 1000;
+    private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
+
+    @Test
+    void opensOrRefusesEveryMutation(@TempDir Path folder) throws Exception {
+        long seed = Long.getLong("prefetch.test.seed", System.nanoTime());
+        LOG.info("Engine mutations: seed {} (repeat with -Dprefetch.test.seed)", seed);
+        RandomGenerator random = RandomGeneratorFactory.of("L64X128MixRandom").create(seed);
+        List<GgufMutator> bases = bases();
+        for (GgufMutator base : bases) {
+            assertThat(open(Files.write(folder.resolve("base.gguf"), base.bytes()), base.name()))
+                    .isTrue();
+        }
+        int refused = 0;
+        for (int i = 0; i < MUTATIONS; i++) {
+            GgufMutator base = bases.get(i % bases.size());
+            StringBuilder story = new StringBuilder("seed " + seed + ", mutation " + i + " of " + base.name() + ":");
+            // Hyper-parameters are few among the bytes of a head, and what the engine makes of them is the point here.
+            byte[] mutated = random.nextBoolean() ? base.contradict(random, story) : base.damage(random, story);
+            Path file = Files.write(folder.resolve("mutated.gguf"), mutated);
+            long heapBefore = THREADS.getCurrentThreadAllocatedBytes();
+            long deviceBefore = MeteredBackend.allocatedBytes();
+            boolean opened = open(file, story.toString());
+            // Parsed head and vocabulary; a damaged length may take tensor data for text, so the whole file counts.
+            assertThat(THREADS.getCurrentThreadAllocatedBytes() - heapBefore)
+                    .as("heap, %s", story)
+                    .isLessThan(64L * base.headBytes() + 8L * mutated.length + (16 << 20));
+            // Activations of a few rows and a page of KV cache: no wider than the tensors, of which a byte holds five
+            // weights at most.
+            assertThat(MeteredBackend.allocatedBytes() - deviceBefore)
+                    .as("device memory, %s", story)
+                    .isLessThan(32L * mutated.length + (16 << 20));
+            refused += opened ? 0 : 1;
+        }
+        LOG.info("Engine mutations: {} of {} refused", refused, MUTATIONS);
+        // Flips in texts and weights go unnoticed, contradictions do not.
+        assertThat(refused).as("seed %d", seed).isBetween(MUTATIONS / 4, MUTATIONS - 1);
+    }
+
+    private static List<GgufMutator> bases() throws IOException {
+        List<GgufMutator> bases = new ArrayList<>();
+        bases.add(GgufMutator.of(DemoModel.file()));
+        if (Conformance.isPresent()) {
+            bases.add(GgufMutator.of(Conformance.folder().resolve("logits/llama-Q4_0.gguf")));
+            bases.add(GgufMutator.of(Conformance.folder().resolve("demo-model/tiny-demo-moe-Q4_0.gguf")));
+        }
+        return bases;
+    }
+
+    /** Whether the file opened; false when it was refused as it should be. */
+    private static boolean open(Path file, String story) throws InterruptedException {
+        EngineOptions options = EngineOptions.of(file)
+                .withBackend(MeteredBackend.ID)
+                .withThreads(1)
+                .withContextLength(64)
+                .withMaxConcurrency(1)
+                .withUbatch(8);
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            generate(engine, story);
+            return true;
+        } catch (GgufFormatException e) {
+            assertThat(e.getMessage()).as(story).startsWith(file + ": ");
+            return false;
+        } catch (RuntimeException | Error e) {
+            return fail(story, e);
+        }
+    }
+
+    private static void generate(PrefetchEngine engine, String story) throws InterruptedException {
+        AtomicReference<RuntimeException> failure = new AtomicReference<>();
+        GenerationRequest request =
+                new GenerationRequest(new Prompt.Tokens(List.of(0)), SamplingOptions.GREEDY, 2, List.of());
+        Generation generation = engine.generate(request, new GenerationListener() {
+            @Override
+            public void onFailure(RuntimeException e) {
+                failure.set(e);
+            }
+        });
+        try {
+            assertThat(generation.await().completionTokens()).as(story).isBetween(1, 2);
+        } catch (IllegalStateException e) {
+            // Damaged weights compute to what is no number; the request says so and the engine lives.
+            assertThat(e).as(story).isSameAs(failure.get()).hasMessageContaining("not a number");
+        }
+    }
+}

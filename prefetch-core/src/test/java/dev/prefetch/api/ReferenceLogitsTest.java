@@ -1,0 +1,144 @@
+package dev.prefetch.api;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.prefetch.model.Architecture;
+import dev.prefetch.testing.Conformance;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.ObjectMapper;
+
+/**
+ * Logits of whole models against exact ones (float64 from the dequantised weights). The tolerance is 1.25 times the
+ * distance llama.cpp itself has from exact, never below 1e-5 for F32 and 1e-3 for F16.
+ */
+class ReferenceLogitsTest {
+
+    /** Models of every supported architecture; one name so that the test does not vanish where the data is absent. */
+    static Stream<String> models() throws IOException {
+        if (!Conformance.isPresent()) {
+            return Stream.of("llama-F32");
+        }
+        JsonNode tolerances = tolerances();
+        return tolerances.propertyStream().map(entry -> entry.getKey()).filter(ReferenceLogitsTest::supported);
+    }
+
+    private static boolean supported(String model) {
+        String architecture = model.substring(0, model.indexOf('-'));
+        return switch (architecture) {
+            case "llama3", "mixtral" -> true;
+            default -> Architecture.find(architecture).isPresent() && !model.startsWith("llama-spm");
+        };
+    }
+
+    @Test
+    void coversWhatIsClaimed() throws IOException {
+        Conformance.folder();
+        assertThat(models())
+                .contains("llama-F32", "llama-F16", "llama-BF16", "llama-Q8_0", "llama-Q4_0", "llama-Q4_K_M")
+                .contains("qwen3-F32", "qwen3-F16", "qwen3-Q8_0", "qwen3-Q4_0", "qwen3-Q4_K_M");
+    }
+
+    @ParameterizedTest
+    @MethodSource("models")
+    void prefillStaysWithinTheTolerance(String model) throws Exception {
+        Path folder = Conformance.folder().resolve("logits");
+        int[] tokens = tokens(folder);
+        try (PrefetchEngine engine = PrefetchEngine.open(options(folder, model))) {
+            assertClose(model, engine.logits(tokens, false));
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("models")
+    void decodeStaysWithinTheTolerance(String model) throws Exception {
+        Path folder = Conformance.folder().resolve("logits");
+        int[] tokens = tokens(folder);
+        try (PrefetchEngine engine = PrefetchEngine.open(options(folder, model))) {
+            float[] logits = engine.logits(tokens, true);
+            if (model.startsWith("mixtral") || model.startsWith("qwen3moe")) {
+                assertCloseBarTies(model, logits);
+            } else {
+                assertClose(model, logits);
+            }
+        }
+    }
+
+    private static EngineOptions options(Path folder, String model) {
+        return EngineOptions.of(folder.resolve(model + ".gguf")).withThreads(2).withMaxConcurrency(1);
+    }
+
+    private static void assertClose(String model, float[] actual) throws IOException {
+        for (float logit : actual) {
+            assertThat(logit).isFinite();
+        }
+        float[] exact = readFloats(Conformance.folder().resolve("logits").resolve(model + ".exact.f32"));
+        assertThat(actual).hasSameSizeAs(exact);
+        double tolerance = 1.25 * tolerances().get(model).get("peerRelativeRms").asDouble();
+        double floor = model.endsWith("-F32") ? 1e-5 : model.endsWith("-F16") ? 1e-3 : 0;
+        assertThat(relativeRms(actual, exact)).as(model).isLessThanOrEqualTo(Math.max(tolerance, floor));
+    }
+
+    /**
+     * The same position by position for a mixture of experts, where 8-bit activations may turn a near tie between two
+     * experts: all positions but two must stay within the tolerance.
+     */
+    private static void assertCloseBarTies(String model, float[] actual) throws IOException {
+        float[] exact = readFloats(Conformance.folder().resolve("logits").resolve(model + ".exact.f32"));
+        double tolerance = 1.25 * tolerances().get(model).get("peerRelativeRms").asDouble();
+        int vocabulary = tolerances().get(model).get("vocabulary").asInt();
+        long outside = IntStream.range(0, exact.length / vocabulary)
+                .mapToDouble(position -> relativeRms(
+                        Arrays.copyOfRange(actual, position * vocabulary, (position + 1) * vocabulary),
+                        Arrays.copyOfRange(exact, position * vocabulary, (position + 1) * vocabulary)))
+                .filter(error -> !(error <= tolerance))
+                .count();
+        assertThat(outside).as("positions of %s outside the tolerance", model).isLessThanOrEqualTo(2);
+    }
+
+    private static JsonNode tolerances() throws IOException {
+        Path file = Path.of(System.getProperty("prefetch.conformance.dir")).resolve("logits/tolerances.json");
+        return new ObjectMapper().readTree(Files.readString(file));
+    }
+
+    private static int[] tokens(Path folder) throws IOException {
+        return Arrays.stream(Files.readString(folder.resolve("ids.txt")).strip().split(","))
+                .mapToInt(Integer::parseInt)
+                .toArray();
+    }
+
+    private static float[] readFloats(Path file) throws IOException {
+        ByteBuffer bytes = ByteBuffer.wrap(Files.readAllBytes(file)).order(ByteOrder.LITTLE_ENDIAN);
+        float[] floats = new float[bytes.remaining() / Float.BYTES];
+        bytes.asFloatBuffer().get(floats);
+        return floats;
+    }
+
+    private static double relativeRms(float[] actual, float[] exact) {
+        double error = 0;
+        double size = 0;
+        for (int i = 0; i < exact.length; i++) {
+            error += Math.pow((double) actual[i] - exact[i], 2);
+            size += Math.pow(exact[i], 2);
+        }
+        return Math.sqrt(error / size);
+    }
+
+    /** Names that a failing filter would hide. */
+    @Test
+    void findsTheArchitectureOfEveryModelName() {
+        assertThat(List.of("llama-F32", "qwen3moe-Q8_0", "mixtral-Q4_K_M")).allMatch(ReferenceLogitsTest::supported);
+        assertThat(supported("gemma3-Q8_0")).isFalse();
+    }
+}
