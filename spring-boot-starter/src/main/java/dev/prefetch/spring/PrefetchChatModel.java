@@ -1,0 +1,222 @@
+package dev.prefetch.spring;
+
+import dev.prefetch.api.Generation;
+import dev.prefetch.api.GenerationListener;
+import dev.prefetch.api.GenerationRequest;
+import dev.prefetch.api.GenerationResult;
+import dev.prefetch.api.PrefetchEngine;
+import io.micrometer.observation.Observation;
+import io.micrometer.observation.ObservationRegistry;
+import io.micrometer.observation.contextpropagation.ObservationThreadLocalAccessor;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+import org.springframework.ai.chat.model.ChatModel;
+import org.springframework.ai.chat.model.ChatResponse;
+import org.springframework.ai.chat.model.MessageAggregator;
+import org.springframework.ai.chat.observation.ChatModelObservationContext;
+import org.springframework.ai.chat.observation.ChatModelObservationConvention;
+import org.springframework.ai.chat.observation.ChatModelObservationDocumentation;
+import org.springframework.ai.chat.observation.DefaultChatModelObservationConvention;
+import org.springframework.ai.chat.prompt.ChatOptions;
+import org.springframework.ai.chat.prompt.Prompt;
+import reactor.core.publisher.Flux;
+import reactor.core.publisher.FluxSink;
+import reactor.core.scheduler.Schedulers;
+import reactor.util.context.ContextView;
+
+/**
+ * A chat model that runs inside this process, on a {@link PrefetchEngine}. Thread-safe; it does not own the engine.
+ *
+ * <p>Options of a request win over {@link #getOptions()} one by one, whatever class they have. Stopping early frees the
+ * engine: cancelling a stream, and interrupting a thread that waits in {@link #call(Prompt)}, end the computation
+ * within one token.
+ *
+ * <p>The last element of a stream has no text; it carries the finish reason ({@code stop}, {@code length} or
+ * {@code cancelled}), the usage and the timings.
+ */
+public final class PrefetchChatModel implements ChatModel {
+
+    /** Name of this provider in observations. */
+    public static final String PROVIDER = "prefetch";
+
+    private static final ChatModelObservationConvention DEFAULT_CONVENTION =
+            new DefaultChatModelObservationConvention();
+
+    private final PrefetchEngine engine;
+    private final String modelName;
+    private final PrefetchChatOptions options;
+    private final RequestMapper requests;
+    private final ObservationRegistry observationRegistry;
+    private final @Nullable ChatModelObservationConvention observationConvention;
+
+    private PrefetchChatModel(Builder builder) {
+        this.engine = builder.engine;
+        this.modelName = engine.info().modelName();
+        PrefetchChatOptions given = builder.options;
+        this.options = given.getModel() != null
+                ? given
+                : given.mutate().model(modelName).build();
+        this.requests = new RequestMapper(engine.info());
+        this.observationRegistry = builder.observationRegistry;
+        this.observationConvention = builder.observationConvention;
+    }
+
+    /** A builder for a model on an engine, which the caller closes. */
+    public static Builder builder(PrefetchEngine engine) {
+        return new Builder(engine);
+    }
+
+    /** Options of requests that set none themselves. */
+    @Override
+    public PrefetchChatOptions getOptions() {
+        return options;
+    }
+
+    /**
+     * Answers a prompt.
+     *
+     * @throws IllegalArgumentException for media, a model other than the loaded one, or an option out of its range
+     * @throws UnsupportedOperationException when the options set an output schema
+     * @throws dev.prefetch.api.ContextLengthExceededException when the prompt leaves no room for an answer
+     * @throws dev.prefetch.template.TemplateException when the model's chat template refuses the conversation
+     * @throws IllegalStateException when the engine is closed, or the waiting thread is interrupted
+     */
+    @Override
+    public ChatResponse call(Prompt prompt) {
+        Request complete = complete(prompt);
+        ChatModelObservationContext context = observationContext(complete.prompt(), false);
+        ChatResponse response = observation(context).observe(() -> {
+            GenerationRequest request = complete.map(requests);
+            ChatResponse answer = responses(request).whole(await(engine.generate(request, GenerationListener.NONE)));
+            context.setResponse(answer);
+            return answer;
+        });
+        return Objects.requireNonNull(response, "response");
+    }
+
+    /** Like {@link #call(Prompt)}, part by part; what that throws, the stream ends with. Each subscription asks anew. */
+    @Override
+    public Flux<ChatResponse> stream(Prompt prompt) {
+        return Flux.deferContextual(subscriber -> {
+            Request complete = complete(prompt);
+            ChatModelObservationContext context = observationContext(complete.prompt(), true);
+            Observation observation =
+                    observation(context).parentObservation(parentOf(subscriber)).start();
+            Flux<ChatResponse> answer = Flux.<ChatResponse>create(
+                            sink -> generate(complete, sink), FluxSink.OverflowStrategy.BUFFER)
+                    // The engine's thread serves all requests: what subscribers do must never run on it.
+                    .publishOn(Schedulers.boundedElastic())
+                    .doOnError(observation::error)
+                    .doFinally(signal -> observation.stop())
+                    .contextWrite(values -> values.put(ObservationThreadLocalAccessor.KEY, observation));
+            return new MessageAggregator().aggregate(answer, context::setResponse);
+        });
+    }
+
+    private void generate(Request complete, FluxSink<ChatResponse> sink) {
+        GenerationRequest request = complete.map(requests);
+        ResponseMapper responses = responses(request);
+        Generation generation = engine.generate(request, new GenerationListener() {
+            @Override
+            public void onText(String text) {
+                sink.next(responses.chunk(text));
+            }
+
+            @Override
+            public void onComplete(GenerationResult result) {
+                sink.next(responses.last(result));
+                sink.complete();
+            }
+
+            @Override
+            public void onFailure(RuntimeException failure) {
+                sink.error(failure);
+            }
+        });
+        sink.onCancel(generation::cancel);
+    }
+
+    private static GenerationResult await(Generation generation) {
+        try {
+            return generation.await();
+        } catch (InterruptedException e) {
+            generation.cancel();
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted while waiting for the answer, which was cancelled", e);
+        }
+    }
+
+    private Request complete(Prompt prompt) {
+        ChatOptions given = prompt.getOptions();
+        PrefetchChatOptions complete =
+                given == null ? options : PrefetchChatOptions.from(given).withDefaults(options);
+        return new Request(new Prompt(prompt.getInstructions(), complete), complete);
+    }
+
+    private ResponseMapper responses(GenerationRequest request) {
+        return new ResponseMapper(modelName, request.sampling().seed());
+    }
+
+    private static ChatModelObservationContext observationContext(Prompt prompt, boolean streaming) {
+        return ChatModelObservationContext.builder()
+                .prompt(prompt)
+                .provider(PROVIDER)
+                .streaming(streaming)
+                .build();
+    }
+
+    private Observation observation(ChatModelObservationContext context) {
+        return ChatModelObservationDocumentation.CHAT_MODEL_OPERATION.observation(
+                observationConvention, DEFAULT_CONVENTION, () -> context, observationRegistry);
+    }
+
+    private static @Nullable Observation parentOf(ContextView subscriber) {
+        return subscriber.<@Nullable Observation>getOrDefault(ObservationThreadLocalAccessor.KEY, null);
+    }
+
+    /**
+     * @param prompt what is asked, with {@code options} in it
+     * @param options complete options
+     */
+    private record Request(Prompt prompt, PrefetchChatOptions options) {
+
+        GenerationRequest map(RequestMapper requests) {
+            return requests.map(prompt.getInstructions(), options);
+        }
+    }
+
+    /** Builds a {@link PrefetchChatModel}. Not thread-safe. */
+    public static final class Builder {
+
+        private final PrefetchEngine engine;
+        private PrefetchChatOptions options = PrefetchChatOptions.builder().build();
+        private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
+        private @Nullable ChatModelObservationConvention observationConvention;
+
+        private Builder(PrefetchEngine engine) {
+            this.engine = Objects.requireNonNull(engine, "engine");
+        }
+
+        /** Options of requests that set none themselves. */
+        public Builder options(PrefetchChatOptions value) {
+            this.options = Objects.requireNonNull(value, "options");
+            return this;
+        }
+
+        /** Where observations go; without it there are none. */
+        public Builder observationRegistry(ObservationRegistry value) {
+            this.observationRegistry = Objects.requireNonNull(value, "observationRegistry");
+            return this;
+        }
+
+        /** How observations are named and tagged, instead of Spring AI's default. */
+        public Builder observationConvention(@Nullable ChatModelObservationConvention value) {
+            this.observationConvention = value;
+            return this;
+        }
+
+        public PrefetchChatModel build() {
+            return new PrefetchChatModel(this);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+package dev.prefetch.spring;
+
+import dev.prefetch.api.FinishReason;
+import dev.prefetch.api.GenerationResult;
+import dev.prefetch.prefetch.PrefetchStatistics;
+import java.time.Duration;
+import java.time.Instant;
+import java.util.List;
+import java.util.Locale;
+import java.util.UUID;
+import org.springframework.ai.chat.messages.AssistantMessage;
+import org.springframework.ai.chat.metadata.ChatGenerationMetadata;
+import org.springframework.ai.chat.metadata.ChatResponseMetadata;
+import org.springframework.ai.chat.metadata.DefaultUsage;
+import org.springframework.ai.chat.model.ChatResponse;
+import org.springframework.ai.chat.model.Generation;
+
+/**
+ * Makes the responses of one request: they share an identifier. The metadata keys are those of Spring AI's Ollama
+ * model where it has one for the same thing, so that what reads them works with both.
+ */
+final class ResponseMapper {
+
+    private final String id = UUID.randomUUID().toString();
+    private final Instant createdAt = Instant.now();
+    private final String model;
+    private final long seed;
+
+    ResponseMapper(String model, long seed) {
+        this.model = model;
+        this.seed = seed;
+    }
+
+    /** A part of a streamed answer. */
+    ChatResponse chunk(String text) {
+        return new ChatResponse(
+                List.of(new Generation(new AssistantMessage(text))),
+                ChatResponseMetadata.builder().id(id).model(model).build());
+    }
+
+    /** The end of a streamed answer: no text, and everything that is known only at the end. */
+    ChatResponse last(GenerationResult result) {
+        return complete("", result);
+    }
+
+    /** A whole answer. */
+    ChatResponse whole(GenerationResult result) {
+        return complete(result.text(), result);
+    }
+
+    private ChatResponse complete(String text, GenerationResult result) {
+        String finishReason = finishReason(result.finishReason());
+        Generation generation = new Generation(
+                new AssistantMessage(text),
+                ChatGenerationMetadata.builder().finishReason(finishReason).build());
+        GenerationResult.Timings timings = result.timings();
+        // A generation that was cancelled early has no first token: its time is what was waited and computed.
+        long totalNanos = timings.firstTokenNanos() > 0
+                ? timings.firstTokenNanos() + timings.decodeNanos()
+                : timings.queueNanos() + timings.prefillNanos();
+        ChatResponseMetadata.Builder metadata = ChatResponseMetadata.builder()
+                .id(id)
+                .model(model)
+                .usage(new DefaultUsage(result.promptTokens(), result.completionTokens()))
+                .keyValue("created-at", createdAt)
+                .keyValue("queue-duration", Duration.ofNanos(timings.queueNanos()))
+                .keyValue("prompt-eval-duration", Duration.ofNanos(timings.prefillNanos()))
+                .keyValue("prompt-eval-count", result.promptTokens())
+                .keyValue("prompt-tokens-per-second", result.promptTokensPerSecond())
+                .keyValue("eval-duration", Duration.ofNanos(timings.decodeNanos()))
+                .keyValue("eval-count", result.completionTokens())
+                .keyValue("tokens-per-second", result.decodeTokensPerSecond())
+                .keyValue("total-duration", Duration.ofNanos(totalNanos))
+                .keyValue("seed", seed)
+                .keyValue("done", true);
+        addTransfers(metadata, result.transfers());
+        if (timings.firstTokenNanos() > 0) {
+            metadata.keyValue("time-to-first-token", Duration.ofNanos(timings.firstTokenNanos()));
+        }
+        return new ChatResponse(List.of(generation), metadata.build());
+    }
+
+    private static String finishReason(FinishReason reason) {
+        return reason.name().toLowerCase(Locale.ROOT);
+    }
+
+    /** What moved for this request and the others of its sweeps; nothing when all weights were resident. */
+    private static void addTransfers(ChatResponseMetadata.Builder metadata, PrefetchStatistics transfers) {
+        if (transfers.diskBytes() == 0) {
+            return;
+        }
+        metadata.keyValue("bytes-by-tier", transfers.bytesByTier())
+                .keyValue("stall-duration", Duration.ofNanos(transfers.stallNanos()))
+                .keyValue("overlap-efficiency", transfers.overlapEfficiency())
+                .keyValue("roofline-fraction", transfers.rooflineFraction())
+                .keyValue("expert-hit-rate", transfers.expertHitRate());
+    }
+}

@@ -1,0 +1,104 @@
+package dev.prefetch.spring.autoconfigure;
+
+import java.io.FileNotFoundException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+import org.springframework.core.io.Resource;
+import org.springframework.core.io.ResourceLoader;
+import org.springframework.util.ResourceUtils;
+
+/** Finds the file that {@code spring.ai.prefetch.model} means. */
+final class ModelLocator {
+
+    private static final String MODEL = StartupFailure.property("model");
+
+    private static final String HOW_TO_SET = "Set " + MODEL + " to a GGUF file, for example '/models/qwen3-0.6b.gguf'"
+            + " or 'classpath:models/demo.gguf'.";
+
+    private final ResourceLoader resources;
+    private final ModelCache cache;
+
+    ModelLocator(ResourceLoader resources, ModelCache cache) {
+        this.resources = resources;
+        this.cache = cache;
+    }
+
+    /**
+     * @param location value of the property
+     * @return an existing, readable file
+     * @throws org.springframework.boot.diagnostics.FailureAnalyzedException when there is none
+     */
+    Path locate(@Nullable String location) {
+        if (location == null || location.isBlank()) {
+            throw StartupFailure.of(
+                    "No model is configured: the property " + MODEL + " is not set.",
+                    HOW_TO_SET + " To use another chat model instead, set spring.ai.model.chat to its name, or to"
+                            + " 'none'.");
+        }
+        String stripped = location.strip();
+        if (stripped.startsWith(ResourceLoader.CLASSPATH_URL_PREFIX)) {
+            return fromClasspath(stripped);
+        }
+        if (stripped.startsWith("http://") || stripped.startsWith("https://")) {
+            throw StartupFailure.of(
+                    "The model '" + stripped + "' is an address on the network, and models are never downloaded.",
+                    "Download the file, then set " + MODEL + " to its path.");
+        }
+        return requireFile(stripped, toPath(stripped));
+    }
+
+    private Path fromClasspath(String location) {
+        Resource resource = resources.getResource(location);
+        if (!resource.exists()) {
+            throw StartupFailure.of(
+                    "The model '" + location + "' is not on the class path.",
+                    "Add the file to the application's resources, or correct " + MODEL + ".");
+        }
+        try {
+            // An unpacked class path has a file already; only what is inside a jar must be copied out.
+            return resource.isFile() ? requireFile(location, resource.getFilePath()) : cache.extract(resource);
+        } catch (IOException e) {
+            throw StartupFailure.of(
+                    "The model '" + location + "' could not be extracted to " + cache.directory() + ": " + e,
+                    "Set " + StartupFailure.property("cache-directory") + " to a folder that can be written and has"
+                            + " room for the model, or keep the model outside the jar and set " + MODEL
+                            + " to its path.",
+                    e);
+        }
+    }
+
+    private static Path toPath(String location) {
+        try {
+            if (location.startsWith(ResourceUtils.FILE_URL_PREFIX)) {
+                return ResourceUtils.getFile(location).toPath();
+            }
+            if (location.startsWith("~/")) {
+                return Path.of(System.getProperty("user.home"), location.substring(2));
+            }
+            return Path.of(location);
+        } catch (FileNotFoundException | InvalidPathException e) {
+            throw StartupFailure.of("'" + location + "' is not a valid path: " + e.getMessage(), HOW_TO_SET, e);
+        }
+    }
+
+    private static Path requireFile(String location, Path path) {
+        Path absolute = path.toAbsolutePath().normalize();
+        String problem;
+        if (!Files.exists(absolute)) {
+            problem = "does not exist";
+        } else if (!Files.isRegularFile(absolute)) {
+            problem = "is not a file";
+        } else if (!Files.isReadable(absolute)) {
+            problem = "cannot be read by this process";
+        } else {
+            return absolute;
+        }
+        throw StartupFailure.of(
+                "The model file " + absolute + " " + problem + " (" + MODEL + " is '" + location + "').",
+                "Correct " + MODEL + ", or put the file there. A relative path starts at the working directory of the"
+                        + " process, " + Path.of("").toAbsolutePath() + ".");
+    }
+}

@@ -1,0 +1,33 @@
+package dev.prefetch.spring.autoconfigure;
+
+import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.spring.PrefetchChatModel;
+import org.springframework.ai.model.SpringAIModelProperties;
+import org.springframework.beans.factory.ObjectProvider;
+import org.springframework.boot.autoconfigure.AutoConfiguration;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
+import org.springframework.boot.context.properties.EnableConfigurationProperties;
+import org.springframework.context.annotation.Bean;
+import org.springframework.core.io.ResourceLoader;
+
+/**
+ * Auto-configuration of the engine. The model is loaded while the context starts, so a server that accepts requests has
+ * it; the engine is closed with the context.
+ */
+@AutoConfiguration
+@ConditionalOnProperty(
+        name = SpringAIModelProperties.CHAT_MODEL,
+        havingValue = PrefetchChatAutoConfiguration.NAME,
+        matchIfMissing = true)
+@EnableConfigurationProperties(PrefetchProperties.class)
+public class PrefetchEngineAutoConfiguration {
+
+    @Bean(destroyMethod = "close")
+    @ConditionalOnMissingBean({PrefetchEngine.class, PrefetchChatModel.class})
+    PrefetchEngine prefetchEngine(
+            PrefetchProperties properties, ResourceLoader resources, ObjectProvider<EngineOpener> opener) {
+        ModelLocator locator = new ModelLocator(resources, ModelCache.at(properties.cacheDirectory()));
+        return new EngineLoader(opener.getIfAvailable(() -> PrefetchEngine::open), locator).load(properties);
+    }
+}

@@ -1,0 +1,216 @@
+package dev.prefetch.spring;
+
+import dev.prefetch.api.EngineInfo;
+import dev.prefetch.api.FinishReason;
+import dev.prefetch.api.Generation;
+import dev.prefetch.api.GenerationListener;
+import dev.prefetch.api.GenerationRequest;
+import dev.prefetch.api.GenerationResult;
+import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.api.Prompt;
+import dev.prefetch.prefetch.Plan;
+import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.tokenizer.Tokenizer;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
+
+/** An engine without a model: it records requests, and a script, or the test itself, plays the engine's thread. */
+public final class FakeEngine implements PrefetchEngine {
+
+    /** What every generation reports. */
+    public static final GenerationResult.Timings TIMINGS =
+            new GenerationResult.Timings(1_000_000, 20_000_000, 25_000_000, 100_000_000);
+
+    /** Prompt tokens every generation reports. */
+    public static final int PROMPT_TOKENS = 7;
+
+    /** Name of the engine's thread. */
+    public static final String THREAD = "fake-engine";
+
+    private final ExecutorService thread = Executors.newSingleThreadExecutor(
+            task -> Thread.ofPlatform().daemon().name(THREAD).unstarted(task));
+    private final Consumer<FakeGeneration> script;
+    private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
+    private final AtomicBoolean closed = new AtomicBoolean();
+
+    private FakeEngine(Consumer<FakeGeneration> script) {
+        this.script = script;
+    }
+
+    /** Answers every request with these parts, on the engine's thread. */
+    public static FakeEngine answering(String... parts) {
+        return scripted(generation -> {
+            for (String part : parts) {
+                generation.text(part);
+            }
+            generation.complete(FinishReason.STOP);
+        });
+    }
+
+    /** Runs the script for every request, on the engine's thread. */
+    public static FakeEngine scripted(Consumer<FakeGeneration> script) {
+        return new FakeEngine(script);
+    }
+
+    /** Does nothing by itself: the test drives {@link #last()}. */
+    public static FakeEngine manual() {
+        return new FakeEngine(generation -> {});
+    }
+
+    /** The latest generation. */
+    public FakeGeneration last() {
+        return generations.getLast();
+    }
+
+    /** The requests so far. */
+    public List<GenerationRequest> requests() {
+        return generations.stream().map(generation -> generation.request).toList();
+    }
+
+    public boolean isClosed() {
+        return closed.get();
+    }
+
+    @Override
+    public EngineInfo info() {
+        return new EngineInfo(
+                "Demo 1M",
+                Path.of("/models/demo-1m.gguf"),
+                3 << 20,
+                "qwen3",
+                1_234_567,
+                "Q8_0",
+                4,
+                512,
+                1024,
+                2048,
+                "cpu",
+                "a test",
+                2,
+                1_500_000_000,
+                List.of());
+    }
+
+    @Override
+    public Tokenizer tokenizer() {
+        throw new UnsupportedOperationException("not needed here");
+    }
+
+    @Override
+    public List<Integer> encode(Prompt prompt) {
+        throw new UnsupportedOperationException("not needed here");
+    }
+
+    @Override
+    public Generation generate(GenerationRequest request, GenerationListener listener) {
+        if (closed.get()) {
+            throw new IllegalStateException("the engine is closed");
+        }
+        FakeGeneration generation = new FakeGeneration(request, listener);
+        generations.add(generation);
+        thread.execute(() -> script.accept(generation));
+        return generation;
+    }
+
+    @Override
+    public float[] logits(int[] tokens, boolean stepByStep) {
+        throw new UnsupportedOperationException("not needed here");
+    }
+
+    @Override
+    public Plan plan() {
+        throw new UnsupportedOperationException("not needed here");
+    }
+
+    @Override
+    public PrefetchStatistics statistics() {
+        return PrefetchStatistics.NONE;
+    }
+
+    @Override
+    public String chromeTrace() {
+        return "";
+    }
+
+    @Override
+    public void close() {
+        closed.set(true);
+        thread.shutdown();
+    }
+
+    /** A generation; each part of its text counts as one token. */
+    public static final class FakeGeneration implements Generation {
+
+        private final GenerationRequest request;
+        private final GenerationListener listener;
+        private final StringBuffer text = new StringBuffer();
+        private final List<String> parts = new CopyOnWriteArrayList<>();
+        private final CompletableFuture<GenerationResult> end = new CompletableFuture<>();
+        private final AtomicBoolean cancelled = new AtomicBoolean();
+
+        private FakeGeneration(GenerationRequest request, GenerationListener listener) {
+            this.request = request;
+            this.listener = listener;
+        }
+
+        public GenerationRequest request() {
+            return request;
+        }
+
+        public void text(String part) {
+            text.append(part);
+            parts.add(part);
+            listener.onText(part);
+        }
+
+        public void complete(FinishReason reason) {
+            List<Integer> tokens = IntStream.range(0, parts.size()).boxed().toList();
+            GenerationResult result = new GenerationResult(text.toString(), tokens, reason, PROMPT_TOKENS, TIMINGS);
+            if (end.complete(result)) {
+                listener.onComplete(result);
+            }
+        }
+
+        public void fail(RuntimeException failure) {
+            if (end.completeExceptionally(failure)) {
+                listener.onFailure(failure);
+            }
+        }
+
+        public boolean isCancelled() {
+            return cancelled.get();
+        }
+
+        @Override
+        public void cancel() {
+            cancelled.set(true);
+            complete(FinishReason.CANCELLED);
+        }
+
+        @Override
+        public boolean isDone() {
+            return end.isDone();
+        }
+
+        @Override
+        public GenerationResult await() throws InterruptedException {
+            try {
+                return end.get();
+            } catch (ExecutionException e) {
+                if (e.getCause() instanceof RuntimeException failure) {
+                    throw failure;
+                }
+                throw new CompletionException(e.getCause());
+            }
+        }
+    }
+}
