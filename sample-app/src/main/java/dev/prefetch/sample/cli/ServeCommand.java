@@ -1,0 +1,90 @@
+package dev.prefetch.sample.cli;
+
+import dev.prefetch.sample.SampleApplication;
+import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.Callable;
+import java.util.concurrent.CountDownLatch;
+import org.jspecify.annotations.Nullable;
+import org.springframework.boot.SpringApplication;
+import org.springframework.context.ApplicationListener;
+import org.springframework.context.event.ContextClosedEvent;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.ExitCode;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Option;
+
+/** {@code serve}: the web chat. */
+@Command(
+        name = "serve",
+        description = "Starts the sample application: a chat page and its HTTP interface.",
+        footer = {
+            "",
+            "Every Spring property can be set as well, for example with the environment variable",
+            "SPRING_AI_PREFETCH_CHAT_TEMPERATURE=0.7."
+        })
+final class ServeCommand implements Callable<Integer> {
+
+    @Option(names = "--port", paramLabel = "PORT", description = "HTTP port; 0 for any free one (default: 8080).")
+    private @Nullable Integer port;
+
+    @Option(
+            names = "--host",
+            paramLabel = "ADDRESS",
+            description = "Address to listen on (default: 127.0.0.1, this machine only; 0.0.0.0 for all).")
+    private @Nullable String host;
+
+    @Option(names = "--model", paramLabel = "FILE", description = "GGUF file (default: the demo model).")
+    private @Nullable Path model;
+
+    @Mixin
+    private final EngineMixin engine = new EngineMixin();
+
+    @Override
+    public Integer call() throws NoSuchFileException, InterruptedException {
+        String[] arguments = springArguments().toArray(String[]::new);
+        CountDownLatch closed = new CountDownLatch(1);
+        SpringApplication application = new SpringApplication(SampleApplication.class);
+        application.setMainApplicationClass(SampleApplication.class);
+        application.addListeners((ApplicationListener<ContextClosedEvent>) event -> closed.countDown());
+        try {
+            application.run(arguments);
+        } catch (RuntimeException e) {
+            // Spring Boot has reported it already, with what to do where it knows.
+            return ExitCode.SOFTWARE;
+        }
+        closed.await();
+        return ExitCode.OK;
+    }
+
+    /** The options as Spring properties; what was not given is left to application.yml. */
+    List<String> springArguments() throws NoSuchFileException {
+        List<String> arguments = new ArrayList<>();
+        if (port != null) {
+            arguments.add("--server.port=" + port);
+        }
+        if (host != null) {
+            arguments.add("--server.address=" + host);
+        }
+        if (model != null) {
+            if (!Files.exists(model)) {
+                throw new NoSuchFileException(model.toString());
+            }
+            arguments.add("--spring.ai.prefetch.model=" + model.toAbsolutePath().toUri());
+        }
+        if (engine.contextLength() > 0) {
+            arguments.add("--spring.ai.prefetch.context-length=" + engine.contextLength());
+        }
+        if (engine.threads() > 0) {
+            arguments.add("--spring.ai.prefetch.threads=" + engine.threads());
+        }
+        if (!engine.backend().equals("auto")) {
+            arguments.add("--spring.ai.prefetch.backend=" + engine.backend());
+        }
+        arguments.addAll(engine.memoryArguments());
+        return arguments;
+    }
+}
