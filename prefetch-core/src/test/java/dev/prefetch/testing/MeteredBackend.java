@@ -6,6 +6,7 @@ import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.MemorySegment;
@@ -13,6 +14,7 @@ import java.util.List;
 import java.util.ServiceLoader;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicLong;
+import java.util.function.Predicate;
 
 /** The CPU backend, with a count of the bytes that were asked of its device. Found by name only, never by preference. */
 public final class MeteredBackend implements BackendProvider {
@@ -36,6 +38,11 @@ public final class MeteredBackend implements BackendProvider {
                 .orElseThrow();
     }
 
+    /** A device that counts, and refuses memory for some purposes. */
+    public static Device metered(Device device, Predicate<String> refused) {
+        return new Metered(device, refused);
+    }
+
     @Override
     public String id() {
         return ID;
@@ -53,13 +60,16 @@ public final class MeteredBackend implements BackendProvider {
 
     @Override
     public Device open(DeviceOptions options) {
-        return new Metered(cpu().open(options));
+        return metered(cpu().open(options), purpose -> false);
     }
 
-    private record Metered(Device device) implements Device {
+    private record Metered(Device device, Predicate<String> refused) implements Device {
 
         @Override
         public DeviceBuffer allocate(long bytes, String purpose) {
+            if (refused.test(purpose)) {
+                throw new OutOfDeviceMemoryException("refused " + purpose, new IllegalStateException("by the test"));
+            }
             ALLOCATED.addAndGet(bytes);
             return device.allocate(bytes, purpose);
         }

@@ -1,0 +1,119 @@
+package dev.prefetch.inference;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
+
+import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.testing.MeteredBackend;
+import java.util.concurrent.atomic.AtomicBoolean;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+
+class KvPoolTest {
+
+    private static final AttentionShape SHAPE = new AttentionShape(4, 2, 8, 4, 1, 0, 0);
+    private static final int LAYERS = 3;
+
+    /** Positions x layers x heads x (key + value) x four bytes. */
+    private static final long PAGE_BYTES = 64L * 3 * 2 * (8 + 4) * 4;
+
+    private final AtomicBoolean refusing = new AtomicBoolean();
+    private final Device device =
+            MeteredBackend.metered(MeteredBackend.cpu().open(new DeviceOptions(1)), purpose -> refusing.get());
+    private final KvPool pool = new KvPool(device, LAYERS, SHAPE, 3);
+
+    @AfterEach
+    void close() {
+        pool.close();
+        device.close();
+    }
+
+    @Test
+    void promisesWholePagesAndNoMoreThanThereAre() {
+        KvCache one = pool.open(64);
+        KvCache two = pool.open(65);
+        assertThat(pool.hasRoomFor(1)).isFalse();
+        assertThatIllegalStateException()
+                .isThrownBy(() -> pool.open(1))
+                .withMessage("KV cache has 0 pages left but 1 are needed");
+        one.close();
+        assertThat(pool.hasRoomFor(64)).isTrue();
+        assertThat(pool.hasRoomFor(65)).isFalse();
+        two.close();
+        assertThat(pool.hasRoomFor(3 * 64)).isTrue();
+        assertThat(pool.hasRoomFor(Integer.MAX_VALUE)).isFalse();
+    }
+
+    @Test
+    void allocatesAPageWhenItsFirstPositionIsUsed() {
+        long before = MeteredBackend.allocatedBytes();
+        KvCache cache = pool.open(130);
+        assertThat(MeteredBackend.allocatedBytes() - before).isZero();
+        cache.ensure(64);
+        assertThat(MeteredBackend.allocatedBytes() - before).isEqualTo(PAGE_BYTES);
+        cache.ensure(65);
+        cache.ensure(128);
+        assertThat(MeteredBackend.allocatedBytes() - before).isEqualTo(2 * PAGE_BYTES);
+        assertThat(KvPool.pageBytes(LAYERS, SHAPE)).isEqualTo(PAGE_BYTES);
+    }
+
+    @Test
+    void reusesThePagesThatCameBack() {
+        KvCache first = pool.open(3 * 64);
+        first.ensure(3 * 64);
+        DeviceBuffer page = first.layer(0).page(0);
+        first.close();
+        long before = MeteredBackend.allocatedBytes();
+        KvCache second = pool.open(3 * 64);
+        second.ensure(3 * 64);
+        assertThat(MeteredBackend.allocatedBytes()).isEqualTo(before);
+        assertThat(second.layer(0).page(0)).isSameAs(page);
+    }
+
+    @Test
+    void givesBackOnlyOnce() {
+        KvCache cache = pool.open(64);
+        cache.ensure(1);
+        cache.close();
+        cache.close();
+        KvCache all = pool.open(3 * 64);
+        all.ensure(3 * 64);
+        assertThat(pool.hasRoomFor(1)).isFalse();
+        assertThat(all.layer(0).page(0))
+                .isNotSameAs(all.layer(0).page(1))
+                .isNotSameAs(all.layer(0).page(2));
+    }
+
+    @Test
+    void holdsASequenceToItsPromise() {
+        KvCache cache = pool.open(64);
+        assertThatIllegalStateException().isThrownBy(() -> cache.ensure(65)).withMessageContaining("promised 1");
+    }
+
+    @Test
+    void aRefusedPageLeavesThePromiseAndThePagesBefore() {
+        KvCache cache = pool.open(128);
+        cache.ensure(64);
+        refusing.set(true);
+        assertThatExceptionOfType(OutOfDeviceMemoryException.class).isThrownBy(() -> cache.ensure(65));
+        cache.close();
+        KvCache next = pool.open(3 * 64);
+        next.ensure(64);
+        assertThat(next.layer(0).page(0).byteSize()).isEqualTo(PAGE_BYTES);
+    }
+
+    @Test
+    void layersAndHeadsShareAPageWithoutOverlap() {
+        KvCache cache = pool.open(1);
+        for (int layer = 0; layer < LAYERS; layer++) {
+            assertThat(cache.layer(layer).keyOffset()).isEqualTo(layer * PAGE_BYTES / LAYERS);
+            assertThat(cache.layer(layer).valueOffset()).isEqualTo(layer * PAGE_BYTES / LAYERS + 64 * 2 * 8 * 4);
+            assertThat(cache.layer(layer).pageTokens()).isEqualTo(64);
+        }
+    }
+}
