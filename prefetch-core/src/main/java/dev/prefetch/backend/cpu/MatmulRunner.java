@@ -23,7 +23,7 @@ final class MatmulRunner implements AutoCloseable {
     /** Rows and columns of an expanded panel: 48 KiB, which leaves room for a tile of tokens in the cache. */
     private static final int PANEL_ROWS = 8 * Kernels.TILE_ROWS;
 
-    private static final int PANEL_COLS = 256;
+    private static final int PANEL_COLS = Kernels.PANEL_COLS;
 
     /** Tokens per pass: bounds the packed input and keeps the results of a panel in the second-level cache. */
     private static final int PASS_TOKENS = 512;
@@ -185,7 +185,7 @@ final class MatmulRunner implements AutoCloseable {
         int rows = Math.min(PANEL_ROWS, product.rows() - firstRow);
         int rowGroups = Math.ceilDiv(rows, Kernels.TILE_ROWS);
         int tiles = Math.ceilDiv(tokens, Kernels.TILE_TOKENS);
-        long panelStride = 4L * PANEL_COLS;
+        long panelStride = Kernels.PANEL_ROW_BYTES;
         long sumStride = 4L * Kernels.TILE_TOKENS * tiles;
         long panel = memory.ensure(PANEL_ROWS * (panelStride + sumStride));
         long sums = panel + PANEL_ROWS * panelStride;
@@ -202,7 +202,7 @@ final class MatmulRunner implements AutoCloseable {
             for (int tile = 0; tile < tiles; tile++) {
                 long tokensAt = input + 4L * Kernels.TILE_TOKENS * ((long) tile * cols + col);
                 long sumsAt = sums + 4L * Kernels.TILE_TOKENS * tile;
-                kernels.multiplyPanel(panel, panelStride, rowGroups, depth, tokensAt, sumsAt, sumStride, col > 0);
+                kernels.multiplyPanel(panel, rowGroups, depth, tokensAt, sumsAt, sumStride, col > 0);
             }
         }
         store(

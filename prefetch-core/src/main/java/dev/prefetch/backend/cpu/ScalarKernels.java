@@ -82,21 +82,14 @@ final class ScalarKernels implements Kernels {
 
     @Override
     public void multiplyPanel(
-            long panel,
-            long panelStride,
-            int rowGroups,
-            int depth,
-            long packed,
-            long c,
-            long cStride,
-            boolean accumulate) {
+            long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate) {
         float[] sums = new float[TILE_TOKENS];
         for (int r = 0; r < rowGroups * TILE_ROWS; r++) {
             for (int t = 0; t < TILE_TOKENS; t++) {
                 sums[t] = accumulate ? getFloat(c + r * cStride + 4L * t) : 0;
             }
             for (int k = 0; k < depth; k++) {
-                float w = getFloat(panel + r * panelStride + 4L * k);
+                float w = getFloat(panel + r * PANEL_ROW_BYTES + 4L * k);
                 for (int t = 0; t < TILE_TOKENS; t++) {
                     sums[t] += w * getFloat(packed + 4L * (k * TILE_TOKENS + t));
                 }

@@ -1,5 +1,10 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.Kernels.PANEL_ROW_BYTES;
+import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.Vectors.F256;
+import static dev.prefetch.backend.cpu.Vectors.LE;
+
 import jdk.incubator.vector.FloatVector;
 
 /**
@@ -11,21 +16,14 @@ final class VectorGemm {
     private VectorGemm() {}
 
     static void multiplyPanel(
-            long panel,
-            long panelStride,
-            int rowGroups,
-            int depth,
-            long packed,
-            long c,
-            long cStride,
-            boolean accumulate) {
+            long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate) {
         for (int g = 0; g < rowGroups; g++) {
-            long rows = panel + g * Kernels.TILE_ROWS * panelStride;
+            long rows = panel + g * Kernels.TILE_ROWS * PANEL_ROW_BYTES;
             long sums = c + g * Kernels.TILE_ROWS * cStride;
             if (!accumulate) {
                 clear(sums, cStride);
             }
-            sixRows(rows, panelStride, depth, packed, sums, cStride);
+            sixRows(rows, depth, packed, sums, cStride);
         }
     }
 
@@ -36,54 +34,59 @@ final class VectorGemm {
         }
     }
 
-    private static void sixRows(long w, long stride, int depth, long x, long c, long cStride) {
-        FloatVector a0 = Vectors.floats(c);
-        FloatVector a1 = Vectors.floats(c + 32);
-        FloatVector b0 = Vectors.floats(c + cStride);
-        FloatVector b1 = Vectors.floats(c + cStride + 32);
-        FloatVector c0 = Vectors.floats(c + 2 * cStride);
-        FloatVector c1 = Vectors.floats(c + 2 * cStride + 32);
-        FloatVector d0 = Vectors.floats(c + 3 * cStride);
-        FloatVector d1 = Vectors.floats(c + 3 * cStride + 32);
-        FloatVector e0 = Vectors.floats(c + 4 * cStride);
-        FloatVector e1 = Vectors.floats(c + 4 * cStride + 32);
-        FloatVector f0 = Vectors.floats(c + 5 * cStride);
-        FloatVector f1 = Vectors.floats(c + 5 * cStride + 32);
+    /**
+     * Without helpers for loads and stores: so much is inlined here that the compiler stops before it reaches the last of
+     * them, and only what the JDK marks for inlining still is.
+     */
+    static void sixRows(long w, int depth, long x, long c, long cStride) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F256, ALL, c, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F256, ALL, c + 32, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F256, ALL, c + cStride, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F256, ALL, c + cStride + 32, LE);
+        FloatVector c0 = FloatVector.fromMemorySegment(F256, ALL, c + 2 * cStride, LE);
+        FloatVector c1 = FloatVector.fromMemorySegment(F256, ALL, c + 2 * cStride + 32, LE);
+        FloatVector d0 = FloatVector.fromMemorySegment(F256, ALL, c + 3 * cStride, LE);
+        FloatVector d1 = FloatVector.fromMemorySegment(F256, ALL, c + 3 * cStride + 32, LE);
+        FloatVector e0 = FloatVector.fromMemorySegment(F256, ALL, c + 4 * cStride, LE);
+        FloatVector e1 = FloatVector.fromMemorySegment(F256, ALL, c + 4 * cStride + 32, LE);
+        FloatVector f0 = FloatVector.fromMemorySegment(F256, ALL, c + 5 * cStride, LE);
+        FloatVector f1 = FloatVector.fromMemorySegment(F256, ALL, c + 5 * cStride + 32, LE);
         for (int k = 0; k < depth; k++) {
-            FloatVector x0 = Vectors.floats(x + 64L * k);
-            FloatVector x1 = Vectors.floats(x + 64L * k + 32);
-            long p = w + 4L * k;
-            FloatVector t = Vectors.broadcast(p);
+            long q = Memory.known(x + 64L * k);
+            FloatVector x0 = FloatVector.fromMemorySegment(F256, ALL, q, LE);
+            FloatVector x1 = FloatVector.fromMemorySegment(F256, ALL, q + 32, LE);
+            long p = Memory.known(w + 4L * k);
+            FloatVector t = FloatVector.broadcast(F256, ALL.get(Memory.FLOAT, p));
             a0 = t.fma(x0, a0);
             a1 = t.fma(x1, a1);
-            t = Vectors.broadcast(p + stride);
+            t = FloatVector.broadcast(F256, ALL.get(Memory.FLOAT, p + PANEL_ROW_BYTES));
             b0 = t.fma(x0, b0);
             b1 = t.fma(x1, b1);
-            t = Vectors.broadcast(p + 2 * stride);
+            t = FloatVector.broadcast(F256, ALL.get(Memory.FLOAT, p + 2 * PANEL_ROW_BYTES));
             c0 = t.fma(x0, c0);
             c1 = t.fma(x1, c1);
-            t = Vectors.broadcast(p + 3 * stride);
+            t = FloatVector.broadcast(F256, ALL.get(Memory.FLOAT, p + 3 * PANEL_ROW_BYTES));
             d0 = t.fma(x0, d0);
             d1 = t.fma(x1, d1);
-            t = Vectors.broadcast(p + 4 * stride);
+            t = FloatVector.broadcast(F256, ALL.get(Memory.FLOAT, p + 4 * PANEL_ROW_BYTES));
             e0 = t.fma(x0, e0);
             e1 = t.fma(x1, e1);
-            t = Vectors.broadcast(p + 5 * stride);
+            t = FloatVector.broadcast(F256, ALL.get(Memory.FLOAT, p + 5 * PANEL_ROW_BYTES));
             f0 = t.fma(x0, f0);
             f1 = t.fma(x1, f1);
         }
-        Vectors.store(a0, c);
-        Vectors.store(a1, c + 32);
-        Vectors.store(b0, c + cStride);
-        Vectors.store(b1, c + cStride + 32);
-        Vectors.store(c0, c + 2 * cStride);
-        Vectors.store(c1, c + 2 * cStride + 32);
-        Vectors.store(d0, c + 3 * cStride);
-        Vectors.store(d1, c + 3 * cStride + 32);
-        Vectors.store(e0, c + 4 * cStride);
-        Vectors.store(e1, c + 4 * cStride + 32);
-        Vectors.store(f0, c + 5 * cStride);
-        Vectors.store(f1, c + 5 * cStride + 32);
+        a0.intoMemorySegment(ALL, c, LE);
+        a1.intoMemorySegment(ALL, c + 32, LE);
+        b0.intoMemorySegment(ALL, c + cStride, LE);
+        b1.intoMemorySegment(ALL, c + cStride + 32, LE);
+        c0.intoMemorySegment(ALL, c + 2 * cStride, LE);
+        c1.intoMemorySegment(ALL, c + 2 * cStride + 32, LE);
+        d0.intoMemorySegment(ALL, c + 3 * cStride, LE);
+        d1.intoMemorySegment(ALL, c + 3 * cStride + 32, LE);
+        e0.intoMemorySegment(ALL, c + 4 * cStride, LE);
+        e1.intoMemorySegment(ALL, c + 4 * cStride + 32, LE);
+        f0.intoMemorySegment(ALL, c + 5 * cStride, LE);
+        f1.intoMemorySegment(ALL, c + 5 * cStride + 32, LE);
     }
 
     static void packTokens(long x, long xStride, int tokens, int depth, long packed) {

@@ -105,15 +105,8 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void multiplyPanel(
-            long panel,
-            long panelStride,
-            int rowGroups,
-            int depth,
-            long packed,
-            long c,
-            long cStride,
-            boolean accumulate) {
-        VectorGemm.multiplyPanel(panel, panelStride, rowGroups, depth, packed, c, cStride, accumulate);
+            long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate) {
+        VectorGemm.multiplyPanel(panel, rowGroups, depth, packed, c, cStride, accumulate);
     }
 
     @Override

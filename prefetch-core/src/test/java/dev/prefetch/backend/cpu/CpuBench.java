@@ -1,6 +1,8 @@
 package dev.prefetch.backend.cpu;
 
+import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.KvLayer;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
@@ -12,9 +14,10 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.SplittableRandom;
+import java.util.stream.Stream;
 
 /**
- * Speed of the matrix products, for tuning: run {@code main}. Arguments: what ({@code decode}, {@code cached},
+ * Speed of the matrix products, for tuning: run {@code main}. Arguments: what ({@code decode}, {@code cached}, {@code prepare}, {@code attention},
  * {@code batch} or {@code prefill}), a comma-separated list of types, a comma-separated list of thread counts.
  *
  * <p>Weights are about 300 MB (decode), so that they come from memory; medians of several passes. One thread
@@ -44,6 +47,7 @@ final class CpuBench {
                         case "decode" -> decode(device, weightType, 1, DECODE_BYTES);
                         case "cached" -> decode(device, weightType, 1, CACHED_BYTES);
                         case "prepare" -> prepare(weightType);
+                        case "attention" -> attention(device);
                         case "batch" -> decode(device, weightType, 8, DECODE_BYTES);
                         case "prefill" -> prefill(device, weightType, 4096, 512);
                         default -> throw new IllegalArgumentException(what);
@@ -80,6 +84,51 @@ final class CpuBench {
             }
             System.out.printf(Locale.ROOT, "%-6s prepare %d columns: %6.2f us%n", form, COLS, best * 1e-3);
         }
+    }
+
+    /** One token, 32 heads in 8 groups, 4096 positions; the rate is that of reading keys and values. */
+    private static void attention(CpuDevice device) {
+        AttentionShape shape = new AttentionShape(32, 8, 128, 128, 0.1f, 0, 0);
+        int positions = 4096;
+        long pageBytes = 4L * 256 * 8 * 256;
+        List<DeviceBuffer> pages = Stream.generate(() -> device.allocate(pageBytes, "page"))
+                .limit(positions / 256)
+                .toList();
+        KvLayer cache = new KvLayer() {
+            @Override
+            public int pageTokens() {
+                return 256;
+            }
+
+            @Override
+            public DeviceBuffer page(int index) {
+                return pages.get(index);
+            }
+
+            @Override
+            public long keyOffset() {
+                return 0;
+            }
+
+            @Override
+            public long valueOffset() {
+                return pageBytes / 2;
+            }
+        };
+        DeviceBuffer q = device.allocate(4 * 32 * 128, "q");
+        DeviceBuffer out = device.allocate(4 * 32 * 128, "out");
+        long best = Long.MAX_VALUE;
+        for (int i = 0; i < 1500; i++) {
+            long start = now(device);
+            device.compute().ops().attention(shape, cache, q, 0, 1, positions - 1, out);
+            best = Math.min(best, now(device) - start);
+        }
+        System.out.printf(
+                Locale.ROOT,
+                "attention, %s: best %6.2f GB/s, %5.1f GFLOP/s%n",
+                device.description(),
+                pageBytes * 16.0 / best,
+                4.0 * 32 * 128 * positions / best);
     }
 
     private static void prefill(CpuDevice device, GgmlType type, int rows, int count) {
