@@ -69,8 +69,14 @@ class ArchitectureTest {
     private static final List<String> EVERYWHERE = List.of("java..", "org.slf4j..", "org.jspecify..");
 
     /** Packages from outside that only one room may use. */
-    private static final Map<String, List<String>> ONLY_IN =
-            Map.of(CPU, List.of("jdk.incubator.vector.."), "storage", List.of("com.sun.nio.file.."));
+    private static final Map<String, List<String>> ONLY_IN = Map.of(
+            CPU,
+            List.of("jdk.incubator.vector.."),
+            "storage",
+            List.of("com.sun.nio.file.."),
+            // Flight-recorder events, and the free memory of systems without /proc.
+            "prefetch",
+            List.of("jdk.jfr..", "com.sun.management.."));
 
     private static final JavaClasses CORE = new ClassFileImporter()
             .withImportOption(ImportOption.Predefined.DO_NOT_INCLUDE_TESTS)

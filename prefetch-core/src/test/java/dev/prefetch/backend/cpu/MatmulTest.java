@@ -94,7 +94,17 @@ class MatmulTest {
                 if (!(error <= tolerance)) {
                     fail(
                             "%s %dx%d, row %d of %d (%d decode), output %d by %s: %s instead of %s, tolerance %s",
-                            type, rows, cols, t, count, decodeRows, r, device.description(), y[t * rows + r], sum, tolerance);
+                            type,
+                            rows,
+                            cols,
+                            t,
+                            count,
+                            decodeRows,
+                            r,
+                            device.description(),
+                            y[t * rows + r],
+                            sum,
+                            tolerance);
                 }
             }
         }
