@@ -20,6 +20,11 @@ final class Isolated {
     private static final MethodType PASS =
             MethodType.methodType(void.class, long.class, int.class, long.class, long.class, long.class);
 
+    private static final MethodType ATTENTION =
+            MethodType.methodType(void.class, long.class, long.class, int.class, int.class, float.class, long.class);
+
+    private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
+
     private Isolated() {}
 
     /** A static kernel {@code (weights, rows, cols, activation, y, scratch)} of this package. */
@@ -30,6 +35,16 @@ final class Isolated {
     /** A static method {@code (row, blocks, long, long, long)} of this package: one pass over a row. */
     static MethodHandle pass(Class<?> owner, String name) {
         return find(owner, name, PASS);
+    }
+
+    /** A static kernel {@code (long, long, positions, dim, factor, out)} of this package. */
+    static MethodHandle attention(Class<?> owner, String name) {
+        return find(owner, name, ATTENTION);
+    }
+
+    /** A static kernel {@code (weights, elements, out)} of this package. */
+    static MethodHandle expand(Class<?> owner, String name) {
+        return find(owner, name, EXPAND);
     }
 
     private static MethodHandle find(Class<?> owner, String name, MethodType type) {
@@ -46,7 +61,7 @@ final class Isolated {
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {
-            throw new IllegalStateException("a kernel threw a checked exception", e);
+            throw unexpected(e);
         }
     }
 
@@ -56,7 +71,31 @@ final class Isolated {
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {
-            throw new IllegalStateException("a kernel threw a checked exception", e);
+            throw unexpected(e);
         }
+    }
+
+    static void call(MethodHandle kernel, long a, long b, int positions, int dim, float factor, long out) {
+        try {
+            kernel.invokeExact(a, b, positions, dim, factor, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long weights, int elements, long out) {
+        try {
+            kernel.invokeExact(weights, elements, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    private static IllegalStateException unexpected(Throwable e) {
+        return new IllegalStateException("a kernel threw a checked exception", e);
     }
 }

@@ -83,15 +83,13 @@ final class VectorAttention {
     }
 
     static float expAndSum(long scores, int n, float max) {
+        for (int j = 0; j < n; j += 8) {
+            Vectors.store(Vectors.exp(Vectors.floats(scores + 4L * j).sub(max)), scores + 4L * j);
+        }
         FloatVector sum = Vectors.zero();
         int j = 0;
         for (; j + 8 <= n; j += 8) {
-            FloatVector e = Vectors.exp(Vectors.floats(scores + 4L * j).sub(max));
-            Vectors.store(e, scores + 4L * j);
-            sum = sum.add(e);
-        }
-        if (j < n) {
-            Vectors.store(Vectors.exp(Vectors.floats(scores + 4L * j).sub(max)), scores + 4L * j);
+            sum = sum.add(Vectors.floats(scores + 4L * j));
         }
         float rest = 0;
         for (; j < n; j++) {

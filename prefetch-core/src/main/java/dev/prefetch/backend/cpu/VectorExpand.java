@@ -4,31 +4,18 @@ import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_S2I;
 
-import dev.prefetch.gguf.GgmlType;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
-/** Expands weights to f32 for panels; the formats that are not here take the scalar way. */
+/** Expands weights to f32, for panels and embeddings; the formats that are not here take the scalar way. */
 final class VectorExpand {
 
     private static final float TWO_TO_112 = 0x1p112f;
 
     private VectorExpand() {}
 
-    static void expand(GgmlType type, long in, int elements, long out) {
-        switch (type) {
-            case F16 -> f16(in, elements, out);
-            case BF16 -> bf16(in, elements, out);
-            case Q8_0 -> q80(in, elements / 32, out);
-            case Q4_0 -> q40(in, elements / 32, out);
-            case Q4_K -> q4k(in, elements / 256, out);
-            case Q6_K -> q6k(in, elements / 256, out);
-            default -> ScalarDequantizer.expand(type, in, elements, out);
-        }
-    }
-
-    private static void f16(long in, int elements, long out) {
+    static void f16(long in, int elements, long out) {
         int i = 0;
         for (; i + 8 <= elements; i += 8) {
             Vectors.store(Vectors.scaledHalves(in + 2L * i).mul(TWO_TO_112), out + 4L * i);
@@ -38,7 +25,7 @@ final class VectorExpand {
         }
     }
 
-    private static void bf16(long in, int elements, long out) {
+    static void bf16(long in, int elements, long out) {
         int i = 0;
         for (; i + 8 <= elements; i += 8) {
             IntVector bits =
@@ -51,8 +38,8 @@ final class VectorExpand {
         }
     }
 
-    private static void q80(long in, int blocks, long out) {
-        for (int b = 0; b < blocks; b++) {
+    static void q80(long in, int elements, long out) {
+        for (int b = 0; b < elements / 32; b++) {
             long p = in + 34L * b;
             FloatVector d = FloatVector.broadcast(Vectors.F256, Memory.getHalf(p));
             for (int i = 0; i < 32; i += 8) {
@@ -61,8 +48,8 @@ final class VectorExpand {
         }
     }
 
-    private static void q40(long in, int blocks, long out) {
-        for (int b = 0; b < blocks; b++) {
+    static void q40(long in, int elements, long out) {
+        for (int b = 0; b < elements / 32; b++) {
             long p = in + 18L * b;
             nibbles(p + 2, Memory.getHalf(p), out + 128L * b);
             nibbles(p + 10, Memory.getHalf(p), out + 128L * b + 32);
@@ -75,8 +62,8 @@ final class VectorExpand {
         Vectors.store(Vectors.toFloats(z.lanewise(LSHR, 4).sub(8)).mul(d), out + 64);
     }
 
-    private static void q4k(long in, int blocks, long out) {
-        for (int b = 0; b < blocks; b++) {
+    static void q4k(long in, int elements, long out) {
+        for (int b = 0; b < elements / 256; b++) {
             long p = in + 144L * b;
             float d = Memory.getHalf(p);
             float dmin = Memory.getHalf(p + 2);
@@ -99,8 +86,8 @@ final class VectorExpand {
         }
     }
 
-    private static void q6k(long in, int blocks, long out) {
-        for (int b = 0; b < blocks; b++) {
+    static void q6k(long in, int elements, long out) {
+        for (int b = 0; b < elements / 256; b++) {
             long p = in + 210L * b;
             float d = Memory.getHalf(p + 208);
             for (int h = 0; h < 2; h++) {

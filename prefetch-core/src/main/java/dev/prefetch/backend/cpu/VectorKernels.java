@@ -17,6 +17,9 @@ final class VectorKernels implements Kernels {
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
 
+    private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
+    private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
+    private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
     private final VectorSuperBlocks superBlocks = new VectorSuperBlocks();
 
     VectorKernels() {
@@ -25,6 +28,12 @@ final class VectorKernels implements Kernels {
         matvecs.put(GgmlType.BF16, Isolated.matvec(VectorMatvec.class, "bf16"));
         matvecs.put(GgmlType.Q8_0, Isolated.matvec(VectorMatvec.class, "q80"));
         matvecs.put(GgmlType.Q4_0, Isolated.matvec(VectorMatvec.class, "q40"));
+        expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
+        expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
+        expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
+        expanders.put(GgmlType.Q4_0, Isolated.expand(VectorExpand.class, "q40"));
+        expanders.put(GgmlType.Q4_K, Isolated.expand(VectorExpand.class, "q4k"));
+        expanders.put(GgmlType.Q6_K, Isolated.expand(VectorExpand.class, "q6k"));
     }
 
     /** Vector width that this machine prefers. */
@@ -95,7 +104,12 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void expand(GgmlType type, long weights, int elements, long out) {
-        VectorExpand.expand(type, weights, elements, out);
+        MethodHandle kernel = expanders.get(type);
+        if (kernel != null) {
+            Isolated.call(kernel, weights, elements, out);
+        } else {
+            ScalarDequantizer.expand(type, weights, elements, out);
+        }
     }
 
     @Override
@@ -141,7 +155,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void scores(long q, long k, int positions, int dim, float scale, long scores) {
-        VectorAttention.scores(q, k, positions, dim, scale, scores);
+        Isolated.call(scoresKernel, q, k, positions, dim, scale, scores);
     }
 
     @Override
@@ -161,7 +175,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void accumulate(long weights, long v, int positions, int dim, float factor, long out) {
-        VectorAttention.accumulate(weights, v, positions, dim, factor, out);
+        Isolated.call(accumulateKernel, weights, v, positions, dim, factor, out);
     }
 
     @Override
