@@ -22,12 +22,16 @@ final class ScalarSuperBlocks {
             long block = in + 84L * b;
             float d = getHalf(block + 80);
             float dmin = getHalf(block + 82);
-            for (int i = 0; i < ELEMENTS; i++) {
-                int half = i / 128;
-                int shift = i % 128 / 32 * 2;
-                int scale = getUnsignedByte(block + i / 16);
-                int q = getUnsignedByte(block + 16 + half * 32 + i % 32) >> shift & 3;
-                putFloat(out + 4L * (b * ELEMENTS + i), d * (scale & 15) * q - dmin * (scale >> 4));
+            for (int g = 0; g < 16; g++) {
+                int packed = getUnsignedByte(block + g);
+                float scale = d * (packed & 15);
+                float minimum = dmin * (packed >> 4);
+                int shift = g % 8 / 2 * 2;
+                long q = block + 16 + g / 8 * 32 + g % 2 * 16;
+                for (int i = 0; i < 16; i++) {
+                    float value = scale * (getUnsignedByte(q + i) >> shift & 3) - minimum;
+                    putFloat(out + 4L * (b * ELEMENTS + g * 16 + i), value);
+                }
             }
         }
     }
@@ -40,12 +44,15 @@ final class ScalarSuperBlocks {
         for (int b = 0; b < elements / ELEMENTS; b++) {
             long block = in + 110L * b;
             float d = getHalf(block + 108);
-            for (int i = 0; i < ELEMENTS; i++) {
-                int shift = i % 128 / 32 * 2;
-                int low = getUnsignedByte(block + 32 + i / 128 * 32 + i % 32) >> shift & 3;
-                int high = getUnsignedByte(block + i % 32) >> i / 32 & 1;
-                float scale = d * (q3kScale(block + 96, i / 16) - 32);
-                putFloat(out + 4L * (b * ELEMENTS + i), scale * (low - 4 + 4 * high));
+            for (int g = 0; g < 16; g++) {
+                float scale = d * (q3kScale(block + 96, g) - 32);
+                int shift = g % 8 / 2 * 2;
+                long q = block + 32 + g / 8 * 32 + g % 2 * 16;
+                for (int i = 0; i < 16; i++) {
+                    int low = getUnsignedByte(q + i) >> shift & 3;
+                    int high = getUnsignedByte(block + g % 2 * 16 + i) >> g / 2 & 1;
+                    putFloat(out + 4L * (b * ELEMENTS + g * 16 + i), scale * (low - 4 + 4 * high));
+                }
             }
         }
     }

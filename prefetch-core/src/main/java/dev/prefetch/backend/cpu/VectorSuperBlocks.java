@@ -4,8 +4,6 @@ import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SCALES;
 import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SUMS_16;
 import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SUMS_32;
 import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SUPER_BLOCK_BYTES;
-import static jdk.incubator.vector.VectorOperators.ASHR;
-import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
 import java.lang.invoke.MethodHandle;
@@ -17,28 +15,27 @@ import jdk.incubator.vector.ShortVector;
  * Matrix-vector kernels for super-blocks of 256.
  *
  * <p>Each row takes two passes. The first turns the small scales into floats, multiplied with those of the activations, sums
- * the terms of the minima or zero points, and unpacks elements that are split into low and high bits. The second multiplies
- * the elements. Both passes in one exceed what the compiler inlines, hence {@link Isolated}.
+ * the terms of the minima or zero points, and unpacks the elements to bytes. The second multiplies the elements. Both passes
+ * in one exceed what the compiler inlines, hence {@link Isolated}; even where unpacking is hardly more than a mask, as for
+ * {@code Q4_K}, the second pass gains more from being short than the detour over the first-level cache costs.
  *
  * <p>Passes have the parameters: where to read, number of super-blocks, activations, scales, where to write. The scales are a
- * header of {@link #HEADER} bytes (16 for unpacking; from byte 32 on, 8 lanes that the sum starts from) and
- * {@link #SCALES_STRIDE} bytes per super-block: 8 floats, and for {@code Q6_K} its 16 scale bytes.
+ * header of {@link #HEADER} bytes (16 for unpacking; from byte 32 on, 8 lanes that the sum starts from), then floats for each
+ * super-block.
  */
 final class VectorSuperBlocks {
 
-    private static final int NIBBLES = 0x0f0f0f0f;
-
     private static final long HEADER = 64;
-    private static final long SCALES_STRIDE = 64;
 
-    /** Shifts that bring the first byte to the top of the lower four lanes and the second to the top of the others. */
-    private static final IntVector BYTE_OF_HALF =
-            IntVector.fromArray(Vectors.I256, new int[] {24, 24, 24, 24, 16, 16, 16, 16}, 0);
+    /** Bytes of the 8 scales of a super-block of {@code Q4_K} or {@code Q5_K}. */
+    private static final long GROUP_STRIDE = 32;
+
+    /** Bytes of the 16 scales of a super-block of {@code Q6_K}, each in four lanes, and of working space behind. */
+    private static final long Q6K_STRIDE = 256 + 64;
 
     private final MethodHandle q4kPrepare = Isolated.pass(VectorSuperBlocks.class, "q4kPrepare");
-    private final MethodHandle q4kLanes = Isolated.pass(VectorSuperBlocks.class, "q4kLanes");
     private final MethodHandle q5kPrepare = Isolated.pass(VectorSuperBlocks.class, "q5kPrepare");
-    private final MethodHandle q5kLanes = Isolated.pass(VectorSuperBlocks.class, "q5kLanes");
+    private final MethodHandle groupLanes = Isolated.pass(VectorSuperBlocks.class, "groupLanes");
     private final MethodHandle q6kPrepare = Isolated.pass(VectorSuperBlocks.class, "q6kPrepare");
     private final MethodHandle q6kLanes = Isolated.pass(VectorSuperBlocks.class, "q6kLanes");
 
@@ -48,17 +45,16 @@ final class VectorSuperBlocks {
     }
 
     private static long scalesBytes(int blocks) {
-        return HEADER + SCALES_STRIDE * blocks;
+        return HEADER + Q6K_STRIDE * blocks;
     }
 
     void q4k(long w, int rows, int cols, long x, long y, long scratch) {
         int blocks = cols / 256;
         long scales = scratch + 32L * rows;
+        long bytes = scales + scalesBytes(blocks);
         for (int r = 0; r < rows; r++) {
-            long row = w + 144L * blocks * r;
-            // Nothing to unpack: the elements are read where they lie.
-            Isolated.call(q4kPrepare, row, blocks, x, scales, 0);
-            Isolated.call(q4kLanes, row, blocks, x, scales, scratch + 32L * r);
+            Isolated.call(q4kPrepare, w + 144L * blocks * r, blocks, x, scales, bytes);
+            Isolated.call(groupLanes, bytes, blocks, x, scales, scratch + 32L * r);
         }
         Vectors.sumRows(scratch, rows, y);
     }
@@ -69,7 +65,7 @@ final class VectorSuperBlocks {
         long bytes = scales + scalesBytes(blocks);
         for (int r = 0; r < rows; r++) {
             Isolated.call(q5kPrepare, w + 176L * blocks * r, blocks, x, scales, bytes);
-            Isolated.call(q5kLanes, bytes, blocks, x, scales, scratch + 32L * r);
+            Isolated.call(groupLanes, bytes, blocks, x, scales, scratch + 32L * r);
         }
         Vectors.sumRows(scratch, rows, y);
     }
@@ -85,8 +81,9 @@ final class VectorSuperBlocks {
         Vectors.sumRows(scratch, rows, y);
     }
 
-    static void q4kPrepare(long row, int blocks, long x, long scales, long unused) {
+    static void q4kPrepare(long row, int blocks, long x, long scales, long bytes) {
         groupScales(row, 144, blocks, x, scales);
+        VectorUnpack.q4k(row, blocks, bytes);
     }
 
     static void q5kPrepare(long row, int blocks, long x, long scales, long bytes) {
@@ -105,7 +102,7 @@ final class VectorSuperBlocks {
             FloatVector d = Vectors.floats(q + BYTES_SCALES).mul(Memory.getHalf(p));
             FloatVector groups =
                     Vectors.toFloats(Vectors.unsignedBytesAsInts(header)).mul(d);
-            Vectors.store(groups, header + HEADER + SCALES_STRIDE * b);
+            Vectors.store(groups, header + HEADER + GROUP_STRIDE * b);
             FloatVector m = Vectors.floats(q + BYTES_SUMS_32).mul(Memory.getHalf(p + 2));
             minima = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8)).fma(m, minima);
         }
@@ -129,43 +126,47 @@ final class VectorSuperBlocks {
         for (int b = 0; b < blocks; b++) {
             long p = Memory.known(row + 210L * b);
             long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            long out = header + HEADER + SCALES_STRIDE * b;
             float d = Memory.getHalf(p + 208);
-            Vectors.store(Vectors.floats(q + BYTES_SCALES).mul(d), out);
-            Memory.putLong(out + 32, Memory.getLong(p + 192));
-            Memory.putLong(out + 40, Memory.getLong(p + 200));
-            FloatVector t = Vectors.bytesAsFloats(p + 192).mul(Vectors.floats(q + BYTES_SUMS_16));
-            t = Vectors.bytesAsFloats(p + 200).fma(Vectors.floats(q + BYTES_SUMS_16 + 32), t);
-            zeroPoints = t.fma(FloatVector.broadcast(Vectors.F256, d), zeroPoints);
+            FloatVector first = Vectors.bytesAsFloats(p + 192).mul(d);
+            FloatVector last = Vectors.bytesAsFloats(p + 200).mul(d);
+            zeroPoints = first.fma(Vectors.floats(q + BYTES_SUMS_16), zeroPoints);
+            zeroPoints = last.fma(Vectors.floats(q + BYTES_SUMS_16 + 32), zeroPoints);
+            // Into the working space, from where they are spread over the lanes.
+            long place = header + HEADER + Q6K_STRIDE * b;
+            Vectors.store(first, place + Q6K_STRIDE - 64);
+            Vectors.store(last, place + Q6K_STRIDE - 32);
         }
         Vectors.store(zeroPoints.neg(), header + 32);
+        spreadScales(blocks, x, header + HEADER);
         VectorUnpack.q6k(row, blocks, bytes);
     }
 
-    static void q4kLanes(long row, int blocks, long x, long scales, long lanes) {
-        FloatVector s0 = Vectors.floats(scales + 32);
-        FloatVector s1 = Vectors.zero();
+    /** For each block of 32: its two scales times that of the activations, each four times. */
+    private static void spreadScales(int blocks, long x, long scales) {
         for (int b = 0; b < blocks; b++) {
-            long p = Memory.known(row + 144L * b + 16);
-            long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            long d = Memory.known(scales + HEADER + SCALES_STRIDE * b);
-            for (int c = 0; c < 4; c++) {
-                IntVector z = Vectors.ints(p + 32L * c);
-                FloatVector t0 = Vectors.toFloats(dot(z.and(NIBBLES), q + 128L * c));
-                FloatVector t1 = Vectors.toFloats(dot(z.lanewise(LSHR, 4).and(NIBBLES), q + 128L * c + 64));
-                s0 = t0.fma(Vectors.broadcast(d + 8L * c), s0);
-                s1 = t1.fma(Vectors.broadcast(d + 8L * c + 4), s1);
+            long place = Memory.known(scales + Q6K_STRIDE * b);
+            long d = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b + BYTES_SCALES);
+            for (int c = 0; c < 8; c++) {
+                float factor = Memory.getFloat(d + 4L * c);
+                float lower = factor * Memory.getFloat(place + Q6K_STRIDE - 64 + 8L * c);
+                float upper = factor * Memory.getFloat(place + Q6K_STRIDE - 60 + 8L * c);
+                fourTimes(lower, place + 32L * c);
+                fourTimes(upper, place + 32L * c + 16);
             }
         }
-        Vectors.store(s0.add(s1), lanes);
     }
 
-    static void q5kLanes(long bytes, int blocks, long x, long scales, long lanes) {
+    private static void fourTimes(float value, long out) {
+        FloatVector.broadcast(FloatVector.SPECIES_128, value).intoMemorySegment(Memory.ALL, out, Vectors.LE);
+    }
+
+    /** Second pass of {@code Q4_K} and {@code Q5_K}: one scale per 32 elements. */
+    static void groupLanes(long bytes, int blocks, long x, long scales, long lanes) {
         FloatVector sum = Vectors.floats(scales + 32);
         for (int b = 0; b < blocks; b++) {
             long u = Memory.known(bytes + 256L * b);
             long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            long d = Memory.known(scales + HEADER + SCALES_STRIDE * b);
+            long d = Memory.known(scales + HEADER + GROUP_STRIDE * b);
             for (int c = 0; c < 8; c++) {
                 FloatVector t = Vectors.toFloats(dot(Vectors.ints(u + 32L * c), q + 64L * c));
                 sum = t.fma(Vectors.broadcast(d + 4L * c), sum);
@@ -174,18 +175,16 @@ final class VectorSuperBlocks {
         Vectors.store(sum, lanes);
     }
 
+    /** Second pass of {@code Q6_K}: one scale per 16 elements, laid out for the lanes. */
     static void q6kLanes(long bytes, int blocks, long x, long scales, long lanes) {
         FloatVector sum = Vectors.floats(scales + 32);
         for (int b = 0; b < blocks; b++) {
             long u = Memory.known(bytes + 256L * b);
             long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            long d = Memory.known(scales + HEADER + SCALES_STRIDE * b);
+            long d = Memory.known(scales + HEADER + Q6K_STRIDE * b);
             for (int c = 0; c < 8; c++) {
-                FloatVector factor = Vectors.broadcast(d + 4L * c);
-                IntVector groups = IntVector.broadcast(Vectors.I256, Memory.getShort(d + 32 + 2L * c));
-                groups = groups.lanewise(LSHL, BYTE_OF_HALF).lanewise(ASHR, 24);
-                IntVector t = dot(Vectors.ints(u + 32L * c), q + 64L * c);
-                sum = Vectors.toFloats(t.mul(groups)).fma(factor, sum);
+                FloatVector t = Vectors.toFloats(dot(Vectors.ints(u + 32L * c), q + 64L * c));
+                sum = t.fma(Vectors.floats(d + 32L * c), sum);
             }
         }
         Vectors.store(sum, lanes);

@@ -7,7 +7,7 @@ import static jdk.incubator.vector.VectorOperators.LSHR;
 import jdk.incubator.vector.IntVector;
 
 /**
- * Unpacks super-blocks whose elements are split into low and high bits to one unsigned byte per element.
+ * Unpacks super-blocks to one unsigned byte per element.
  *
  * <p>Stores are written out instead of by a helper: in methods of this size the compiler has stopped inlining what is not
  * marked for it in the JDK.
@@ -19,6 +19,19 @@ final class VectorUnpack {
     private static final int UPPER_BITS = 0x30303030;
 
     private VectorUnpack() {}
+
+    /** {@code Q4_K}: nibbles only. */
+    static void q4k(long row, int blocks, long out) {
+        for (int b = 0; b < blocks; b++) {
+            long p = Memory.known(row + 144L * b + 16);
+            long o = Memory.known(out + 256L * b);
+            for (int c = 0; c < 4; c++) {
+                IntVector z = Vectors.ints(p + 32L * c);
+                z.and(NIBBLES).intoMemorySegment(Memory.ALL, o + 64L * c, LE);
+                z.lanewise(LSHR, 4).and(NIBBLES).intoMemorySegment(Memory.ALL, o + 64L * c + 32, LE);
+            }
+        }
+    }
 
     /** {@code Q5_K}: the high bits of group {@code g} are the bits {@code g} of 32 bytes. */
     static void q5k(long row, int blocks, long out) {

@@ -20,7 +20,7 @@ import java.util.stream.Stream;
  * Speed of the matrix products, for tuning: run {@code main}. Arguments: what ({@code decode}, {@code cached}, {@code prepare}, {@code attention},
  * {@code batch} or {@code prefill}), a comma-separated list of types, a comma-separated list of thread counts.
  *
- * <p>Weights are about 300 MB (decode), so that they come from memory; medians of several passes. One thread
+ * <p>Weights are about 300 MB (decode), so that they come from memory; the best of several passes. One thread
  * is timed by the processor time it takes, so that other work on the machine disturbs less.
  */
 final class CpuBench {
@@ -60,7 +60,7 @@ final class CpuBench {
     private static void decode(CpuDevice device, GgmlType type, int count, long bytes) {
         int rows = (int) (bytes / type.byteSize(COLS));
         Weight weight = weight(device, type, rows, COLS);
-        double median = measure(device, weight, count, count);
+        double best = measure(device, weight, count, count);
         double gigabytes = rows * type.byteSize(COLS) / 1e9;
         System.out.printf(
                 Locale.ROOT,
@@ -68,8 +68,8 @@ final class CpuBench {
                 type,
                 count,
                 device.description(),
-                gigabytes / median,
-                (double) rows * COLS * count / median / 1e9);
+                gigabytes / best,
+                (double) rows * COLS * count / best / 1e9);
     }
 
     private static void prepare(GgmlType type) {
@@ -133,14 +133,14 @@ final class CpuBench {
 
     private static void prefill(CpuDevice device, GgmlType type, int rows, int count) {
         Weight weight = weight(device, type, rows, COLS);
-        double median = measure(device, weight, 0, count);
+        double best = measure(device, weight, 0, count);
         System.out.printf(
                 Locale.ROOT,
                 "%-6s prefill x%d, %s: %6.1f GFLOP/s%n",
                 type,
                 count,
                 device.description(),
-                2.0 * rows * COLS * count / median / 1e9);
+                2.0 * rows * COLS * count / best / 1e9);
     }
 
     private static double measure(CpuDevice device, Weight weight, int decodeRows, int count) {
@@ -162,7 +162,7 @@ final class CpuBench {
             seconds[i] = (now(device) - start) * 1e-9 / repeats / slowness(device, ops);
         }
         Arrays.sort(seconds);
-        return seconds[PASSES / 2];
+        return seconds[0];
     }
 
     /** How much longer than on a quiet machine a product takes that depends on nothing but the core. */
