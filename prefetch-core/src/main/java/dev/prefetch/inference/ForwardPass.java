@@ -49,7 +49,6 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer outputX;
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
-    private final List<DeviceBuffer> gateUp;
     private final float[] hostLogits;
     private final @Nullable MixtureOfExperts experts;
 
@@ -72,7 +71,6 @@ final class ForwardPass implements AutoCloseable {
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
         qkv = List.of(q, k, v);
-        gateUp = List.of(gate, up);
         experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
     }
 
@@ -173,20 +171,20 @@ final class ForwardPass implements AutoCloseable {
             if (experts != null) {
                 experts.route(w.weight(TensorRole.FFN_ROUTER), normed, batch.decodeRows(), n);
             } else {
-                denseFeedForward(w, batch);
+                ops.matmul(w.weight(TensorRole.FFN_GATE), normed, batch.decodeRows(), n, gate);
             }
         }
         if (experts != null) {
             experts.run(layer, normed, x);
+            return;
         }
-    }
-
-    private void denseFeedForward(WeightLease w, Batch batch) {
-        int n = batch.size();
-        List<Weight> projections = List.of(w.weight(TensorRole.FFN_GATE), w.weight(TensorRole.FFN_UP));
-        ops.matmuls(projections, normed, batch.decodeRows(), n, gateUp);
+        try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
+            ops.matmul(w.weight(TensorRole.FFN_UP), normed, batch.decodeRows(), n, up);
+        }
         ops.swiGlu(gate, up, (long) n * config.ffnDim());
-        ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
+        try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
+            ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
+        }
         ops.add(x, projected, (long) n * config.dim());
     }
 

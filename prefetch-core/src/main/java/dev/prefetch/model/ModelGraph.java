@@ -25,6 +25,8 @@ public final class ModelGraph {
     private final WeightBlock output;
     private final WeightBlock[] attention;
     private final WeightBlock[] feedForward;
+    private final WeightBlock[] feedForwardUp;
+    private final WeightBlock[] feedForwardDown;
     private final WeightBlock[][] experts;
 
     private ModelGraph(List<WeightBlock> blocks, int layers, int expertCount) {
@@ -33,11 +35,15 @@ public final class ModelGraph {
         this.output = blocks.getLast();
         this.attention = new WeightBlock[layers];
         this.feedForward = new WeightBlock[layers];
+        this.feedForwardUp = new WeightBlock[layers];
+        this.feedForwardDown = new WeightBlock[layers];
         this.experts = new WeightBlock[layers][expertCount];
         for (WeightBlock block : blocks) {
             switch (block.kind()) {
                 case ATTENTION -> attention[block.layer()] = block;
                 case FEED_FORWARD -> feedForward[block.layer()] = block;
+                case FEED_FORWARD_UP -> feedForwardUp[block.layer()] = block;
+                case FEED_FORWARD_DOWN -> feedForwardDown[block.layer()] = block;
                 case EXPERT -> experts[block.layer()][block.expert()] = block;
                 case EMBEDDING, OUTPUT -> {
                     // The first and the last block.
@@ -59,7 +65,7 @@ public final class ModelGraph {
         blocks.add(embedding.build(0, Kind.EMBEDDING, -1));
         for (int layer = 0; layer < config.layers(); layer++) {
             blocks.add(attention(file, config, layer).build(blocks.size(), Kind.ATTENTION, layer));
-            blocks.add(feedForward(file, config, layer).build(blocks.size(), Kind.FEED_FORWARD, layer));
+            addFeedForward(blocks, file, config, layer);
             for (int expert = 0; expert < config.experts(); expert++) {
                 blocks.add(expert(file, config, layer, expert).build(blocks.size(), layer, expert));
             }
@@ -114,17 +120,26 @@ public final class ModelGraph {
         return builder;
     }
 
-    private static Builder feedForward(GgufFile file, ModelConfig config, int layer) {
-        Builder builder = new Builder(file, "blk." + layer + ".");
-        builder.vector(TensorRole.FFN_NORM, "ffn_norm", config.dim());
+    /**
+     * The three matrices of a dense network are used one after the other, so each is a block: smaller blocks let a buffer
+     * of the same size run further ahead of compute, and let a budget be used up more exactly.
+     */
+    private static void addFeedForward(List<WeightBlock> blocks, GgufFile file, ModelConfig config, int layer) {
+        Builder first = new Builder(file, "blk." + layer + ".");
+        first.vector(TensorRole.FFN_NORM, "ffn_norm", config.dim());
         if (config.mixtureOfExperts()) {
-            builder.matrix(TensorRole.FFN_ROUTER, "ffn_gate_inp", config.experts(), config.dim());
-            return builder;
+            first.matrix(TensorRole.FFN_ROUTER, "ffn_gate_inp", config.experts(), config.dim());
+            blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+            return;
         }
-        builder.matrix(TensorRole.FFN_GATE, "ffn_gate", config.ffnDim(), config.dim());
-        builder.matrix(TensorRole.FFN_UP, "ffn_up", config.ffnDim(), config.dim());
-        builder.matrix(TensorRole.FFN_DOWN, "ffn_down", config.dim(), config.ffnDim());
-        return builder;
+        first.matrix(TensorRole.FFN_GATE, "ffn_gate", config.ffnDim(), config.dim());
+        blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+        Builder up = new Builder(file, "blk." + layer + ".");
+        up.matrix(TensorRole.FFN_UP, "ffn_up", config.ffnDim(), config.dim());
+        blocks.add(up.build(blocks.size(), Kind.FEED_FORWARD_UP, layer));
+        Builder down = new Builder(file, "blk." + layer + ".");
+        down.matrix(TensorRole.FFN_DOWN, "ffn_down", config.dim(), config.ffnDim());
+        blocks.add(down.build(blocks.size(), Kind.FEED_FORWARD_DOWN, layer));
     }
 
     private static Builder expert(GgufFile file, ModelConfig config, int layer, int expert) {
@@ -151,9 +166,19 @@ public final class ModelGraph {
         return attention[layer];
     }
 
-    /** The feed-forward network of a layer; with experts, its norm and router. */
+    /** Norm and gate of the feed-forward network of a layer; with experts, its norm and router. */
     public WeightBlock feedForward(int layer) {
         return feedForward[layer];
+    }
+
+    /** The up projection of a dense feed-forward network. */
+    public WeightBlock feedForwardUp(int layer) {
+        return feedForwardUp[layer];
+    }
+
+    /** The down projection of a dense feed-forward network. */
+    public WeightBlock feedForwardDown(int layer) {
+        return feedForwardDown[layer];
     }
 
     /** An expert of a layer. */

@@ -22,10 +22,19 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
     public enum Kind {
         EMBEDDING,
         ATTENTION,
-        /** A dense feed-forward network, or the norm and router of a mixture of experts. */
+        /** The norm and the gate of a dense feed-forward network, or the norm and the router of a mixture of experts. */
         FEED_FORWARD,
+        /** The up projection of a dense feed-forward network. */
+        FEED_FORWARD_UP,
+        /** The down projection of a dense feed-forward network. */
+        FEED_FORWARD_DOWN,
         EXPERT,
-        OUTPUT
+        OUTPUT;
+
+        /** Whether it belongs to a feed-forward network without being an expert. */
+        public boolean isFeedForward() {
+            return this == FEED_FORWARD || this == FEED_FORWARD_UP || this == FEED_FORWARD_DOWN;
+        }
     }
 
     /** Total bytes of the tensors. */
@@ -38,13 +47,16 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
         return tensors.stream().filter(t -> t.role() == role).findFirst();
     }
 
-    /** Short name for tables and traces, for example {@code L07.attn} or {@code L07.e113}. */
+    /** Short name for tables and traces, for example {@code L07.attn}, {@code L07.down} or {@code L07.e113}. */
     public String label() {
         return switch (kind) {
             case EMBEDDING -> "embed";
             case OUTPUT -> "output";
             case ATTENTION -> "L%02d.attn".formatted(layer);
-            case FEED_FORWARD -> "L%02d.ffn".formatted(layer);
+            case FEED_FORWARD ->
+                (find(TensorRole.FFN_ROUTER).isPresent() ? "L%02d.router" : "L%02d.gate").formatted(layer);
+            case FEED_FORWARD_UP -> "L%02d.up".formatted(layer);
+            case FEED_FORWARD_DOWN -> "L%02d.down".formatted(layer);
             case EXPERT -> "L%02d.e%d".formatted(layer, expert);
         };
     }

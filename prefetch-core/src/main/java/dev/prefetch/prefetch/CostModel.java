@@ -40,7 +40,7 @@ public record CostModel(
             case EMBEDDING -> 0;
             // Only the last token of a prompt needs logits.
             case OUTPUT -> seconds(block, 1);
-            case ATTENTION, FEED_FORWARD, EXPERT -> seconds(block, tokens);
+            case ATTENTION, FEED_FORWARD, FEED_FORWARD_UP, FEED_FORWARD_DOWN, EXPERT -> seconds(block, tokens);
         };
     }
 

@@ -56,9 +56,9 @@ public final class Planner {
         this.embeddingBytes = touchedEmbeddingBytes();
         Set<Integer> expertLayers = experts.stream().map(WeightBlock::layer).collect(Collectors.toSet());
         this.leaving = List.of(
-                select(b -> b.kind() == Kind.FEED_FORWARD && !expertLayers.contains(b.layer())),
+                select(b -> b.kind().isFeedForward() && !expertLayers.contains(b.layer())),
                 select(b -> b.kind() == Kind.ATTENTION),
-                select(b -> b.kind() == Kind.FEED_FORWARD && expertLayers.contains(b.layer())),
+                select(b -> b.kind().isFeedForward() && expertLayers.contains(b.layer())),
                 select(b -> b.kind() == Kind.OUTPUT));
     }
 
@@ -228,7 +228,7 @@ public final class Planner {
         return switch (block.kind()) {
             case EMBEDDING -> Residency.MAPPED;
             case EXPERT -> Residency.ON_DEMAND;
-            case ATTENTION, FEED_FORWARD, OUTPUT ->
+            case ATTENTION, FEED_FORWARD, FEED_FORWARD_UP, FEED_FORWARD_DOWN, OUTPUT ->
                 choice.streamed.contains(block.index()) ? Residency.STREAMED : Residency.RESIDENT;
         };
     }

@@ -33,7 +33,7 @@ class ModelGraphTest {
             ModelGraph graph = ModelGraph.of(file, config);
             assertThat(graph.blocks())
                     .extracting(WeightBlock::label)
-                    .containsExactly("embed", "L00.attn", "L00.ffn", "output");
+                    .containsExactly("embed", "L00.attn", "L00.gate", "L00.up", "L00.down", "output");
             // Tied: the output reads the embedding's bytes.
             assertThat(graph.output().find(TensorRole.OUTPUT).orElseThrow().fileOffset())
                     .isEqualTo(graph.embedding()
