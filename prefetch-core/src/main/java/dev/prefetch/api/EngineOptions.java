@@ -11,7 +11,8 @@ import java.util.Objects;
  *     {@value #DEFAULT_CONTEXT_LENGTH}
  * @param threads compute threads; 0 for one per available processor
  * @param backend {@code auto}, or a backend's identifier, for example {@code cpu}
- * @param ubatch most tokens per sweep; 0 for {@value #DEFAULT_UBATCH}
+ * @param ubatch most prompt tokens per sweep; 0 for {@value #DEFAULT_UBATCH}, or more where weights stream and that many
+ *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
  * @param memory budgets, and how weights that do not fit reach compute
  */

@@ -13,9 +13,12 @@ import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.model.WeightBlock;
+import dev.prefetch.prefetch.CostModel;
+import dev.prefetch.prefetch.CostProbe;
 import dev.prefetch.prefetch.LoadListener;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
 import dev.prefetch.prefetch.StreamingOptions;
 import dev.prefetch.prefetch.StreamingWeights;
 import dev.prefetch.storage.DirectReader;
@@ -27,6 +30,7 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.function.Supplier;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -81,13 +85,12 @@ final class LocalEngine implements PrefetchEngine {
         PromptEncoder encoder = new PromptEncoder(file.metadata(), tokenizer);
 
         BackendProvider provider = Backends.choose(options.backend());
-        int threads =
-                options.threads() > 0 ? options.threads() : Runtime.getRuntime().availableProcessors();
+        int threads = threads(options);
         Device device = resources.add(provider.open(new DeviceOptions(threads)));
         requireSupportedTypes(file, model.graph(), device);
 
         warnOfLongContext(options, model.config());
-        MemoryPlanner.Division memory = model.divide(options);
+        MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
         StreamingWeights weights = resources.add(StreamingWeights.open(
                 memory.weights(),
                 device,
@@ -98,7 +101,7 @@ final class LocalEngine implements PrefetchEngine {
                         .withTune(options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE),
                 LoadListener.logging()));
         BatchLoop.Limits limits = new BatchLoop.Limits(
-                model.contextLength(options), Model.ubatch(options), options.maxConcurrency(), memory.kvPages());
+                model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
         BatchLoop loop =
                 resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
 
@@ -112,8 +115,26 @@ final class LocalEngine implements PrefetchEngine {
 
     static Plan plan(EngineOptions options) {
         try (GgufFile file = GgufFile.open(options.model())) {
-            return Model.read(file).divide(options).weights();
+            Model model = Model.read(file);
+            return model.divide(options, () -> measure(model, options)).weights();
         }
+    }
+
+    private static CostModel measure(Model model, EngineOptions options) {
+        try (Device device = Backends.choose(options.backend()).open(new DeviceOptions(threads(options)))) {
+            requireSupportedTypes(model.file(), model.graph(), device);
+            return measure(model, device);
+        }
+    }
+
+    private static CostModel measure(Model model, Device device) {
+        try (DirectReader reader = DirectReader.open(model.file().path())) {
+            return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
+        }
+    }
+
+    private static int threads(EngineOptions options) {
+        return options.threads() > 0 ? options.threads() : Runtime.getRuntime().availableProcessors();
     }
 
     private static void warnOfLongContext(EngineOptions options, ModelConfig config) {
@@ -217,6 +238,11 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     @Override
+    public PrefetchStatistics statistics(Regime regime) {
+        return weights.statistics(regime);
+    }
+
+    @Override
     public String chromeTrace() {
         return weights.chromeTrace();
     }
@@ -243,12 +269,8 @@ final class LocalEngine implements PrefetchEngine {
                     : Math.min(config.trainedContextLength(), EngineOptions.DEFAULT_CONTEXT_LENGTH);
         }
 
-        static int ubatch(EngineOptions options) {
-            return options.ubatch() > 0 ? options.ubatch() : EngineOptions.DEFAULT_UBATCH;
-        }
-
-        MemoryPlanner.Division divide(EngineOptions options) {
-            return MemoryPlanner.divide(options, config, graph, contextLength(options), ubatch(options));
+        MemoryPlanner.Division divide(EngineOptions options, Supplier<CostModel> measure) {
+            return MemoryPlanner.divide(options, config, graph, contextLength(options), measure);
         }
     }
 

@@ -10,6 +10,7 @@ import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PlanRequest;
 import dev.prefetch.prefetch.Planner;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -22,24 +23,92 @@ final class MemoryPlanner {
     /** Share of what activations leave that the KV cache of more than one full-length sequence may take. */
     private static final double KV_SHARE = 0.125;
 
-    private MemoryPlanner() {}
+    /** What must be missing in memory before measuring pays: less is read in the time that measuring takes. */
+    private static final long WORTH_MEASURING_BYTES = 256L << 20;
+
+    /** Compute of a prompt sweep must exceed its transfers by this much, to hide them on an uneven disk. */
+    private static final double HIDING = 1.25;
+
+    /** Largest number of prompt tokens per sweep chosen here. */
+    private static final int MOST_UBATCH = 4096;
+
+    private final EngineOptions options;
+    private final ModelConfig config;
+    private final ModelGraph graph;
+    private final int contextLength;
+    private final long engineBytes;
+
+    private MemoryPlanner(EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength) {
+        this.options = options;
+        this.config = config;
+        this.graph = graph;
+        this.contextLength = contextLength;
+        this.engineBytes = engineBytes(options.memory().ram());
+    }
 
     /**
+     * @param ubatch most prompt tokens per sweep
      * @param kvPages pages of the KV cache
      * @param weights what stays and what streams
      */
-    record Division(int kvPages, Plan weights) {}
+    record Division(int ubatch, int kvPages, Plan weights) {}
 
     /**
      * Divides the budget: activations and the KV cache of one full-length sequence first, then weights, with at most an
-     * eighth of what activations leave for the KV cache of more than one sequence.
+     * eighth of what activations leave for the KV cache of more than one sequence. Where weights stream and the number of
+     * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
-     * @param ubatch most prompt tokens per sweep
+     * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
      */
-    static Division divide(EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength, int ubatch) {
-        long engineBytes = engineBytes(options.memory().ram());
+    static Division divide(
+            EngineOptions options,
+            ModelConfig config,
+            ModelGraph graph,
+            int contextLength,
+            Supplier<CostModel> measure) {
+        return new MemoryPlanner(options, config, graph, contextLength).divide(measure);
+    }
+
+    private Division divide(Supplier<CostModel> measure) {
+        int ubatch = options.ubatch() > 0 ? options.ubatch() : EngineOptions.DEFAULT_UBATCH;
+        CostModel given = options.memory().costs();
+        Division division = divide(ubatch, given == null ? CostModel.ASSUMED : given);
+        Plan plan = division.weights();
+        CostModel costs = plan.costs();
+        if (given == null && !plan.allResident() && plan.modelBytes() - plan.allocatedBytes() > WORTH_MEASURING_BYTES) {
+            costs = measure.get();
+            division = divide(ubatch, costs);
+        }
+        while (options.ubatch() == 0
+                && hidesTooLittle(division)
+                && 2 * ubatch <= Math.min(contextLength, MOST_UBATCH)) {
+            ubatch *= 2;
+            Division larger = divideIfPossible(ubatch, costs);
+            if (larger == null) {
+                break;
+            }
+            division = larger;
+        }
+        return division;
+    }
+
+    private static boolean hidesTooLittle(Division division) {
+        Plan.Forecast prefill = division.weights().prefill();
+        return prefill.computeSeconds() < HIDING * prefill.transferSeconds();
+    }
+
+    private @Nullable Division divideIfPossible(int ubatch, CostModel costs) {
+        try {
+            return divide(ubatch, costs);
+        } catch (PlanException e) {
+            LOG.debug("No memory for {} prompt tokens per sweep: {}", ubatch, e.getMessage());
+            return null;
+        }
+    }
+
+    private Division divide(int ubatch, CostModel costs) {
         long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
         long pageBytes = BatchLoop.kvPageBytes(config);
         int pagesPerSequence = BatchLoop.kvPages(contextLength);
@@ -61,8 +130,8 @@ final class MemoryPlanner {
                 Math.min(wantedPages, Integer.MAX_VALUE));
         long kvBytes = kvPages * pageBytes;
         long left = available - kvBytes;
-        MemoryAmount weights = options.memory().weights();
-        long weightsBytes = weights == null ? left : Math.min(left, weights.of(modelBytes(graph)));
+        long modelBytes = Planner.modelBytes(graph.blocks());
+        long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
         LOG.debug(
                 "Memory: {} MiB in all, activations {} MiB, KV cache up to {} MiB, weights up to {} MiB",
                 engineBytes >> 20,
@@ -73,17 +142,18 @@ final class MemoryPlanner {
                 .withLookAheadBlocks(options.memory().lookAheadBlocks())
                 .withBufferBytes(options.memory().bufferBytes())
                 .withExpertsPerToken(config.expertsUsed())
+                .withExpertCacheBytes(bytes(options.memory().expertCache(), modelBytes, Long.MAX_VALUE))
                 .withUbatchTokens(ubatch)
-                .withCosts(CostModel.ASSUMED));
-        return new Division(kvPages, plan);
+                .withCosts(costs));
+        return new Division(ubatch, kvPages, plan);
+    }
+
+    private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {
+        return amount == null ? most : Math.min(most, amount.of(modelBytes));
     }
 
     private static long engineBytes(@Nullable MemoryAmount ram) {
         MemoryBudget available = MemoryBudget.discover();
         return ram == null ? available.defaultEngineBytes() : ram.of(available.availableBytes());
-    }
-
-    private static long modelBytes(ModelGraph graph) {
-        return Planner.modelBytes(graph.blocks());
     }
 }

@@ -2,6 +2,7 @@ package dev.prefetch.api;
 
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
 
@@ -76,6 +77,9 @@ public interface PrefetchEngine extends AutoCloseable {
 
     /** What moved so far and how well it was hidden; all requests together. */
     PrefetchStatistics statistics();
+
+    /** The same for the finished sweeps of one regime: sweeps that carry prompt tokens, or sweeps that only generate. */
+    PrefetchStatistics statistics(Regime regime);
 
     /** The last sweeps as a Chrome trace (Perfetto shows it); empty unless {@link MemoryOptions#traceSweeps()} is set. */
     String chromeTrace();

@@ -82,10 +82,10 @@ final class ForwardPass implements AutoCloseable {
                 + config.keyDim()
                 + config.valueDim()
                 + config.attentionDim()
-                + 2L * config.ffnDim()
-                + (config.mixtureOfExperts() ? 2L * config.dim() + 2L * config.ffnDim() + 2L * config.experts() : 0);
+                + 2L * config.ffnDim();
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
-        return Float.BYTES * (maxRows * (columns + 2 * widest) + output);
+        long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
+        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + experts;
     }
 
     private DeviceBuffer activations(int rows, int columns) {
@@ -175,7 +175,7 @@ final class ForwardPass implements AutoCloseable {
             }
         }
         if (experts != null) {
-            experts.run(layer, normed, x);
+            experts.run(layer, n, normed, x);
             return;
         }
         try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {

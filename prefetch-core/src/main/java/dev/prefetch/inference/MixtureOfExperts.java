@@ -19,10 +19,14 @@ import java.util.List;
  * scores the experts, the best few serve a token, and their results are added with the softmax of their scores as
  * weights, renormalised over the chosen ones.
  *
- * <p>Rows are grouped by expert, so each expert's weights are used once per sweep for all rows that chose it. A row adds
- * its experts in ascending order whatever the batch holds. Used by the compute thread only.
+ * <p>Rows are grouped by expert, so each expert's weights are used once per sweep for all rows that chose it. With few rows
+ * the experts are computed in the order in which their weights arrive, which hides the reading of some behind computing
+ * others. A row adds its experts in ascending order all the same, whatever the batch holds. Used by the compute thread only.
  */
 final class MixtureOfExperts implements AutoCloseable {
+
+    /** Most rows for which every expert has an output of its own. */
+    private static final int MOST_ROWS_APART = 8;
 
     private final Ops ops;
     private final ModelConfig config;
@@ -32,7 +36,7 @@ final class MixtureOfExperts implements AutoCloseable {
     private final DeviceBuffer input;
     private final DeviceBuffer gate;
     private final DeviceBuffer up;
-    private final DeviceBuffer output;
+    private final List<DeviceBuffer> outputs = new ArrayList<>();
 
     private final float[] hostScores;
     private final ExpertRows[] rowsOf;
@@ -47,7 +51,10 @@ final class MixtureOfExperts implements AutoCloseable {
         input = device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert inputs");
         gate = device.allocate((long) maxRows * config.ffnDim() * Float.BYTES, "expert activations");
         up = device.allocate((long) maxRows * config.ffnDim() * Float.BYTES, "expert activations");
-        output = device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert outputs");
+        outputs.add(device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert outputs"));
+        for (int i = 1; i < outputsApart(config, maxRows); i++) {
+            outputs.add(device.allocate((long) MOST_ROWS_APART * config.dim() * Float.BYTES, "expert outputs"));
+        }
         hostScores = new float[maxRows * config.experts()];
         rowsOf = new ExpertRows[config.experts()];
         for (int expert = 0; expert < rowsOf.length; expert++) {
@@ -101,40 +108,74 @@ final class MixtureOfExperts implements AutoCloseable {
         return false;
     }
 
+    /** Experts that few rows can choose together. */
+    private static int outputsApart(ModelConfig config, int maxRows) {
+        return Math.min(config.experts(), Math.min(maxRows, MOST_ROWS_APART) * config.expertsUsed());
+    }
+
+    /** Bytes of what is allocated for sweeps of at most {@code maxRows} tokens. */
+    static long activationBytes(ModelConfig config, int maxRows) {
+        long columns = 2L * config.dim() + 2L * config.ffnDim() + 2L * config.experts();
+        long apart = (outputsApart(config, maxRows) - 1L) * MOST_ROWS_APART * config.dim();
+        return Float.BYTES * (maxRows * columns + apart);
+    }
+
     /** Adds the chosen experts' results for {@code x} to {@code target}; both {@code [n x dim]}. */
-    void run(int layer, DeviceBuffer x, DeviceBuffer target) {
+    void run(int layer, int n, DeviceBuffer x, DeviceBuffer target) {
         List<WeightBlock> needed = new ArrayList<>();
         for (int expert = 0; expert < rowsOf.length; expert++) {
-            ExpertRows rows = rowsOf[expert];
-            if (rows.count > 0) {
+            if (rowsOf[expert].count > 0) {
                 needed.add(graph.expert(layer, expert));
             }
         }
         weights.prefetch(needed);
+        if (n <= MOST_ROWS_APART) {
+            runAsTheyArrive(needed, x, target);
+            return;
+        }
         for (WeightBlock block : needed) {
-            try (WeightLease w = weights.acquire(block)) {
-                compute(w, rowsOf[block.expert()], x, target);
-            }
+            compute(block, x, outputs.getFirst());
+            add(block, outputs.getFirst(), target);
         }
     }
 
-    private void compute(WeightLease w, ExpertRows rows, DeviceBuffer x, DeviceBuffer target) {
-        int decode = rows.countBelow(decodeRows);
-        ops.gatherRows(x, rows.rows, rows.count, config.dim(), input);
-        ops.matmuls(
-                List.of(w.weight(TensorRole.FFN_GATE), w.weight(TensorRole.FFN_UP)),
-                input,
-                decode,
-                rows.count,
-                List.of(gate, up));
-        ops.swiGlu(gate, up, (long) rows.count * config.ffnDim());
-        ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
+    private void runAsTheyArrive(List<WeightBlock> needed, DeviceBuffer x, DeviceBuffer target) {
+        List<WeightBlock> left = new ArrayList<>(needed);
+        while (!left.isEmpty()) {
+            WeightBlock block = left.remove(weights.readiest(left));
+            compute(block, x, outputs.get(needed.indexOf(block)));
+        }
+        for (int i = 0; i < needed.size(); i++) {
+            add(needed.get(i), outputs.get(i), target);
+        }
+    }
+
+    /** An expert's results for the rows that chose it. */
+    private void compute(WeightBlock block, DeviceBuffer x, DeviceBuffer output) {
+        ExpertRows rows = rowsOf[block.expert()];
+        try (WeightLease w = weights.acquire(block)) {
+            int decode = rows.countBelow(decodeRows);
+            ops.gatherRows(x, rows.rows, rows.count, config.dim(), input);
+            ops.matmuls(
+                    List.of(w.weight(TensorRole.FFN_GATE), w.weight(TensorRole.FFN_UP)),
+                    input,
+                    decode,
+                    rows.count,
+                    List.of(gate, up));
+            ops.swiGlu(gate, up, (long) rows.count * config.ffnDim());
+            ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
+        }
+    }
+
+    private void add(WeightBlock block, DeviceBuffer output, DeviceBuffer target) {
+        ExpertRows rows = rowsOf[block.expert()];
         ops.scatterAddRows(output, rows.rows, rows.factors, rows.count, config.dim(), target);
     }
 
     @Override
     public void close() {
-        List.of(scores, input, gate, up, output).forEach(DeviceBuffer::close);
+        List.of(scores, input, gate, up).forEach(DeviceBuffer::close);
+        outputs.forEach(DeviceBuffer::close);
     }
 
     /** The rows that chose an expert, ascending, with its weight for each. */

@@ -3,6 +3,7 @@ package dev.prefetch.prefetch;
 import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
+import java.util.Locale;
 
 /**
  * What blocks cost: compute is bound by the bytes of the weights or by arithmetic, whichever takes longer.
@@ -12,12 +13,17 @@ import dev.prefetch.model.WeightBlock.Kind;
  * @param flopsPerSecond arithmetic of matrix products over many tokens, a multiplication and an addition counting as two
  * @param expertHitRate share of the experts found in the cache when the cache holds half of them; other sizes are
  *     scaled from it
+ * @param measured whether the three rates were measured on this machine
  */
 public record CostModel(
-        double diskBytesPerSecond, double memoryBytesPerSecond, double flopsPerSecond, double expertHitRate) {
+        double diskBytesPerSecond,
+        double memoryBytesPerSecond,
+        double flopsPerSecond,
+        double expertHitRate,
+        boolean measured) {
 
     /** What is assumed before anything was measured: a modest NVMe disk and two cores. */
-    public static final CostModel ASSUMED = new CostModel(1.2e9, 8e9, 60e9, 0.6);
+    public static final CostModel ASSUMED = new CostModel(1.2e9, 8e9, 60e9, 0.6, false);
 
     public CostModel {
         if (!(diskBytesPerSecond > 0 && memoryBytesPerSecond > 0 && flopsPerSecond > 0)) {
@@ -30,7 +36,18 @@ public record CostModel(
     }
 
     public CostModel withDiskBytesPerSecond(double value) {
-        return new CostModel(value, memoryBytesPerSecond, flopsPerSecond, expertHitRate);
+        return new CostModel(value, memoryBytesPerSecond, flopsPerSecond, expertHitRate, measured);
+    }
+
+    /** The rates in words. */
+    public String describe() {
+        return String.format(
+                Locale.ROOT,
+                "disk %.2f GB/s, weights %.1f GB/s, %.0f GFLOP/s (%s)",
+                diskBytesPerSecond / 1e9,
+                memoryBytesPerSecond / 1e9,
+                flopsPerSecond / 1e9,
+                measured ? "measured" : "assumed");
     }
 
     /** Seconds to compute a dense block for a number of tokens. */

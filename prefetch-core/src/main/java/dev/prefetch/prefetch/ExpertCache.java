@@ -295,6 +295,12 @@ final class ExpertCache {
         }
     }
 
+    /** Whether an expert is in memory now. */
+    boolean isReady(int block) {
+        Entry entry = entries.get(block);
+        return entry != null && entry.state == EntryState.READY;
+    }
+
     /** Starts to wait for an expert, which compute needs now. Ends with {@link #end} or {@link #take}. */
     Demand demand(int block) {
         if (demand != null) {

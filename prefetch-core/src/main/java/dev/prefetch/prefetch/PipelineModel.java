@@ -1,5 +1,8 @@
 package dev.prefetch.prefetch;
 
+import java.util.SplittableRandom;
+import java.util.function.DoubleSupplier;
+
 /**
  * Plays the pipeline of link, slots and compute with given times. The link transfers in order, one block at a time; a
  * transfer starts when the link and a slot are free; compute of a block starts when the block before is done and its own
@@ -7,7 +10,13 @@ package dev.prefetch.prefetch;
  */
 final class PipelineModel {
 
-    private static final int SWEEPS = 4;
+    /** Sweeps until the end of one prefetches the start of the next as it always will. */
+    private static final int SETTLING_SWEEPS = 3;
+
+    private static final int UNEVEN_SWEEPS = 24;
+
+    /** The same numbers for every plan, so that plans are compared and not luck. */
+    private static final long SEED = 42;
 
     private PipelineModel() {}
 
@@ -19,16 +28,39 @@ final class PipelineModel {
      * @param slots slots, at least 1
      */
     static double sweepSeconds(double[] compute, double[] transfer, int slots) {
+        return play(compute, transfer, slots, 1, () -> 1);
+    }
+
+    /**
+     * The same for a link whose transfers take unevenly long, as those of a disk do: that is what slots beyond the
+     * second are for. Repeatable.
+     *
+     * @param variation standard deviation of a transfer's time, as a share of its mean
+     */
+    static double unevenSweepSeconds(double[] compute, double[] transfer, int slots, double variation) {
+        SplittableRandom random = new SplittableRandom(SEED);
+        return play(
+                compute,
+                transfer,
+                slots,
+                UNEVEN_SWEEPS,
+                () -> Math.clamp(1 + variation * random.nextGaussian(), 0.1, 1.9));
+    }
+
+    private static double play(
+            double[] compute, double[] transfer, int slots, int sweeps, DoubleSupplier transferFactor) {
         double[] freeAt = new double[slots];
         int next = 0;
         double link = 0;
         double now = 0;
-        double previousEnd = 0;
-        double sweep = 0;
-        for (int i = 0; i < SWEEPS; i++) {
+        double settled = 0;
+        for (int sweep = 0; sweep < SETTLING_SWEEPS + sweeps; sweep++) {
+            if (sweep == SETTLING_SWEEPS) {
+                settled = now;
+            }
             for (int block = 0; block < compute.length; block++) {
                 if (transfer[block] > 0) {
-                    link = Math.max(link, freeAt[next]) + transfer[block];
+                    link = Math.max(link, freeAt[next]) + transfer[block] * transferFactor.getAsDouble();
                     now = Math.max(now, link) + compute[block];
                     freeAt[next] = now;
                     next = (next + 1) % slots;
@@ -36,9 +68,7 @@ final class PipelineModel {
                     now += compute[block];
                 }
             }
-            sweep = now - previousEnd;
-            previousEnd = now;
         }
-        return sweep;
+        return (now - settled) / sweeps;
     }
 }

@@ -16,6 +16,7 @@ import java.util.List;
  * @param expertSlots places in the expert cache; 0 when no expert is read on demand
  * @param expertSlotBytes bytes per place
  * @param passingExpertSlots places that experts pass through without being kept, of {@code expertSlots}
+ * @param costs what the forecasts rest on
  * @param decode what a sweep of one token is expected to take
  * @param prefill what a sweep of a full ubatch is expected to take
  */
@@ -29,6 +30,7 @@ public record Plan(
         int expertSlots,
         long expertSlotBytes,
         int passingExpertSlots,
+        CostModel costs,
         Forecast decode,
         Forecast prefill) {
 

@@ -54,6 +54,7 @@ final class PlanPrinter {
                 plan.allocatedBytes() / MIB,
                 plan.weightsBudgetBytes() / MIB,
                 plan.modelBytes() / MIB);
+        line(out, "rates     %s%n", plan.costs().describe());
         forecast(out, "decode", plan.decode());
         forecast(out, "prefill", plan.prefill());
         return out.toString();
@@ -126,6 +127,10 @@ final class PlanPrinter {
             json.name(word(residency)).value(plan.bytes(residency));
         }
         json.endObject();
+        json.name("diskBytesPerSecond").value(plan.costs().diskBytesPerSecond());
+        json.name("weightBytesPerSecond").value(plan.costs().memoryBytesPerSecond());
+        json.name("flopsPerSecond").value(plan.costs().flopsPerSecond());
+        json.name("ratesMeasured").value(plan.costs().measured());
         forecast(json.name("decode"), plan.decode());
         forecast(json.name("prefill"), plan.prefill());
         json.name("blocks").beginArray();

@@ -16,6 +16,8 @@ import java.util.Objects;
  * @param alignment of reads, a power of two, as {@link dev.prefetch.storage.BlockReader#alignment()}
  * @param mergeGapBytes as {@link StreamingOptions#mergeGapBytes()}
  * @param expertsPerToken experts each token uses; 0 for a model without
+ * @param expertCacheBytes most bytes for experts that are kept because they are asked for often; {@link Long#MAX_VALUE}
+ *     for what is left, 0 to keep none
  * @param ubatchTokens tokens of a full prompt sweep
  * @param costs what blocks cost
  */
@@ -28,6 +30,7 @@ public record PlanRequest(
         int alignment,
         long mergeGapBytes,
         int expertsPerToken,
+        long expertCacheBytes,
         int ubatchTokens,
         CostModel costs) {
 
@@ -50,6 +53,7 @@ public record PlanRequest(
                 "lookAheadBlocks must be between 0 and 1000 but was " + lookAheadBlocks);
         require(bufferBytes == AUTO || bufferBytes >= 0, "bufferBytes must not be negative but was " + bufferBytes);
         require(expertsPerToken >= 0, "expertsPerToken must not be negative but was " + expertsPerToken);
+        require(expertCacheBytes >= 0, "expertCacheBytes must not be negative but was " + expertCacheBytes);
         require(ubatchTokens >= 1, "ubatchTokens must be at least 1 but was " + ubatchTokens);
     }
 
@@ -64,6 +68,7 @@ public record PlanRequest(
                 4096,
                 StreamingOptions.DEFAULT_MERGE_GAP_BYTES,
                 0,
+                Long.MAX_VALUE,
                 512,
                 CostModel.ASSUMED);
     }
@@ -78,6 +83,7 @@ public record PlanRequest(
                 alignment,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 costs);
     }
@@ -92,6 +98,7 @@ public record PlanRequest(
                 alignment,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 costs);
     }
@@ -106,6 +113,7 @@ public record PlanRequest(
                 alignment,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 costs);
     }
@@ -120,6 +128,7 @@ public record PlanRequest(
                 alignment,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 costs);
     }
@@ -134,6 +143,7 @@ public record PlanRequest(
                 value,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 costs);
     }
@@ -148,6 +158,7 @@ public record PlanRequest(
                 alignment,
                 value,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 costs);
     }
@@ -161,6 +172,22 @@ public record PlanRequest(
                 bufferBytes,
                 alignment,
                 mergeGapBytes,
+                value,
+                expertCacheBytes,
+                ubatchTokens,
+                costs);
+    }
+
+    public PlanRequest withExpertCacheBytes(long value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
                 value,
                 ubatchTokens,
                 costs);
@@ -176,6 +203,7 @@ public record PlanRequest(
                 alignment,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 value,
                 costs);
     }
@@ -190,6 +218,7 @@ public record PlanRequest(
                 alignment,
                 mergeGapBytes,
                 expertsPerToken,
+                expertCacheBytes,
                 ubatchTokens,
                 value);
     }

@@ -66,6 +66,27 @@ public record PrefetchStatistics(
                 expertMisses - earlier.expertMisses);
     }
 
+    /** What happened here and there together. */
+    public PrefetchStatistics plus(PrefetchStatistics other) {
+        return new PrefetchStatistics(
+                sweeps + other.sweeps,
+                sweepNanos + other.sweepNanos,
+                computeNanos + other.computeNanos,
+                stallNanos + other.stallNanos,
+                linkBusyNanos + other.linkBusyNanos,
+                idleLinkBusyNanos + other.idleLinkBusyNanos,
+                diskBytes + other.diskBytes,
+                diskBlocks + other.diskBlocks,
+                hostBytes + other.hostBytes,
+                hostBlocks + other.hostBlocks,
+                loadedBytes + other.loadedBytes,
+                droppedBlocks + other.droppedBlocks,
+                retries + other.retries,
+                failures + other.failures,
+                expertHits + other.expertHits,
+                expertMisses + other.expertMisses);
+    }
+
     /**
      * Share of the time that could be hidden that was hidden, {@code (C + T - measured) / min(C, T)}, with C compute, T
      * link busy and measured the sweeps' time; 1 when there was nothing to hide.

@@ -241,6 +241,22 @@ public final class StreamingWeights implements WeightSource {
     }
 
     @Override
+    public int readiest(List<WeightBlock> blocks) {
+        lock.lock();
+        try {
+            for (int i = 0; experts != null && i < blocks.size(); i++) {
+                if (experts.isReady(blocks.get(i).index())) {
+                    return i;
+                }
+            }
+            // Reads are done in the order of the list, so its first is the next to be there.
+            return 0;
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    @Override
     public WeightLease acquire(WeightBlock block) {
         Entry entry = entry(block);
         lock.lock();
@@ -436,6 +452,16 @@ public final class StreamingWeights implements WeightSource {
         lock.lock();
         try {
             return meter.snapshot();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    /** The finished sweeps of one regime: prompts and generation are bound by different things. */
+    public PrefetchStatistics statistics(Regime regime) {
+        lock.lock();
+        try {
+            return meter.finished(regime);
         } finally {
             lock.unlock();
         }

@@ -1,6 +1,8 @@
 package dev.prefetch.prefetch;
 
 import dev.prefetch.model.WeightBlock;
+import java.util.EnumMap;
+import java.util.Map;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
@@ -28,6 +30,7 @@ final class SweepMeter {
     private long lastReleaseNanos;
     private @Nullable WeightBlock computing;
     private PrefetchStatistics atSweepStart = PrefetchStatistics.NONE;
+    private final Map<Regime, PrefetchStatistics> finished = new EnumMap<>(Regime.class);
 
     private long lastSweepNanos;
     private long sweepDenseNanos;
@@ -123,8 +126,9 @@ final class SweepMeter {
         inSweep = false;
         sweeps++;
         trace.endSweep(now);
+        PrefetchStatistics sweep = snapshot().since(atSweepStart);
+        finished.merge(regime, sweep, PrefetchStatistics::plus);
         if (sweepEvent.shouldCommit()) {
-            PrefetchStatistics sweep = snapshot().since(atSweepStart);
             sweepEvent.regime = regime.name();
             sweepEvent.tokens = tokens;
             sweepEvent.diskBytes = sweep.diskBytes();
@@ -257,6 +261,11 @@ final class SweepMeter {
     /** Running average of the compute time of a block; 0 when never measured. */
     double computeNanos(Regime ofRegime, int block) {
         return computeNanosByBlock[ofRegime.ordinal()][block];
+    }
+
+    /** The finished sweeps of a regime; what was read between sweeps belongs to neither. */
+    PrefetchStatistics finished(Regime ofRegime) {
+        return finished.getOrDefault(ofRegime, PrefetchStatistics.NONE);
     }
 
     PrefetchStatistics snapshot() {

@@ -35,6 +35,17 @@ public interface WeightSource extends AutoCloseable {
      */
     default void prefetch(List<WeightBlock> experts) {}
 
+    /**
+     * Which of these experts to acquire next so as to wait least: one that is there, or else the one that comes first.
+     *
+     * @param experts experts of one layer that {@link #prefetch} was told of and that were not acquired yet, in that
+     *     order; at least one
+     * @return its place in the list
+     */
+    default int readiest(List<WeightBlock> experts) {
+        return 0;
+    }
+
     /** What moved so far; nothing for a source that moves nothing. Safe for any thread. */
     default PrefetchStatistics statistics() {
         return PrefetchStatistics.NONE;

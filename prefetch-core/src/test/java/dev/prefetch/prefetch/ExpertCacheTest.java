@@ -211,4 +211,22 @@ class ExpertCacheTest {
         weights.endSweep();
         sweep(weights, Regime.DECODE, 3, 4);
     }
+
+    @Test
+    void saysWhichExpertIsThere() {
+        StreamingWeights weights = open(8, 4);
+        sweep(weights, Regime.DECODE, 2, 5);
+        weights.beginSweep(Regime.DECODE, 1);
+        List<WeightBlock> chosen = List.of(expert(0, 1), expert(0, 4), expert(0, 5));
+        reader.pause();
+        weights.prefetch(chosen);
+        assertThat(weights.readiest(chosen)).isEqualTo(2);
+        check(weights, expert(0, 5));
+        assertThat(weights.readiest(chosen.subList(0, 2)))
+                .as("the first to be read")
+                .isZero();
+        reader.resume();
+        check(weights, expert(0, 1));
+        check(weights, expert(0, 4));
+    }
 }

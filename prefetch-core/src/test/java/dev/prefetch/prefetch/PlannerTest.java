@@ -8,6 +8,7 @@ import static org.assertj.core.api.Assertions.within;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
 import dev.prefetch.prefetch.Plan.Residency;
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -190,6 +191,36 @@ class PlannerTest {
         // A contiguous run is up to 1.66 times slower.
         assertThat(PipelineModel.sweepSeconds(compute, together, 2) / 64).isBetween(1.5, 1.75);
         assertThat(PipelineModel.sweepSeconds(compute, new double[64], 1)).isEqualTo(64);
+    }
+
+    @Test
+    void moreSlotsHelpAgainstAnUnevenLinkUpToAPoint() {
+        double[] compute = new double[64];
+        Arrays.fill(compute, 1);
+        double[] last = new double[8];
+        for (int slots = 2; slots < 8; slots++) {
+            last[slots] = PipelineModel.unevenSweepSeconds(compute, compute, slots, 0.3) / 64;
+            assertThat(last[slots])
+                    .isEqualTo(PipelineModel.unevenSweepSeconds(compute, compute, slots, 0.3) / 64)
+                    .isGreaterThan(0.97);
+        }
+        assertThat(last[2]).isBetween(1.08, 1.16);
+        assertThat(last[3]).isLessThan(last[2] - 0.04);
+        assertThat(last[6]).isLessThan(last[3]).isGreaterThan(last[7] - 0.01);
+        assertThat(PipelineModel.unevenSweepSeconds(compute, compute, 2, 0))
+                .isCloseTo(PipelineModel.sweepSeconds(compute, compute, 2), within(1e-9));
+    }
+
+    @Test
+    void keepsNoExpertsWhenToldSo() {
+        TestModel model = TestModel.experts(4, 16, 64);
+        PlanRequest request = PlanRequest.of(model.blocks, model.fileSize / 2).withExpertsPerToken(2);
+        Plan keeping = Planner.plan(request);
+        Plan passing = Planner.plan(request.withExpertCacheBytes(0));
+        assertThat(keeping.expertSlots()).isGreaterThan(keeping.passingExpertSlots());
+        assertThat(passing.expertSlots())
+                .isEqualTo(passing.passingExpertSlots())
+                .isEqualTo(4);
     }
 
     private static List<Residency> residency(Plan plan, Kind kind) {

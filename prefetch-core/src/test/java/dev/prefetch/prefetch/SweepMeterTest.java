@@ -197,4 +197,21 @@ class SweepMeterTest {
         assertThat(array.get(1).isNull()).isTrue();
         assertThat(array.get(2).doubleValue()).isEqualTo(1.5);
     }
+
+    @Test
+    void keepsTheRegimesApart() {
+        oneSweep();
+        meter.beginSweep(Regime.PREFILL, 7);
+        now += 30;
+        meter.endSweep();
+        oneSweep();
+        PrefetchStatistics prefill = meter.finished(Regime.PREFILL);
+        PrefetchStatistics decode = meter.finished(Regime.DECODE);
+        assertThat(prefill.sweeps()).isEqualTo(1);
+        assertThat(prefill.computeNanos()).isEqualTo(30);
+        assertThat(decode.sweeps()).isEqualTo(2);
+        assertThat(decode.sweepNanos()).isEqualTo(100);
+        assertThat(decode.diskBytes()).isEqualTo(600);
+        assertThat(decode.plus(prefill)).isEqualTo(meter.snapshot());
+    }
 }

@@ -98,6 +98,7 @@ final class TestModel {
                 onDemand ? expertSlots : 0,
                 largest(entries, Residency.ON_DEMAND),
                 passingExpertSlots,
+                CostModel.ASSUMED,
                 none,
                 none);
     }

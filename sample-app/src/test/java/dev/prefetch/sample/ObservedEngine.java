@@ -9,6 +9,7 @@ import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
@@ -151,6 +152,11 @@ public final class ObservedEngine implements PrefetchEngine {
     @Override
     public PrefetchStatistics statistics() {
         return engine.statistics();
+    }
+
+    @Override
+    public PrefetchStatistics statistics(Regime regime) {
+        return engine.statistics(regime);
     }
 
     @Override

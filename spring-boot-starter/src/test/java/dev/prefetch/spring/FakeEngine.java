@@ -10,6 +10,7 @@ import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.nio.file.Path;
 import java.util.List;
@@ -133,6 +134,11 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public PrefetchStatistics statistics() {
+        return PrefetchStatistics.NONE;
+    }
+
+    @Override
+    public PrefetchStatistics statistics(Regime regime) {
         return PrefetchStatistics.NONE;
     }
 

@@ -7,6 +7,8 @@ import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.file.Files;
@@ -17,7 +19,6 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
-import java.util.function.ToDoubleFunction;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ExitCode;
@@ -120,13 +121,21 @@ final class BenchCommand implements Callable<Integer> {
                     + engine.info().quantization() + ", " + (engine.info().fileBytes() >> 20) + " MiB");
             out.println("machine  " + engine.info().device());
             out.println("plan     look-ahead " + wanted + ": " + engine.plan().summary());
-            BenchFigures prefill = new BenchFigures("prefill", promptTokens);
-            BenchFigures decode = new BenchFigures("decode", generateTokens);
+            BenchFigures prefill = new BenchFigures(Regime.PREFILL, promptTokens);
+            BenchFigures decode = new BenchFigures(Regime.DECODE, generateTokens);
             for (int run = -warmUp; run < repeat; run++) {
                 boolean counts = run >= 0;
-                measure(engine, promptTokens, 1, GenerationResult::promptTokensPerSecond, prefill, counts);
+                if (promptTokens > 0) {
+                    GenerationResult result = generate(engine, promptTokens, 1, prefill, counts);
+                    if (counts) {
+                        prefill.addSpeed(result.promptTokensPerSecond());
+                    }
+                }
                 if (generateTokens > 0) {
-                    measure(engine, 1, generateTokens + 1, GenerationResult::decodeTokensPerSecond, decode, counts);
+                    GenerationResult result = generate(engine, 1, generateTokens + 1, decode, counts);
+                    if (counts) {
+                        decode.addSpeed(result.decodeTokensPerSecond());
+                    }
                 }
             }
             out.print(prefill.describe());
@@ -146,18 +155,11 @@ final class BenchCommand implements Callable<Integer> {
         return trace == null ? options : options.withMemory(options.memory().withTraceSweeps(traceSweeps));
     }
 
-    private static void measure(
-            PrefetchEngine engine,
-            int prompt,
-            int maxTokens,
-            ToDoubleFunction<GenerationResult> speed,
-            BenchFigures figures,
-            boolean counts)
+    /** One generation; the transfers of its sweeps of the figures' regime are added to the figures. */
+    private static GenerationResult generate(
+            PrefetchEngine engine, int prompt, int maxTokens, BenchFigures figures, boolean counts)
             throws InterruptedException {
-        if (prompt == 0) {
-            return;
-        }
-        var before = engine.statistics();
+        PrefetchStatistics before = engine.statistics(figures.regime());
         List<Integer> tokens = new SplittableRandom(SEED)
                 .ints(prompt, 0, engine.tokenizer().vocabularySize())
                 .boxed()
@@ -165,8 +167,9 @@ final class BenchCommand implements Callable<Integer> {
         GenerationResult result = engine.generate(
                 new GenerationRequest(new Prompt.Tokens(tokens), SamplingOptions.GREEDY, maxTokens, List.of(), true));
         if (counts) {
-            figures.add(speed.applyAsDouble(result), engine.statistics().since(before));
+            figures.addTransfers(engine.statistics(figures.regime()).since(before));
         }
+        return result;
     }
 
     /** The figures by name; those of transfers are of decode, or of prefill where generation was left out. */

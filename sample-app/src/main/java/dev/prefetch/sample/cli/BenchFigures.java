@@ -1,6 +1,7 @@
 package dev.prefetch.sample.cli;
 
 import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -12,18 +13,26 @@ import java.util.function.ToLongFunction;
 /** What several runs of one kind gave. */
 final class BenchFigures {
 
-    private final String name;
+    private final Regime regime;
     private final int tokens;
     private final List<Double> speeds = new ArrayList<>();
     private final List<PrefetchStatistics> transfers = new ArrayList<>();
 
-    BenchFigures(String name, int tokens) {
-        this.name = name;
+    BenchFigures(Regime regime, int tokens) {
+        this.regime = regime;
         this.tokens = tokens;
     }
 
-    void add(double tokensPerSecond, PrefetchStatistics statistics) {
+    /** The sweeps these figures are about. */
+    Regime regime() {
+        return regime;
+    }
+
+    void addSpeed(double tokensPerSecond) {
         speeds.add(tokensPerSecond);
+    }
+
+    void addTransfers(PrefetchStatistics statistics) {
         transfers.add(statistics);
     }
 
@@ -50,6 +59,7 @@ final class BenchFigures {
 
     /** Two or three lines for people. */
     String describe() {
+        String name = regime.name().toLowerCase(Locale.ROOT);
         if (speeds.isEmpty()) {
             return String.format(Locale.ROOT, "%-8s not measured%n", name);
         }

@@ -64,6 +64,14 @@ final class EngineMixin {
             converter = MemoryAmountConverter.class)
     private @Nullable MemoryAmount bufferSize;
 
+    @Option(
+            names = "--expert-cache",
+            paramLabel = "SIZE",
+            description = "Memory for experts that are kept because they are asked for often, for example 1GiB, or 0 to"
+                    + " keep none (default: what is left).",
+            converter = MemoryAmountConverter.class)
+    private @Nullable MemoryAmount expertCache;
+
     /** Reads amounts of memory. */
     static final class MemoryAmountConverter implements ITypeConverter<MemoryAmount> {
 
@@ -104,8 +112,11 @@ final class EngineMixin {
 
     /** The engine options for one of the look-aheads asked for. */
     EngineOptions options(Path model, int lookAhead) {
-        MemoryOptions memory =
-                MemoryOptions.AUTO.withRam(ram).withWeights(weights).withLookAheadBlocks(lookAhead);
+        MemoryOptions memory = MemoryOptions.AUTO
+                .withRam(ram)
+                .withWeights(weights)
+                .withExpertCache(expertCache)
+                .withLookAheadBlocks(lookAhead);
         return EngineOptions.of(model)
                 .withThreads(threads)
                 .withContextLength(contextLength)
@@ -118,6 +129,7 @@ final class EngineMixin {
         List<String> arguments = new ArrayList<>();
         add(arguments, "memory.ram", ram);
         add(arguments, "memory.weights", weights);
+        add(arguments, "memory.expert-cache", expertCache);
         if (onlyLookAhead() != MemoryOptions.CHOOSE) {
             arguments.add("--spring.ai.prefetch.look-ahead=" + onlyLookAhead());
         }

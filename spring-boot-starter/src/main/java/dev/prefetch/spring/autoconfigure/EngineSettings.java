@@ -46,7 +46,9 @@ final class EngineSettings {
     private static MemoryOptions memory(PrefetchProperties properties) {
         MemoryOptions memory = MemoryOptions.AUTO
                 .withRam(amount("memory.ram", properties.memory().ram()))
-                .withWeights(amount("memory.weights", properties.memory().weights()));
+                .withWeights(amount("memory.weights", properties.memory().weights()))
+                .withExpertCache(
+                        amount("memory.expert-cache", properties.memory().expertCache()));
         Integer lookAhead = lookAhead(properties.lookAhead());
         if (lookAhead != null) {
             memory = memory.withLookAheadBlocks(lookAhead);

@@ -51,8 +51,13 @@ public record PrefetchProperties(
      *     the available memory such as '60%'. By default what the machine or the container has free, less a reserve.
      * @param weights Part of the budget for weights that stay in memory and for slots: a size, or a share of the model
      *     such as '40%'. Less than the model forces streaming. By default what the budget leaves.
+     * @param expertCache Part of it for experts that are kept because they are asked for often: a size, or a share of the
+     *     model; 0 to keep none. By default what is left.
      */
-    public record Memory(@Nullable String ram, @Nullable String weights) {}
+    public record Memory(
+            @Nullable String ram,
+            @Nullable String weights,
+            @Nullable String expertCache) {}
 
     /**
      * Default options of chat requests.

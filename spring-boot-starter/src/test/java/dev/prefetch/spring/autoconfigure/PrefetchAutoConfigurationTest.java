@@ -178,7 +178,8 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.look-ahead=3",
                         "spring.ai.prefetch.buffer-size=256MB",
                         "spring.ai.prefetch.memory.ram=3GiB",
-                        "spring.ai.prefetch.memory.weights=40%")
+                        "spring.ai.prefetch.memory.weights=40%",
+                        "spring.ai.prefetch.memory.expert-cache=1GiB")
                 .run(context -> assertThat(opened.get())
                         .isEqualTo(EngineOptions.of(model)
                                 .withContextLength(2048)
@@ -186,8 +187,12 @@ class PrefetchAutoConfigurationTest {
                                 .withBackend("cpu")
                                 .withMaxConcurrency(4)
                                 .withUbatch(64)
-                                .withMemory(new MemoryOptions(
-                                        MemoryAmount.parse("3GiB"), MemoryAmount.parse("40%"), 3, 256 << 20, 0))));
+                                .withMemory(MemoryOptions.AUTO
+                                        .withRam(MemoryAmount.parse("3GiB"))
+                                        .withWeights(MemoryAmount.parse("40%"))
+                                        .withExpertCache(MemoryAmount.parse("1GiB"))
+                                        .withLookAheadBlocks(3)
+                                        .withBufferBytes(256 << 20))));
     }
 
     @Test

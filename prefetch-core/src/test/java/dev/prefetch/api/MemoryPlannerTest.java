@@ -1,0 +1,65 @@
+package dev.prefetch.api;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.fail;
+
+import dev.prefetch.gguf.GgufFile;
+import dev.prefetch.model.ModelConfig;
+import dev.prefetch.model.ModelGraph;
+import dev.prefetch.prefetch.CostModel;
+import dev.prefetch.prefetch.MemoryAmount;
+import dev.prefetch.testing.DemoModel;
+import java.util.function.Supplier;
+import org.junit.jupiter.api.Test;
+
+class MemoryPlannerTest {
+
+    private static final int CONTEXT = 2048;
+
+    private static final Supplier<CostModel> NOT_MEASURED = () -> fail("measured for nothing");
+
+    private final EngineOptions options =
+            EngineOptions.of(DemoModel.file()).withThreads(1).withMaxConcurrency(1);
+
+    private MemoryPlanner.Division divide(EngineOptions wanted) {
+        try (GgufFile file = GgufFile.open(DemoModel.file())) {
+            ModelConfig config = ModelConfig.read(file);
+            return MemoryPlanner.divide(wanted, config, ModelGraph.of(file, config), CONTEXT, NOT_MEASURED);
+        }
+    }
+
+    private EngineOptions streaming(double diskBytesPerSecond) {
+        return options.withMemory(MemoryOptions.AUTO
+                .withWeights(MemoryAmount.parse("50%"))
+                .withCosts(CostModel.ASSUMED.withDiskBytesPerSecond(diskBytesPerSecond)));
+    }
+
+    @Test
+    void aModelThatFitsKeepsTheUsualNumberOfPromptTokensPerSweep() {
+        MemoryPlanner.Division division = divide(options);
+        assertThat(division.weights().allResident()).isTrue();
+        assertThat(division.ubatch()).isEqualTo(EngineOptions.DEFAULT_UBATCH);
+    }
+
+    @Test
+    void promptSweepsGrowUntilComputeHidesTheTransfers() {
+        assertThat(divide(streaming(1e12)).ubatch()).isEqualTo(EngineOptions.DEFAULT_UBATCH);
+        MemoryPlanner.Division slow = divide(streaming(60e6));
+        assertThat(slow.ubatch()).isGreaterThan(EngineOptions.DEFAULT_UBATCH).isLessThanOrEqualTo(CONTEXT);
+        assertThat(divide(streaming(1e3)).ubatch())
+                .as("never beyond the context")
+                .isEqualTo(CONTEXT);
+    }
+
+    @Test
+    void aGivenNumberOfPromptTokensPerSweepStands() {
+        assertThat(divide(streaming(1e3).withUbatch(32)).ubatch()).isEqualTo(32);
+    }
+
+    @Test
+    void aSmallModelIsNotWorthMeasuring() {
+        EngineOptions small = options.withMemory(MemoryOptions.AUTO.withWeights(MemoryAmount.parse("50%")));
+        assertThat(divide(small).weights().allResident()).isFalse();
+        assertThat(divide(small).weights().costs()).isEqualTo(CostModel.ASSUMED);
+    }
+}
