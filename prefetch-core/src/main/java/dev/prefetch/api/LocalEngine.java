@@ -25,6 +25,7 @@ import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.slf4j.Logger;
@@ -168,6 +169,16 @@ final class LocalEngine implements PrefetchEngine {
     @Override
     public Tokenizer tokenizer() {
         return tokenizer;
+    }
+
+    @Override
+    public Optional<String> chatTemplate() {
+        return encoder.templateSource();
+    }
+
+    @Override
+    public String render(Prompt.Chat prompt) {
+        return encoder.render(prompt).text();
     }
 
     @Override

@@ -4,6 +4,7 @@ import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
+import java.util.Optional;
 
 /** A loaded model that answers requests. Thread-safe; close it to give its memory back. */
 public interface PrefetchEngine extends AutoCloseable {
@@ -38,6 +39,17 @@ public interface PrefetchEngine extends AutoCloseable {
 
     /** The model's tokenizer. */
     Tokenizer tokenizer();
+
+    /** Source of the model's chat template; empty when the file has none, or one that cannot be read. */
+    Optional<String> chatTemplate();
+
+    /**
+     * The text a conversation becomes with the model's chat template, before it is made into tokens.
+     *
+     * @throws dev.prefetch.template.TemplateException when the chat template refuses the conversation
+     * @throws IllegalStateException when the model has no chat template
+     */
+    String render(Prompt.Chat prompt);
 
     /**
      * The token ids a prompt becomes, begin token included where the model wants one.

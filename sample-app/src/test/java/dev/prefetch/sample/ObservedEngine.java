@@ -11,6 +11,7 @@ import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -131,6 +132,16 @@ public final class ObservedEngine implements PrefetchEngine {
     @Override
     public Tokenizer tokenizer() {
         return engine.tokenizer();
+    }
+
+    @Override
+    public Optional<String> chatTemplate() {
+        return engine.chatTemplate();
+    }
+
+    @Override
+    public String render(Prompt.Chat prompt) {
+        return engine.render(prompt);
     }
 
     @Override

@@ -13,6 +13,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -22,6 +23,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /** An engine without a model: it records requests, and a script, or the test itself, plays the engine's thread. */
 public final class FakeEngine implements PrefetchEngine {
@@ -39,6 +41,8 @@ public final class FakeEngine implements PrefetchEngine {
     private final ExecutorService thread = Executors.newSingleThreadExecutor(
             task -> Thread.ofPlatform().daemon().name(THREAD).unstarted(task));
     private final Consumer<FakeGeneration> script;
+    private @Nullable String template;
+    private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
     private final AtomicBoolean closed = new AtomicBoolean();
 
@@ -64,6 +68,18 @@ public final class FakeEngine implements PrefetchEngine {
     /** Does nothing by itself: the test drives {@link #last()}. */
     public static FakeEngine manual() {
         return new FakeEngine(generation -> {});
+    }
+
+    /** Gives the model a chat template; its source is all that is looked at. */
+    public FakeEngine withTemplate(String source) {
+        template = source;
+        return this;
+    }
+
+    /** What every rendered prompt ends with. */
+    public FakeEngine withPromptEnd(String text) {
+        promptEnd = text;
+        return this;
     }
 
     /** The latest generation. */
@@ -103,6 +119,16 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public Tokenizer tokenizer() {
         throw new UnsupportedOperationException("not needed here");
+    }
+
+    @Override
+    public Optional<String> chatTemplate() {
+        return Optional.ofNullable(template);
+    }
+
+    @Override
+    public String render(Prompt.Chat prompt) {
+        return prompt.messages().getLast().content() + promptEnd;
     }
 
     @Override

@@ -69,6 +69,10 @@ public record PrefetchProperties(
      * @param repetitionPenalty Makes tokens of the recent text less likely; 1 for off. By default 1.
      * @param presencePenalty Makes tokens that were generated before less likely; 0 for off. By default 0.
      * @param frequencyPenalty Makes tokens less likely each time they are generated; 0 for off. By default 0.
+     * @param enableThinking Whether the model should reason before it answers, if its chat template knows how to ask. By
+     *     default what the template does by itself.
+     * @param thinkingInContent Whether reasoning stays part of the answer's text; it is in the metadata in any case. By
+     *     default it does not.
      * @param templateVariables Extra variables for the model's chat template, for example 'enable_thinking: false'.
      */
     public record Chat(
@@ -82,6 +86,8 @@ public record PrefetchProperties(
             @Nullable Double repetitionPenalty,
             @Nullable Double presencePenalty,
             @Nullable Double frequencyPenalty,
+            @Nullable Boolean enableThinking,
+            @Nullable Boolean thinkingInContent,
             @Nullable Map<String, Object> templateVariables) {
 
         /**
@@ -118,6 +124,8 @@ public record PrefetchProperties(
                     .repetitionPenalty(repetitionPenalty)
                     .presencePenalty(presencePenalty)
                     .frequencyPenalty(frequencyPenalty)
+                    .enableThinking(enableThinking)
+                    .thinkingInContent(thinkingInContent)
                     .templateVariables(typed(templateVariables))
                     .build();
         }

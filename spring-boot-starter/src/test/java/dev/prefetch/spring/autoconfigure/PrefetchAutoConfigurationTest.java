@@ -203,6 +203,8 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.chat.repetition-penalty=1.7",
                         "spring.ai.prefetch.chat.presence-penalty=0.8",
                         "spring.ai.prefetch.chat.frequency-penalty=0.9",
+                        "spring.ai.prefetch.chat.enable-thinking=true",
+                        "spring.ai.prefetch.chat.thinking-in-content=true",
                         "spring.ai.prefetch.chat.template-variables.enable_thinking=false",
                         "spring.ai.prefetch.chat.template-variables.language=en")
                 .run(context -> assertThat(
@@ -219,6 +221,8 @@ class PrefetchAutoConfigurationTest {
                                 .repetitionPenalty(1.7)
                                 .presencePenalty(0.8)
                                 .frequencyPenalty(0.9)
+                                .enableThinking(true)
+                                .thinkingInContent(true)
                                 .templateVariables(Map.of("enable_thinking", false, "language", "en"))
                                 .build()));
     }
