@@ -86,6 +86,19 @@ public interface PrefetchEngine extends AutoCloseable {
     /** Which weights stay in memory and which stream. */
     Plan plan();
 
+    /** How the engine is doing now: for display, since it changes all the time. Also of a closed engine. */
+    EngineStatus status();
+
+    /**
+     * Changes how many streamed blocks may be on their way while compute holds one, from now on.
+     *
+     * @param blocks between 0 and the plan's slots - 1
+     * @throws IllegalArgumentException when out of range
+     * @throws IllegalStateException when nothing streams, when the engine chooses the look-ahead itself (it would change
+     *     it again), or when it is closed
+     */
+    void setLookAheadBlocks(int blocks);
+
     /** What moved so far and how well it was hidden; all requests together. */
     PrefetchStatistics statistics();
 

@@ -1,6 +1,7 @@
 package dev.prefetch.sample;
 
 import dev.prefetch.api.EngineInfo;
+import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
 import dev.prefetch.api.GenerationRequest;
@@ -157,6 +158,16 @@ public final class ObservedEngine implements PrefetchEngine {
     @Override
     public Plan plan() {
         return engine.plan();
+    }
+
+    @Override
+    public EngineStatus status() {
+        return engine.status();
+    }
+
+    @Override
+    public void setLookAheadBlocks(int blocks) {
+        engine.setLookAheadBlocks(blocks);
     }
 
     @Override

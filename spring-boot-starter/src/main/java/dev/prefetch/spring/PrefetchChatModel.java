@@ -61,6 +61,7 @@ public final class PrefetchChatModel implements ChatModel {
     private final RequestMapper requests;
     private final ObservationRegistry observationRegistry;
     private final @Nullable ChatModelObservationConvention observationConvention;
+    private final GenerationRecorder recorder;
     private final AtomicBoolean toldOfUnknownSyntax = new AtomicBoolean();
 
     private PrefetchChatModel(Builder builder) {
@@ -74,6 +75,7 @@ public final class PrefetchChatModel implements ChatModel {
         this.requests = new RequestMapper(engine, syntax);
         this.observationRegistry = builder.observationRegistry;
         this.observationConvention = builder.observationConvention;
+        this.recorder = builder.recorder;
     }
 
     /** A builder for a model on an engine, which the caller closes. */
@@ -102,7 +104,7 @@ public final class PrefetchChatModel implements ChatModel {
         ChatModelObservationContext context = observationContext(complete.prompt(), false);
         ChatResponse response = observation(context).observe(() -> {
             RequestMapper.Mapped request = map(complete);
-            GenerationResult result = await(engine.generate(request.generation(), GenerationListener.NONE));
+            GenerationResult result = await(engine.generate(request.generation(), new Recording()));
             OutputParser output = output(request);
             output.accept(result.text());
             output.finish();
@@ -144,6 +146,7 @@ public final class PrefetchChatModel implements ChatModel {
 
             @Override
             public void onComplete(GenerationResult result) {
+                recorder.completed(result);
                 next(output.finish());
                 sink.next(responses.last(result, output));
                 sink.complete();
@@ -157,6 +160,7 @@ public final class PrefetchChatModel implements ChatModel {
 
             @Override
             public void onFailure(RuntimeException failure) {
+                recorder.failed(failure);
                 sink.error(failure);
             }
         });
@@ -216,6 +220,20 @@ public final class PrefetchChatModel implements ChatModel {
         return subscriber.<@Nullable Observation>getOrDefault(ObservationThreadLocalAccessor.KEY, null);
     }
 
+    /** Tells the recorder how a generation ended, and nobody else: its caller waits for the result. */
+    private final class Recording implements GenerationListener {
+
+        @Override
+        public void onComplete(GenerationResult result) {
+            recorder.completed(result);
+        }
+
+        @Override
+        public void onFailure(RuntimeException failure) {
+            recorder.failed(failure);
+        }
+    }
+
     /**
      * @param prompt what is asked, with {@code options} in it
      * @param options complete options
@@ -229,6 +247,7 @@ public final class PrefetchChatModel implements ChatModel {
         private PrefetchChatOptions options = PrefetchChatOptions.builder().build();
         private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
         private @Nullable ChatModelObservationConvention observationConvention;
+        private GenerationRecorder recorder = GenerationRecorder.NONE;
 
         private Builder(PrefetchEngine engine) {
             this.engine = Objects.requireNonNull(engine, "engine");
@@ -249,6 +268,12 @@ public final class PrefetchChatModel implements ChatModel {
         /** How observations are named and tagged, instead of Spring AI's default. */
         public Builder observationConvention(@Nullable ChatModelObservationConvention value) {
             this.observationConvention = value;
+            return this;
+        }
+
+        /** Who hears how generations end, for meters. */
+        public Builder recorder(GenerationRecorder value) {
+            this.recorder = Objects.requireNonNull(value, "recorder");
             return this;
         }
 

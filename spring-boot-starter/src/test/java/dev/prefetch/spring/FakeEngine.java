@@ -1,6 +1,7 @@
 package dev.prefetch.spring;
 
 import dev.prefetch.api.EngineInfo;
+import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.FinishReason;
 import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
@@ -41,6 +42,7 @@ public final class FakeEngine implements PrefetchEngine {
     private final ExecutorService thread = Executors.newSingleThreadExecutor(
             task -> Thread.ofPlatform().daemon().name(THREAD).unstarted(task));
     private final Consumer<FakeGeneration> script;
+    private EngineStatus status = new EngineStatus(EngineStatus.State.READY, 1, 2, 8, 1 << 20, 4 << 20, 0, 5, 0, null);
     private @Nullable String template;
     private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
@@ -154,7 +156,34 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public Plan plan() {
-        throw new UnsupportedOperationException("not needed here");
+        return new Plan(
+                List.of(),
+                8 << 20,
+                3 << 20,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                new Plan.Forecast(1, 0, 0, 0),
+                new Plan.Forecast(512, 0, 0, 0));
+    }
+
+    /** What {@link #status()} says from now on. */
+    public FakeEngine withStatus(EngineStatus value) {
+        status = value;
+        return this;
+    }
+
+    @Override
+    public EngineStatus status() {
+        return status;
+    }
+
+    @Override
+    public void setLookAheadBlocks(int blocks) {
+        throw new IllegalStateException("nothing streams");
     }
 
     @Override

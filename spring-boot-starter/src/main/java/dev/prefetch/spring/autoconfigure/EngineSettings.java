@@ -47,6 +47,10 @@ final class EngineSettings {
         MemoryOptions memory = MemoryOptions.AUTO
                 .withRam(amount("memory.ram", properties.memory().ram()))
                 .withWeights(amount("memory.weights", properties.memory().weights()));
+        Integer traceSweeps = atLeast("trace-sweeps", properties.traceSweeps(), 0);
+        if (traceSweeps != null) {
+            memory = memory.withTraceSweeps(traceSweeps);
+        }
         Integer lookAhead = lookAhead(properties.lookAhead());
         if (lookAhead != null) {
             memory = memory.withLookAheadBlocks(lookAhead);

@@ -25,6 +25,8 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param memory How much memory the engine may use.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
+ * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
+ *     which records none.
  * @param chat Default options of chat requests.
  */
 @ConfigurationProperties(PrefetchProperties.PREFIX)
@@ -39,6 +41,7 @@ public record PrefetchProperties(
         @DefaultValue Memory memory,
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
+        @Nullable Integer traceSweeps,
         @DefaultValue Chat chat) {
 
     /** Where all properties of the starter are. */

@@ -176,6 +176,7 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.max-concurrency=4",
                         "spring.ai.prefetch.ubatch=64",
                         "spring.ai.prefetch.look-ahead=3",
+                        "spring.ai.prefetch.trace-sweeps=9",
                         "spring.ai.prefetch.buffer-size=256MB",
                         "spring.ai.prefetch.memory.ram=3GiB",
                         "spring.ai.prefetch.memory.weights=40%")
@@ -187,7 +188,7 @@ class PrefetchAutoConfigurationTest {
                                 .withMaxConcurrency(4)
                                 .withUbatch(64)
                                 .withMemory(new MemoryOptions(
-                                        MemoryAmount.parse("3GiB"), MemoryAmount.parse("40%"), 3, 256 << 20, 0))));
+                                        MemoryAmount.parse("3GiB"), MemoryAmount.parse("40%"), 3, 256 << 20, 9))));
     }
 
     @Test
