@@ -45,6 +45,7 @@ final class LocalEngine implements PrefetchEngine {
     private final StreamingWeights weights;
     private final BatchLoop loop;
     private final Resources resources;
+    private final GrammarConstraints constraints;
     private final int maxConcurrency;
     private final long kvPageBytes;
     private final int kvPages;
@@ -70,6 +71,7 @@ final class LocalEngine implements PrefetchEngine {
         this.weights = weights;
         this.loop = loop;
         this.maxConcurrency = limits.maxConcurrency();
+        this.constraints = new GrammarConstraints(tokenizer);
         this.kvPageBytes = kvPageBytes;
         this.kvPages = limits.kvPages();
         this.choosesLookAhead = choosesLookAhead;
@@ -229,6 +231,7 @@ final class LocalEngine implements PrefetchEngine {
                 request.sampling(),
                 request.stopSequences(),
                 request.ignoreEndTokens(),
+                request.grammar() == null ? null : constraints.of(request.grammar()),
                 generation)));
         generations.incrementAndGet();
         return generation;

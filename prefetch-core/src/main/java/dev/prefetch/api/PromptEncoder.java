@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import dev.prefetch.gguf.GgufMetadata;
+import dev.prefetch.grammar.Json;
 import dev.prefetch.template.ChatTemplate;
 import dev.prefetch.template.InputText;
 import dev.prefetch.template.RenderedText;
