@@ -12,18 +12,27 @@ import org.jspecify.annotations.Nullable;
  * @param toolCalls calls the assistant made; empty for other roles
  * @param toolCallId for a {@code tool} message, the call it answers; otherwise null
  * @param name for a {@code tool} message, the tool's name; otherwise null
+ * @param reasoning what the assistant thought before it wrote the content, for templates that show it again; null when
+ *     unknown or none
  */
 public record ChatMessage(
         String role,
         String content,
         List<ToolCall> toolCalls,
         @Nullable String toolCallId,
-        @Nullable String name) {
+        @Nullable String name,
+        @Nullable String reasoning) {
 
     public ChatMessage {
         Objects.requireNonNull(role, "role");
         Objects.requireNonNull(content, "content");
         toolCalls = List.copyOf(toolCalls);
+    }
+
+    /** A message without reasoning. */
+    public ChatMessage(
+            String role, String content, List<ToolCall> toolCalls, @Nullable String toolCallId, @Nullable String name) {
+        this(role, content, toolCalls, toolCallId, name, null);
     }
 
     public static ChatMessage system(String content) {

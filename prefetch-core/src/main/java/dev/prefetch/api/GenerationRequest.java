@@ -1,8 +1,10 @@
 package dev.prefetch.api;
 
+import dev.prefetch.grammar.Grammar;
 import dev.prefetch.inference.SamplingOptions;
 import java.util.List;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A request to continue a prompt.
@@ -11,10 +13,17 @@ import java.util.Objects;
  * @param sampling how tokens are chosen
  * @param maxTokens most tokens to generate; 0 for as many as the context has room for
  * @param stopSequences texts that end the answer and are not part of it; may span tokens
+ * @param grammar what the answer must follow; null for anything. An answer that ends by a limit is the beginning of a text
+ *     that follows it
  * @param ignoreEndTokens goes on after the model has ended its turn, for measurements of a fixed length
  */
 public record GenerationRequest(
-        Prompt prompt, SamplingOptions sampling, int maxTokens, List<String> stopSequences, boolean ignoreEndTokens) {
+        Prompt prompt,
+        SamplingOptions sampling,
+        int maxTokens,
+        List<String> stopSequences,
+        @Nullable Grammar grammar,
+        boolean ignoreEndTokens) {
 
     public GenerationRequest {
         Objects.requireNonNull(prompt, "prompt");
@@ -23,6 +32,9 @@ public record GenerationRequest(
         if (maxTokens < 0) {
             throw new IllegalArgumentException("maxTokens must be at least 0 but was " + maxTokens);
         }
+        if (grammar != null && ignoreEndTokens) {
+            throw new IllegalArgumentException("a grammar says where an answer ends, so end tokens cannot be ignored");
+        }
         if (stopSequences.stream().anyMatch(String::isEmpty)) {
             throw new IllegalArgumentException("a stop sequence must not be empty");
         }
@@ -30,7 +42,22 @@ public record GenerationRequest(
 
     /** A request that ends when the model ends its turn. */
     public GenerationRequest(Prompt prompt, SamplingOptions sampling, int maxTokens, List<String> stopSequences) {
-        this(prompt, sampling, maxTokens, stopSequences, false);
+        this(prompt, sampling, maxTokens, stopSequences, null, false);
+    }
+
+    /** A request without a grammar. */
+    public GenerationRequest(
+            Prompt prompt,
+            SamplingOptions sampling,
+            int maxTokens,
+            List<String> stopSequences,
+            boolean ignoreEndTokens) {
+        this(prompt, sampling, maxTokens, stopSequences, null, ignoreEndTokens);
+    }
+
+    /** The same request for an answer that follows a grammar. */
+    public GenerationRequest withGrammar(@Nullable Grammar value) {
+        return new GenerationRequest(prompt, sampling, maxTokens, stopSequences, value, ignoreEndTokens);
     }
 
     /** Greedy, until the model ends its turn. */

@@ -24,13 +24,17 @@ import dev.prefetch.prefetch.StreamingWeights;
 import dev.prefetch.storage.DirectReader;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
+import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -45,7 +49,15 @@ final class LocalEngine implements PrefetchEngine {
     private final StreamingWeights weights;
     private final BatchLoop loop;
     private final Resources resources;
+    private final GrammarConstraints constraints;
+    private final int maxConcurrency;
+    private final long kvPageBytes;
+    private final int kvPages;
+    private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
+    private final AtomicLong generations = new AtomicLong();
+    private final AtomicLong failures = new AtomicLong();
+    private volatile EngineStatus.@Nullable Fault lastFault;
 
     private LocalEngine(
             EngineInfo info,
@@ -53,12 +65,20 @@ final class LocalEngine implements PrefetchEngine {
             PromptEncoder encoder,
             StreamingWeights weights,
             BatchLoop loop,
+            BatchLoop.Limits limits,
+            long kvPageBytes,
+            boolean choosesLookAhead,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
         this.encoder = encoder;
         this.weights = weights;
         this.loop = loop;
+        this.maxConcurrency = limits.maxConcurrency();
+        this.constraints = new GrammarConstraints(tokenizer);
+        this.kvPageBytes = kvPageBytes;
+        this.kvPages = limits.kvPages();
+        this.choosesLookAhead = choosesLookAhead;
         this.resources = resources;
     }
 
@@ -91,6 +111,7 @@ final class LocalEngine implements PrefetchEngine {
 
         warnOfLongContext(options, model.config());
         MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
+        boolean choosesLookAhead = options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE;
         StreamingWeights weights = resources.add(StreamingWeights.open(
                 memory.weights(),
                 device,
@@ -98,7 +119,7 @@ final class LocalEngine implements PrefetchEngine {
                 file.mapping(),
                 StreamingOptions.DEFAULT
                         .withTraceSweeps(options.memory().traceSweeps())
-                        .withTune(options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE),
+                        .withTune(choosesLookAhead),
                 LoadListener.logging()));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
@@ -110,7 +131,16 @@ final class LocalEngine implements PrefetchEngine {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(info, tokenizer, encoder, weights, loop, resources);
+        return new LocalEngine(
+                info,
+                tokenizer,
+                encoder,
+                weights,
+                loop,
+                limits,
+                BatchLoop.kvPageBytes(model.config()),
+                choosesLookAhead,
+                resources);
     }
 
     static Plan plan(EngineOptions options) {
@@ -192,6 +222,16 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     @Override
+    public Optional<String> chatTemplate() {
+        return encoder.templateSource();
+    }
+
+    @Override
+    public String render(Prompt.Chat prompt) {
+        return encoder.render(prompt).text();
+    }
+
+    @Override
     public List<Integer> encode(Prompt prompt) {
         return Arrays.stream(encoder.encode(prompt)).boxed().toList();
     }
@@ -205,15 +245,22 @@ final class LocalEngine implements PrefetchEngine {
         if (prompt.length >= info.contextLength()) {
             throw new ContextLengthExceededException(prompt.length, info.contextLength());
         }
-        LocalGeneration generation = new LocalGeneration(prompt.length, listener);
+        LocalGeneration generation = new LocalGeneration(prompt.length, listener, this::failed);
         generation.onCancel(loop.submit(new SequenceRequest(
                 prompt,
                 request.maxTokens(),
                 request.sampling(),
                 request.stopSequences(),
                 request.ignoreEndTokens(),
+                request.grammar() == null ? null : constraints.of(request.grammar()),
                 generation)));
+        generations.incrementAndGet();
         return generation;
+    }
+
+    private void failed(RuntimeException failure) {
+        failures.incrementAndGet();
+        lastFault = new EngineStatus.Fault(Instant.now(), String.valueOf(failure.getMessage()));
     }
 
     @Override
@@ -230,6 +277,37 @@ final class LocalEngine implements PrefetchEngine {
     @Override
     public Plan plan() {
         return weights.plan();
+    }
+
+    @Override
+    public EngineStatus status() {
+        BatchLoop.Load load = loop.load();
+        EngineStatus.State state = switch (load.state()) {
+            case OPEN -> EngineStatus.State.READY;
+            case CLOSED -> EngineStatus.State.CLOSED;
+            case FAILED -> EngineStatus.State.FAILED;
+        };
+        return new EngineStatus(
+                state,
+                load.running(),
+                load.waiting(),
+                maxConcurrency,
+                load.kvPagesPromised() * kvPageBytes,
+                kvPages * kvPageBytes,
+                weights.lookAheadBlocks(),
+                generations.get(),
+                failures.get(),
+                lastFault);
+    }
+
+    @Override
+    public void setLookAheadBlocks(int blocks) {
+        if (choosesLookAhead && !plan().allResident()) {
+            throw new IllegalStateException(
+                    "the engine chooses the look-ahead itself and would change it again: open it"
+                            + " with a number of look-ahead blocks to choose it from outside");
+        }
+        weights.setLookAheadBlocks(blocks);
     }
 
     @Override

@@ -5,6 +5,7 @@ import dev.prefetch.inference.StopCause;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /** Passes what happens to a sequence on to the application. */
@@ -12,12 +13,14 @@ final class LocalGeneration implements Generation, SequenceListener {
 
     private final int promptTokens;
     private final GenerationListener listener;
+    private final Consumer<RuntimeException> onFailure;
     private final CompletableFuture<GenerationResult> result = new CompletableFuture<>();
     private volatile @Nullable Runnable canceller;
     private volatile boolean cancelled;
 
-    LocalGeneration(int promptTokens, GenerationListener listener) {
+    LocalGeneration(int promptTokens, GenerationListener listener, Consumer<RuntimeException> onFailure) {
         this.promptTokens = promptTokens;
+        this.onFailure = onFailure;
         this.listener = Objects.requireNonNull(listener, "listener");
     }
 
@@ -79,6 +82,7 @@ final class LocalGeneration implements Generation, SequenceListener {
 
     @Override
     public void onFailure(RuntimeException failure) {
+        onFailure.accept(failure);
         try {
             listener.onFailure(failure);
         } finally {

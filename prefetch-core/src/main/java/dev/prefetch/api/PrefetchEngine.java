@@ -5,6 +5,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
+import java.util.Optional;
 
 /** A loaded model that answers requests. Thread-safe; close it to give its memory back. */
 public interface PrefetchEngine extends AutoCloseable {
@@ -40,6 +41,17 @@ public interface PrefetchEngine extends AutoCloseable {
     /** The model's tokenizer. */
     Tokenizer tokenizer();
 
+    /** Source of the model's chat template; empty when the file has none, or one that cannot be read. */
+    Optional<String> chatTemplate();
+
+    /**
+     * The text a conversation becomes with the model's chat template, before it is made into tokens.
+     *
+     * @throws dev.prefetch.template.TemplateException when the chat template refuses the conversation
+     * @throws IllegalStateException when the model has no chat template
+     */
+    String render(Prompt.Chat prompt);
+
     /**
      * The token ids a prompt becomes, begin token included where the model wants one.
      *
@@ -74,6 +86,19 @@ public interface PrefetchEngine extends AutoCloseable {
 
     /** Which weights stay in memory and which stream. */
     Plan plan();
+
+    /** How the engine is doing now: for display, since it changes all the time. Also of a closed engine. */
+    EngineStatus status();
+
+    /**
+     * Changes how many streamed blocks may be on their way while compute holds one, from now on.
+     *
+     * @param blocks between 0 and the plan's slots - 1
+     * @throws IllegalArgumentException when out of range
+     * @throws IllegalStateException when nothing streams, when the engine chooses the look-ahead itself (it would change
+     *     it again), or when it is closed
+     */
+    void setLookAheadBlocks(int blocks);
 
     /** What moved so far and how well it was hidden; all requests together. */
     PrefetchStatistics statistics();

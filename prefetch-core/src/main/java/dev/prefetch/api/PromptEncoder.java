@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import dev.prefetch.gguf.GgufMetadata;
+import dev.prefetch.grammar.Json;
 import dev.prefetch.template.ChatTemplate;
 import dev.prefetch.template.InputText;
 import dev.prefetch.template.RenderedText;
@@ -11,6 +12,7 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -56,12 +58,21 @@ final class PromptEncoder {
         };
     }
 
-    private int[] encodeChat(Prompt.Chat chat) {
+    /** The chat template as it stands in the file. */
+    Optional<String> templateSource() {
+        return Optional.ofNullable(template).map(ChatTemplate::source);
+    }
+
+    /** The text a conversation becomes. */
+    RenderedText render(Prompt.Chat chat) {
         if (template == null) {
             throw new IllegalStateException(templateProblem + ": use a text prompt, or a model made for chat");
         }
-        RenderedText rendered = template.render(variables(chat));
-        List<TextSpan> spans = rendered.spans().stream()
+        return template.render(variables(chat));
+    }
+
+    private int[] encodeChat(Prompt.Chat chat) {
+        List<TextSpan> spans = render(chat).spans().stream()
                 .map(span -> new TextSpan(span.text(), !span.fromInput()))
                 .toList();
         int[] tokens = tokenizer.encode(spans);
@@ -120,6 +131,9 @@ final class PromptEncoder {
                 calls.add(Map.of("id", new InputText(call.id()), "type", "function", "function", function));
             }
             map.put("tool_calls", calls);
+        }
+        if (message.reasoning() != null) {
+            map.put("reasoning_content", new InputText(message.reasoning()));
         }
         if (message.toolCallId() != null) {
             map.put("tool_call_id", new InputText(message.toolCallId()));

@@ -30,7 +30,8 @@ import org.slf4j.LoggerFactory;
  * boundaries, and all share each sweep's weights. A failing sweep fails the sequences it carried, nothing else; a failing
  * listener, or KV cache that cannot be had, fails its own sequence.
  *
- * <p>Shared state is the queue, guarded by {@link #lock}; everything else belongs to the compute thread.
+ * <p>Shared state is the queue, guarded by {@link #lock}, and what {@link #load()} shows, which only the compute thread
+ * writes; everything else belongs to the compute thread.
  */
 public final class BatchLoop implements AutoCloseable {
 
@@ -50,6 +51,9 @@ public final class BatchLoop implements AutoCloseable {
     private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
     private final ArrayDeque<LogitsTask> logitsTasks = new ArrayDeque<>();
     private volatile boolean closed;
+    private volatile boolean closeAsked;
+    private volatile int running;
+    private volatile int promisedKvPages;
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
@@ -68,6 +72,27 @@ public final class BatchLoop implements AutoCloseable {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
                         + ubatch + ", maxConcurrency " + maxConcurrency + ", kvPages " + kvPages);
             }
+        }
+    }
+
+    /**
+     * What the loop has to do at a moment.
+     *
+     * @param state whether it can do anything
+     * @param running sequences that take part in sweeps
+     * @param waiting sequences in the queue
+     * @param kvPagesPromised pages of KV cache promised to the running ones
+     */
+    public record Load(State state, int running, int waiting, int kvPagesPromised) {
+
+        /** Whether a loop can do anything. */
+        public enum State {
+            /** It takes sequences. */
+            OPEN,
+            /** It was closed. */
+            CLOSED,
+            /** Its thread ended with an error; it takes nothing any more. */
+            FAILED
         }
     }
 
@@ -154,6 +179,17 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    /** What there is to do now; for display, since it changes all the time. */
+    public Load load() {
+        lock.lock();
+        try {
+            Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
+            return new Load(state, running, waiting.size(), promisedKvPages);
+        } finally {
+            lock.unlock();
+        }
+    }
+
     /**
      * Refuses what the compute thread, on which listeners run, cannot do without waiting for itself for ever.
      *
@@ -188,9 +224,11 @@ public final class BatchLoop implements AutoCloseable {
                 }
                 endCancelled();
                 admit();
+                showLoad();
                 if (!active.isEmpty()) {
                     sweep();
                 }
+                showLoad();
             }
         } catch (RuntimeException | Error e) {
             LOG.error("The compute thread failed; the engine is closed", e);
@@ -198,6 +236,11 @@ public final class BatchLoop implements AutoCloseable {
         } finally {
             cancelEverything();
         }
+    }
+
+    private void showLoad() {
+        running = active.size();
+        promisedKvPages = kvPool.promisedPages();
     }
 
     /** Waits until there is something to do; false when the loop was closed. */
@@ -427,6 +470,7 @@ public final class BatchLoop implements AutoCloseable {
         }
         active.clear();
         left.forEach(sequence -> finish(sequence, StopCause.CANCELLED));
+        showLoad();
     }
 
     /**
@@ -442,6 +486,7 @@ public final class BatchLoop implements AutoCloseable {
             if (closed && !thread.isAlive()) {
                 return;
             }
+            closeAsked |= !closed;
             closed = true;
             changed.signal();
         } finally {

@@ -50,6 +50,11 @@ final class KvPool implements AutoCloseable {
         return pagesFor(tokens) <= capacityPages - promisedPages;
     }
 
+    /** Pages promised to sequences. */
+    int promisedPages() {
+        return promisedPages;
+    }
+
     /** Promises the pages of a sequence of at most {@code tokens} positions. */
     KvCache open(int tokens) {
         if (!hasRoomFor(tokens)) {

@@ -58,7 +58,7 @@ final class Sampler {
      * Chooses the next token.
      *
      * @param logits one per token of the vocabulary, changed by the penalties; there may be more, since some models pad
-     *     their output
+     *     their output. Tokens at negative infinity are never chosen; at least one must be above
      * @throws IllegalStateException when a logit is NaN
      */
     int choose(float[] logits) {
@@ -170,7 +170,12 @@ final class Sampler {
                 return token(candidates[i]);
             }
         }
-        return token(candidates[count - 1]);
+        // Rounding left a little: the last one that can be chosen at all, since masked tokens have no weight.
+        int last = count - 1;
+        while (last > 0 && weights[last] == 0) {
+            last--;
+        }
+        return token(candidates[last]);
     }
 
     private double weight(float logit, float bestLogit) {

@@ -115,7 +115,14 @@ final class Sequence {
     /** Chooses the next token from its logits and emits its text; returns why the sequence ended, or null. */
     @Nullable
     StopCause take(float[] logits) {
+        TokenConstraint constraint = request.constraint();
+        if (constraint != null) {
+            constraint.mask(logits);
+        }
         int token = sampler.choose(logits);
+        if (constraint != null) {
+            constraint.accept(token);
+        }
         long now = System.nanoTime();
         if (generated.isEmpty()) {
             prefillDone = now;

@@ -1,6 +1,7 @@
 package dev.prefetch.inference;
 
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A sequence to generate.
@@ -10,6 +11,7 @@ import java.util.List;
  * @param sampling how tokens are chosen
  * @param stopSequences texts that end the sequence
  * @param ignoreEndTokens goes on after an end token
+ * @param constraint which tokens may be chosen; null for all
  * @param listener hears what happens, on the compute thread
  */
 public record SequenceRequest(
@@ -18,7 +20,19 @@ public record SequenceRequest(
         SamplingOptions sampling,
         List<String> stopSequences,
         boolean ignoreEndTokens,
+        @Nullable TokenConstraint constraint,
         SequenceListener listener) {
+
+    /** A sequence of any tokens. */
+    public SequenceRequest(
+            int[] prompt,
+            int maxTokens,
+            SamplingOptions sampling,
+            List<String> stopSequences,
+            boolean ignoreEndTokens,
+            SequenceListener listener) {
+        this(prompt, maxTokens, sampling, stopSequences, ignoreEndTokens, null, listener);
+    }
 
     public SequenceRequest {
         if (prompt.length < 1 || maxTokens < 0) {

@@ -24,6 +24,13 @@ public interface Tokenizer {
     /** The token's text as it stands in the vocabulary, for display and for template variables. */
     String tokenText(int token);
 
+    /**
+     * The bytes the token stands for: a part of a text in UTF-8, which may begin or end inside a character.
+     *
+     * @throws IndexOutOfBoundsException for an id outside the vocabulary
+     */
+    byte[] tokenBytes(int token);
+
     /** Whether the token is a control token: it is not text and is never shown. */
     boolean isControl(int token);
 

@@ -64,6 +64,11 @@ abstract class VocabularyTokenizer implements Tokenizer {
     }
 
     @Override
+    public final byte[] tokenBytes(int token) {
+        return bytes(token);
+    }
+
+    @Override
     public final boolean isControl(int token) {
         return vocabulary.type(token).isHidden();
     }

@@ -1,6 +1,7 @@
 package dev.prefetch.sample;
 
 import dev.prefetch.api.EngineInfo;
+import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
 import dev.prefetch.api.GenerationRequest;
@@ -12,6 +13,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -135,6 +137,16 @@ public final class ObservedEngine implements PrefetchEngine {
     }
 
     @Override
+    public Optional<String> chatTemplate() {
+        return engine.chatTemplate();
+    }
+
+    @Override
+    public String render(Prompt.Chat prompt) {
+        return engine.render(prompt);
+    }
+
+    @Override
     public List<Integer> encode(Prompt prompt) {
         return engine.encode(prompt);
     }
@@ -147,6 +159,16 @@ public final class ObservedEngine implements PrefetchEngine {
     @Override
     public Plan plan() {
         return engine.plan();
+    }
+
+    @Override
+    public EngineStatus status() {
+        return engine.status();
+    }
+
+    @Override
+    public void setLookAheadBlocks(int blocks) {
+        engine.setLookAheadBlocks(blocks);
     }
 
     @Override

@@ -2,14 +2,16 @@ package dev.prefetch.spring;
 
 import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
-import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
 import io.micrometer.observation.Observation;
 import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.observation.contextpropagation.ObservationThreadLocalAccessor;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 import org.springframework.ai.chat.model.ChatModel;
 import org.springframework.ai.chat.model.ChatResponse;
 import org.springframework.ai.chat.model.MessageAggregator;
@@ -31,13 +33,23 @@ import reactor.util.context.ContextView;
  * engine: cancelling a stream, and interrupting a thread that waits in {@link #call(Prompt)}, end the computation
  * within one token.
  *
- * <p>The last element of a stream has no text; it carries the finish reason ({@code stop}, {@code length} or
- * {@code cancelled}), the usage and the timings.
+ * <p>Tool calls are read from the syntax that the model's chat template shows. They come back as tool calls of the
+ * message, each once and whole; in a stream, in its last element. This class never executes one: {@code ChatClient}
+ * does. What is not a well-formed call of an offered tool stays text. Reasoning is taken out of the content and put into
+ * the message's metadata under {@value #THINKING}: in the parts of a stream what is new, in the last one all of it.
+ *
+ * <p>The last element of a stream has no text; it carries the finish reason ({@code stop}, {@code tool_calls},
+ * {@code length} or {@code cancelled}), the tool calls, the usage and the timings.
  */
 public final class PrefetchChatModel implements ChatModel {
 
     /** Name of this provider in observations. */
     public static final String PROVIDER = "prefetch";
+
+    /** Key of the metadata, of messages and of generations, that holds the model's reasoning. */
+    public static final String THINKING = "thinking";
+
+    private static final Logger LOG = LoggerFactory.getLogger(PrefetchChatModel.class);
 
     private static final ChatModelObservationConvention DEFAULT_CONVENTION =
             new DefaultChatModelObservationConvention();
@@ -45,9 +57,12 @@ public final class PrefetchChatModel implements ChatModel {
     private final PrefetchEngine engine;
     private final String modelName;
     private final PrefetchChatOptions options;
+    private final OutputSyntax syntax;
     private final RequestMapper requests;
     private final ObservationRegistry observationRegistry;
     private final @Nullable ChatModelObservationConvention observationConvention;
+    private final GenerationRecorder recorder;
+    private final AtomicBoolean toldOfUnknownSyntax = new AtomicBoolean();
 
     private PrefetchChatModel(Builder builder) {
         this.engine = builder.engine;
@@ -56,9 +71,11 @@ public final class PrefetchChatModel implements ChatModel {
         this.options = given.getModel() != null
                 ? given
                 : given.mutate().model(modelName).build();
-        this.requests = new RequestMapper(engine.info());
+        this.syntax = OutputSyntax.of(engine.chatTemplate().orElse(null));
+        this.requests = new RequestMapper(engine, syntax);
         this.observationRegistry = builder.observationRegistry;
         this.observationConvention = builder.observationConvention;
+        this.recorder = builder.recorder;
     }
 
     /** A builder for a model on an engine, which the caller closes. */
@@ -86,8 +103,12 @@ public final class PrefetchChatModel implements ChatModel {
         Request complete = complete(prompt);
         ChatModelObservationContext context = observationContext(complete.prompt(), false);
         ChatResponse response = observation(context).observe(() -> {
-            GenerationRequest request = complete.map(requests);
-            ChatResponse answer = responses(request).whole(await(engine.generate(request, GenerationListener.NONE)));
+            RequestMapper.Mapped request = map(complete);
+            GenerationResult result = await(engine.generate(request.generation(), new Recording()));
+            OutputParser output = output(request);
+            output.accept(result.text());
+            output.finish();
+            ChatResponse answer = responses(request).whole(result, output);
             context.setResponse(answer);
             return answer;
         });
@@ -114,22 +135,32 @@ public final class PrefetchChatModel implements ChatModel {
     }
 
     private void generate(Request complete, FluxSink<ChatResponse> sink) {
-        GenerationRequest request = complete.map(requests);
+        RequestMapper.Mapped request = map(complete);
         ResponseMapper responses = responses(request);
-        Generation generation = engine.generate(request, new GenerationListener() {
+        OutputParser output = output(request);
+        Generation generation = engine.generate(request.generation(), new GenerationListener() {
             @Override
             public void onText(String text) {
-                sink.next(responses.chunk(text));
+                next(output.accept(text));
             }
 
             @Override
             public void onComplete(GenerationResult result) {
-                sink.next(responses.last(result));
+                recorder.completed(result);
+                next(output.finish());
+                sink.next(responses.last(result, output));
                 sink.complete();
+            }
+
+            private void next(OutputParser.Part part) {
+                if (!part.isEmpty()) {
+                    sink.next(responses.chunk(part));
+                }
             }
 
             @Override
             public void onFailure(RuntimeException failure) {
+                recorder.failed(failure);
                 sink.error(failure);
             }
         });
@@ -153,8 +184,23 @@ public final class PrefetchChatModel implements ChatModel {
         return new Request(new Prompt(prompt.getInstructions(), complete), complete);
     }
 
-    private ResponseMapper responses(GenerationRequest request) {
-        return new ResponseMapper(modelName, request.sampling().seed());
+    private RequestMapper.Mapped map(Request complete) {
+        RequestMapper.Mapped mapped = requests.map(complete.prompt().getInstructions(), complete.options());
+        if (syntax.tools() == null && !mapped.tools().isEmpty() && toldOfUnknownSyntax.compareAndSet(false, true)) {
+            LOG.warn(
+                    "The chat template of {} shows no tool-call syntax that is known here: calls come back as text."
+                            + " Use a model with a supported one; the documentation lists them",
+                    modelName);
+        }
+        return mapped;
+    }
+
+    private OutputParser output(RequestMapper.Mapped request) {
+        return new OutputParser(syntax, request.tools(), request.insideThinking(), request.keepThinking());
+    }
+
+    private ResponseMapper responses(RequestMapper.Mapped request) {
+        return new ResponseMapper(modelName, request.generation().sampling().seed(), request.callIds());
     }
 
     private static ChatModelObservationContext observationContext(Prompt prompt, boolean streaming) {
@@ -174,16 +220,25 @@ public final class PrefetchChatModel implements ChatModel {
         return subscriber.<@Nullable Observation>getOrDefault(ObservationThreadLocalAccessor.KEY, null);
     }
 
+    /** Tells the recorder how a generation ended, and nobody else: its caller waits for the result. */
+    private final class Recording implements GenerationListener {
+
+        @Override
+        public void onComplete(GenerationResult result) {
+            recorder.completed(result);
+        }
+
+        @Override
+        public void onFailure(RuntimeException failure) {
+            recorder.failed(failure);
+        }
+    }
+
     /**
      * @param prompt what is asked, with {@code options} in it
      * @param options complete options
      */
-    private record Request(Prompt prompt, PrefetchChatOptions options) {
-
-        GenerationRequest map(RequestMapper requests) {
-            return requests.map(prompt.getInstructions(), options);
-        }
-    }
+    private record Request(Prompt prompt, PrefetchChatOptions options) {}
 
     /** Builds a {@link PrefetchChatModel}. Not thread-safe. */
     public static final class Builder {
@@ -192,6 +247,7 @@ public final class PrefetchChatModel implements ChatModel {
         private PrefetchChatOptions options = PrefetchChatOptions.builder().build();
         private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
         private @Nullable ChatModelObservationConvention observationConvention;
+        private GenerationRecorder recorder = GenerationRecorder.NONE;
 
         private Builder(PrefetchEngine engine) {
             this.engine = Objects.requireNonNull(engine, "engine");
@@ -212,6 +268,12 @@ public final class PrefetchChatModel implements ChatModel {
         /** How observations are named and tagged, instead of Spring AI's default. */
         public Builder observationConvention(@Nullable ChatModelObservationConvention value) {
             this.observationConvention = value;
+            return this;
+        }
+
+        /** Who hears how generations end, for meters. */
+        public Builder recorder(GenerationRecorder value) {
+            this.recorder = Objects.requireNonNull(value, "recorder");
             return this;
         }
 

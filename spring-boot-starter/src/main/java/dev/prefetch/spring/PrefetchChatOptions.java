@@ -16,9 +16,7 @@ import org.springframework.ai.tool.ToolCallback;
  * {@code null} means unset, and an unset option takes the model's default
  * ({@link PrefetchChatModel#getOptions()}), then the {@code DEFAULT_} constant of this class.
  *
- * <p>Limits of this release: the definitions of {@link #getToolCallbacks() tools} are given to the model through its
- * chat template, but a call the model then writes comes back as text, not as a tool call; and a request with an
- * {@link #getOutputSchema() output schema} is refused.
+ * <p>A limit of this release: a request with an {@link #getOutputSchema() output schema} is refused.
  */
 public final class PrefetchChatOptions extends DefaultToolCallingChatOptions implements StructuredOutputChatOptions {
 
@@ -39,6 +37,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
     private final @Nullable Long seed;
     private final @Nullable String outputSchema;
     private final @Nullable Map<String, Object> templateVariables;
+    private final @Nullable Boolean enableThinking;
+    private final @Nullable Boolean thinkingInContent;
 
     private PrefetchChatOptions(
             @Nullable List<ToolCallback> toolCallbacks,
@@ -68,6 +68,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         this.seed = builder.seed;
         this.outputSchema = builder.outputSchema;
         this.templateVariables = builder.templateVariables == null ? null : Map.copyOf(builder.templateVariables);
+        this.enableThinking = builder.enableThinking;
+        this.thinkingInContent = builder.thinkingInContent;
     }
 
     /** A builder with nothing set. */
@@ -126,6 +128,22 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         return templateVariables;
     }
 
+    /**
+     * Whether the model should reason before it answers, given to its chat template as {@code enable_thinking} and
+     * {@code thinking}; unset for what the template does by itself. Templates that know neither ignore it.
+     */
+    public @Nullable Boolean getEnableThinking() {
+        return enableThinking;
+    }
+
+    /**
+     * Whether reasoning, with its tags, stays part of the content; unset for no. It is in the message's metadata under
+     * {@value PrefetchChatModel#THINKING} in any case.
+     */
+    public @Nullable Boolean getThinkingInContent() {
+        return thinkingInContent;
+    }
+
     /** These options with what is unset taken from others. */
     PrefetchChatOptions withDefaults(PrefetchChatOptions defaults) {
         return builder()
@@ -142,6 +160,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 .seed(firstSet(seed, defaults.seed))
                 .outputSchema(firstSet(outputSchema, defaults.outputSchema))
                 .templateVariables(firstSet(templateVariables, defaults.templateVariables))
+                .enableThinking(firstSet(enableThinking, defaults.enableThinking))
+                .thinkingInContent(firstSet(thinkingInContent, defaults.thinkingInContent))
                 .toolCallbacks(firstSet(getToolCallbacks(), defaults.getToolCallbacks()))
                 .toolContext(firstSet(getToolContext(), defaults.getToolContext()))
                 .build();
@@ -167,6 +187,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 .seed(seed)
                 .outputSchema(outputSchema)
                 .templateVariables(templateVariables)
+                .enableThinking(enableThinking)
+                .thinkingInContent(thinkingInContent)
                 .toolCallbacks(getToolCallbacks())
                 .toolContext(getToolContext());
     }
@@ -179,12 +201,22 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 && Objects.equals(repetitionPenalty, that.repetitionPenalty)
                 && Objects.equals(seed, that.seed)
                 && Objects.equals(outputSchema, that.outputSchema)
-                && Objects.equals(templateVariables, that.templateVariables);
+                && Objects.equals(templateVariables, that.templateVariables)
+                && Objects.equals(enableThinking, that.enableThinking)
+                && Objects.equals(thinkingInContent, that.thinkingInContent);
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(super.hashCode(), minP, repetitionPenalty, seed, outputSchema, templateVariables);
+        return Objects.hash(
+                super.hashCode(),
+                minP,
+                repetitionPenalty,
+                seed,
+                outputSchema,
+                templateVariables,
+                enableThinking,
+                thinkingInContent);
     }
 
     /** Builds {@link PrefetchChatOptions}. Not thread-safe. */
@@ -196,6 +228,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         private @Nullable Long seed;
         private @Nullable String outputSchema;
         private @Nullable Map<String, Object> templateVariables;
+        private @Nullable Boolean enableThinking;
+        private @Nullable Boolean thinkingInContent;
 
         private Builder() {}
 
@@ -230,6 +264,18 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
             return this;
         }
 
+        /** See {@link PrefetchChatOptions#getEnableThinking()}. */
+        public Builder enableThinking(@Nullable Boolean value) {
+            this.enableThinking = value;
+            return this;
+        }
+
+        /** See {@link PrefetchChatOptions#getThinkingInContent()}. */
+        public Builder thinkingInContent(@Nullable Boolean value) {
+            this.thinkingInContent = value;
+            return this;
+        }
+
         @Override
         public Builder clone() {
             Builder copy = super.clone();
@@ -245,6 +291,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 repetitionPenalty = firstSet(that.repetitionPenalty, repetitionPenalty);
                 seed = firstSet(that.seed, seed);
                 outputSchema = firstSet(that.outputSchema, outputSchema);
+                enableThinking = firstSet(that.enableThinking, enableThinking);
+                thinkingInContent = firstSet(that.thinkingInContent, thinkingInContent);
                 if (that.templateVariables != null) {
                     Map<String, Object> merged = new HashMap<>();
                     if (templateVariables != null) {

@@ -1,12 +1,15 @@
 package dev.prefetch.spring;
 
 import dev.prefetch.api.ChatMessage;
-import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.GenerationRequest;
+import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.api.ToolDefinition;
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.spring.ToolSyntax.OfferedTools;
+import dev.prefetch.template.TemplateException;
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
@@ -18,51 +21,146 @@ import org.springframework.ai.chat.messages.ToolResponseMessage;
 import org.springframework.ai.chat.messages.UserMessage;
 import org.springframework.ai.content.MediaContent;
 import org.springframework.ai.tool.ToolCallback;
+import tools.jackson.databind.JsonNode;
 
 /** Turns Spring AI's messages and options into the engine's request, and refuses what the engine cannot do. */
 final class RequestMapper {
 
     private static final int PENALTY_WINDOW = SamplingOptions.GREEDY.penaltyWindow();
 
-    private final EngineInfo engine;
+    private final PrefetchEngine engine;
+    private final OutputSyntax syntax;
 
-    RequestMapper(EngineInfo engine) {
+    RequestMapper(PrefetchEngine engine, OutputSyntax syntax) {
         this.engine = engine;
+        this.syntax = syntax;
     }
 
     /**
+     * A request, and what is needed to read its answer.
+     *
+     * @param generation the engine's request
+     * @param tools the offered tools
+     * @param insideThinking whether the prompt ends with the tag that opens reasoning
+     * @param keepThinking whether reasoning stays part of the content
+     * @param callIds gives identifiers to the calls of the answer
+     */
+    record Mapped(
+            GenerationRequest generation,
+            OfferedTools tools,
+            boolean insideThinking,
+            boolean keepThinking,
+            ToolCallIds callIds) {}
+
+    /**
      * @param options complete options: the model's defaults are already in them
-     * @throws IllegalArgumentException for media, an unknown kind of message, another model than the loaded one, or an
-     *     option out of its range
+     * @throws IllegalArgumentException for media, an unknown kind of message, another model than the loaded one, a tool
+     *     whose schema is not JSON, or an option out of its range
      * @throws UnsupportedOperationException for an output schema
      */
-    GenerationRequest map(List<Message> instructions, PrefetchChatOptions options) {
+    Mapped map(List<Message> instructions, PrefetchChatOptions options) {
         requireLoadedModel(options.getModel());
         if (options.getOutputSchema() != null) {
             throw new UnsupportedOperationException("native structured output (the option outputSchema) is not"
                     + " supported by this release: leave out useProviderStructuredOutput(), so that entity(...) puts"
                     + " the schema into the prompt");
         }
-        List<ChatMessage> messages = new ArrayList<>();
-        for (Message instruction : instructions) {
-            messages.addAll(toMessages(instruction));
-        }
-        Map<String, Object> variables = options.getTemplateVariables();
-        return new GenerationRequest(
-                new Prompt.Chat(messages, tools(options.getToolCallbacks()), variables == null ? Map.of() : variables),
+        List<ToolDefinition> tools = tools(options.getToolCallbacks());
+        Map<String, Object> variables = templateVariables(options);
+        GenerationRequest generation = new GenerationRequest(
+                new Prompt.Chat(messages(instructions), tools, variables),
                 sampling(options),
                 maxTokens(options.getMaxTokens()),
                 orElse(options.getStopSequences(), List.of()));
+        return new Mapped(
+                generation,
+                offered(tools),
+                opensThinking(variables),
+                Boolean.TRUE.equals(options.getThinkingInContent()),
+                ToolCallIds.of(instructions));
+    }
+
+    private static Map<String, Object> templateVariables(PrefetchChatOptions options) {
+        Map<String, Object> variables = new HashMap<>();
+        Boolean thinking = options.getEnableThinking();
+        if (thinking != null) {
+            variables.put("enable_thinking", thinking);
+            variables.put("thinking", thinking);
+        }
+        variables.putAll(orElse(options.getTemplateVariables(), Map.of()));
+        return variables;
+    }
+
+    private static OfferedTools offered(List<ToolDefinition> tools) {
+        Map<String, JsonNode> parameters = new HashMap<>();
+        for (ToolDefinition tool : tools) {
+            JsonText.Value schema = JsonText.readAll(tool.parametersSchema());
+            if (schema == null && !tool.parametersSchema().isBlank()) {
+                throw new IllegalArgumentException("the parameters schema of tool " + tool.name() + " is not JSON");
+            }
+            parameters.put(tool.name(), schema == null ? JsonText.object() : schema.node());
+        }
+        return new OfferedTools(parameters);
+    }
+
+    /** Some templates open the reasoning themselves, so that the answer begins inside it. */
+    private boolean opensThinking(Map<String, Object> variables) {
+        OutputSyntax.ThinkingTags tags = syntax.thinking();
+        if (tags == null) {
+            return false;
+        }
+        try {
+            return engine.render(new Prompt.Chat(List.of(ChatMessage.user("x")), List.of(), variables))
+                    .stripTrailing()
+                    .endsWith(tags.open());
+        } catch (TemplateException e) {
+            // A template that refuses the shortest conversation says nothing about this; the real one is rendered next.
+            return false;
+        }
+    }
+
+    private List<ChatMessage> messages(List<Message> instructions) {
+        List<ChatMessage> messages = new ArrayList<>();
+        for (int i = 0; i < instructions.size(); i++) {
+            Message message = instructions.get(i);
+            if (syntax.singleCalls()
+                    && message instanceof AssistantMessage assistant
+                    && assistant.getToolCalls().size() > 1
+                    && i + 1 < instructions.size()
+                    && instructions.get(i + 1) instanceof ToolResponseMessage responses) {
+                messages.addAll(oneByOne(assistant, responses));
+                i++;
+            } else {
+                messages.addAll(toMessages(message));
+            }
+        }
+        return messages;
+    }
+
+    /** Parallel calls as if they had been made one after the other. */
+    private static List<ChatMessage> oneByOne(AssistantMessage assistant, ToolResponseMessage responses) {
+        List<ChatMessage> messages = new ArrayList<>();
+        String content = text(assistant);
+        for (AssistantMessage.ToolCall call : assistant.getToolCalls()) {
+            messages.add(assistant(assistant, content, List.of(call)));
+            responses.getResponses().stream()
+                    .filter(response -> response.id().equals(call.id()))
+                    .map(RequestMapper::toolResult)
+                    .forEach(messages::add);
+            content = "";
+        }
+        return messages;
     }
 
     /** One engine serves one model, so a request for another one must not be answered by it. */
     private void requireLoadedModel(@Nullable String model) {
-        if (model == null || model.equals(engine.modelName())) {
+        if (model == null || model.equals(engine.info().modelName())) {
             return;
         }
-        if (!model.equals(String.valueOf(engine.modelFile().getFileName()))) {
+        if (!model.equals(String.valueOf(engine.info().modelFile().getFileName()))) {
             throw new IllegalArgumentException("the option model asks for '" + model + "', but the loaded model is '"
-                    + engine.modelName() + "' (" + engine.modelFile() + "): leave the option out, or load the other"
+                    + engine.info().modelName() + "' (" + engine.info().modelFile()
+                    + "): leave the option out, or load the other"
                     + " model in a second engine");
         }
     }
@@ -76,20 +174,33 @@ final class RequestMapper {
             }
             case AssistantMessage assistant -> {
                 refuseMedia(assistant);
-                List<ChatMessage.ToolCall> calls = assistant.getToolCalls().stream()
-                        .map(call -> new ChatMessage.ToolCall(call.id(), call.name(), call.arguments()))
-                        .toList();
-                yield List.of(new ChatMessage("assistant", text(assistant), calls, null, null));
+                yield List.of(assistant(assistant, text(assistant), assistant.getToolCalls()));
             }
             case ToolResponseMessage tools ->
-                tools.getResponses().stream()
-                        .map(response -> new ChatMessage(
-                                "tool", response.responseData(), List.of(), response.id(), response.name()))
-                        .toList();
+                tools.getResponses().stream().map(RequestMapper::toolResult).toList();
             default ->
                 throw new IllegalArgumentException(
                         "messages of " + message.getClass().getName() + " are not supported");
         };
+    }
+
+    private static ChatMessage assistant(
+            AssistantMessage message, String content, List<AssistantMessage.ToolCall> toolCalls) {
+        List<ChatMessage.ToolCall> calls = toolCalls.stream()
+                .map(call -> new ChatMessage.ToolCall(call.id(), call.name(), call.arguments()))
+                .toList();
+        Object thinking = message.getMetadata().get(PrefetchChatModel.THINKING);
+        return new ChatMessage(
+                "assistant",
+                content,
+                calls,
+                null,
+                null,
+                thinking instanceof String reasoning && !reasoning.isEmpty() ? reasoning : null);
+    }
+
+    private static ChatMessage toolResult(ToolResponseMessage.ToolResponse response) {
+        return new ChatMessage("tool", response.responseData(), List.of(), response.id(), response.name());
     }
 
     private static String text(Message message) {

@@ -7,6 +7,7 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Locale;
+import java.util.Map;
 import java.util.UUID;
 import org.springframework.ai.chat.messages.AssistantMessage;
 import org.springframework.ai.chat.metadata.ChatGenerationMetadata;
@@ -25,34 +26,48 @@ final class ResponseMapper {
     private final Instant createdAt = Instant.now();
     private final String model;
     private final long seed;
+    private final ToolCallIds callIds;
 
-    ResponseMapper(String model, long seed) {
+    ResponseMapper(String model, long seed, ToolCallIds callIds) {
         this.model = model;
         this.seed = seed;
+        this.callIds = callIds;
     }
 
     /** A part of a streamed answer. */
-    ChatResponse chunk(String text) {
+    ChatResponse chunk(OutputParser.Part part) {
+        AssistantMessage message = AssistantMessage.builder()
+                .content(part.content())
+                .properties(properties(part.thinking()))
+                .build();
         return new ChatResponse(
-                List.of(new Generation(new AssistantMessage(text))),
+                List.of(new Generation(message)),
                 ChatResponseMetadata.builder().id(id).model(model).build());
     }
 
     /** The end of a streamed answer: no text, and everything that is known only at the end. */
-    ChatResponse last(GenerationResult result) {
-        return complete("", result);
+    ChatResponse last(GenerationResult result, OutputParser output) {
+        return complete("", result, output);
     }
 
     /** A whole answer. */
-    ChatResponse whole(GenerationResult result) {
-        return complete(result.text(), result);
+    ChatResponse whole(GenerationResult result, OutputParser output) {
+        return complete(output.content(), result, output);
     }
 
-    private ChatResponse complete(String text, GenerationResult result) {
-        String finishReason = finishReason(result.finishReason());
-        Generation generation = new Generation(
-                new AssistantMessage(text),
-                ChatGenerationMetadata.builder().finishReason(finishReason).build());
+    private ChatResponse complete(String text, GenerationResult result, OutputParser output) {
+        List<AssistantMessage.ToolCall> calls = callIds.complete(output.calls());
+        String finishReason = finishReason(result.finishReason(), calls);
+        AssistantMessage message = AssistantMessage.builder()
+                .content(text)
+                .properties(properties(output.thinking()))
+                .toolCalls(calls)
+                .build();
+        ChatGenerationMetadata.Builder ended = ChatGenerationMetadata.builder().finishReason(finishReason);
+        if (!output.thinking().isEmpty()) {
+            ended.metadata(PrefetchChatModel.THINKING, output.thinking());
+        }
+        Generation generation = new Generation(message, ended.build());
         GenerationResult.Timings timings = result.timings();
         // A generation that was cancelled early has no first token: its time is what was waited and computed.
         long totalNanos = timings.firstTokenNanos() > 0
@@ -80,8 +95,14 @@ final class ResponseMapper {
         return new ChatResponse(List.of(generation), metadata.build());
     }
 
-    private static String finishReason(FinishReason reason) {
-        return reason.name().toLowerCase(Locale.ROOT);
+    private static Map<String, Object> properties(String thinking) {
+        return thinking.isEmpty() ? Map.of() : Map.of(PrefetchChatModel.THINKING, thinking);
+    }
+
+    private static String finishReason(FinishReason reason, List<AssistantMessage.ToolCall> calls) {
+        return reason == FinishReason.STOP && !calls.isEmpty()
+                ? "tool_calls"
+                : reason.name().toLowerCase(Locale.ROOT);
     }
 
     /** What moved for this request and the others of its sweeps; nothing when all weights were resident. */

@@ -15,7 +15,6 @@ import org.springframework.ai.chat.client.advisor.MessageChatMemoryAdvisor;
 import org.springframework.ai.chat.memory.ChatMemory;
 import org.springframework.ai.chat.memory.MessageWindowChatMemory;
 import org.springframework.ai.chat.prompt.ChatOptions;
-import org.springframework.ai.tool.annotation.Tool;
 
 /** What an application sees: the model below Spring AI's own client and advisors. */
 @Timeout(30)
@@ -146,31 +145,4 @@ class ChatClientTest {
 
     /** What the model is asked for. */
     record City(String name) {}
-
-    @Test
-    void givesToolsToTheTemplateAndReturnsTheModelsTextAsText() {
-        String call = "<tool_call>{\"name\":\"time\"}</tool_call>";
-        FakeEngine engine = FakeEngine.answering(call);
-        Clock clock = new Clock();
-
-        assertThat(client(engine).prompt("what time is it?").tools(clock).call().content())
-                .isEqualTo(call);
-        assertThat(((Chat) engine.last().request().prompt()).tools())
-                .singleElement()
-                .satisfies(tool -> assertThat(tool.name()).isEqualTo("time"))
-                .satisfies(tool -> assertThat(tool.description()).isEqualTo("tells the time"));
-        assertThat(clock.asked).isFalse();
-    }
-
-    /** A tool. */
-    static final class Clock {
-
-        private boolean asked;
-
-        @Tool(description = "tells the time")
-        public String time() {
-            asked = true;
-            return "noon";
-        }
-    }
 }

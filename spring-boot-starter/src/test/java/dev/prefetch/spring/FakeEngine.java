@@ -1,6 +1,7 @@
 package dev.prefetch.spring;
 
 import dev.prefetch.api.EngineInfo;
+import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.FinishReason;
 import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
@@ -8,12 +9,14 @@ import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -23,6 +26,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /** An engine without a model: it records requests, and a script, or the test itself, plays the engine's thread. */
 public final class FakeEngine implements PrefetchEngine {
@@ -40,6 +44,9 @@ public final class FakeEngine implements PrefetchEngine {
     private final ExecutorService thread = Executors.newSingleThreadExecutor(
             task -> Thread.ofPlatform().daemon().name(THREAD).unstarted(task));
     private final Consumer<FakeGeneration> script;
+    private EngineStatus status = new EngineStatus(EngineStatus.State.READY, 1, 2, 8, 1 << 20, 4 << 20, 0, 5, 0, null);
+    private @Nullable String template;
+    private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
     private final AtomicBoolean closed = new AtomicBoolean();
 
@@ -65,6 +72,18 @@ public final class FakeEngine implements PrefetchEngine {
     /** Does nothing by itself: the test drives {@link #last()}. */
     public static FakeEngine manual() {
         return new FakeEngine(generation -> {});
+    }
+
+    /** Gives the model a chat template; its source is all that is looked at. */
+    public FakeEngine withTemplate(String source) {
+        template = source;
+        return this;
+    }
+
+    /** What every rendered prompt ends with. */
+    public FakeEngine withPromptEnd(String text) {
+        promptEnd = text;
+        return this;
     }
 
     /** The latest generation. */
@@ -107,6 +126,16 @@ public final class FakeEngine implements PrefetchEngine {
     }
 
     @Override
+    public Optional<String> chatTemplate() {
+        return Optional.ofNullable(template);
+    }
+
+    @Override
+    public String render(Prompt.Chat prompt) {
+        return prompt.messages().getLast().content() + promptEnd;
+    }
+
+    @Override
     public List<Integer> encode(Prompt prompt) {
         throw new UnsupportedOperationException("not needed here");
     }
@@ -129,7 +158,35 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public Plan plan() {
-        throw new UnsupportedOperationException("not needed here");
+        return new Plan(
+                List.of(),
+                8 << 20,
+                3 << 20,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                CostModel.ASSUMED,
+                new Plan.Forecast(1, 0, 0, 0),
+                new Plan.Forecast(512, 0, 0, 0));
+    }
+
+    /** What {@link #status()} says from now on. */
+    public FakeEngine withStatus(EngineStatus value) {
+        status = value;
+        return this;
+    }
+
+    @Override
+    public EngineStatus status() {
+        return status;
+    }
+
+    @Override
+    public void setLookAheadBlocks(int blocks) {
+        throw new IllegalStateException("nothing streams");
     }
 
     @Override

@@ -51,6 +51,8 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                 .seed(42L)
                 .outputSchema("{}")
                 .templateVariables(Map.of("enable_thinking", false))
+                .enableThinking(false)
+                .thinkingInContent(false)
                 .toolCallbacks(List.of(TOOL))
                 .toolContext(Map.of("user", "ann"));
     }
@@ -70,6 +72,8 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                 b -> b.seed(9L),
                 b -> b.outputSchema("{\"type\":\"object\"}"),
                 b -> b.templateVariables(Map.of("enable_thinking", true)),
+                b -> b.enableThinking(true),
+                b -> b.thinkingInContent(true),
                 b -> b.toolCallbacks((List<ToolCallback>) null),
                 b -> b.toolContext((Map<String, Object>) null));
     }
@@ -163,6 +167,8 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                         .seed(null)
                         .outputSchema(null)
                         .templateVariables(null)
+                        .enableThinking(null)
+                        .thinkingInContent(null)
                         .build());
     }
 

@@ -49,6 +49,10 @@ final class EngineSettings {
                 .withWeights(amount("memory.weights", properties.memory().weights()))
                 .withExpertCache(
                         amount("memory.expert-cache", properties.memory().expertCache()));
+        Integer traceSweeps = atLeast("trace-sweeps", properties.traceSweeps(), 0);
+        if (traceSweeps != null) {
+            memory = memory.withTraceSweeps(traceSweeps);
+        }
         Integer lookAhead = lookAhead(properties.lookAhead());
         if (lookAhead != null) {
             memory = memory.withLookAheadBlocks(lookAhead);

@@ -1,6 +1,7 @@
 package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.spring.GenerationRecorder;
 import dev.prefetch.spring.PrefetchChatModel;
 import io.micrometer.observation.ObservationRegistry;
 import org.springframework.ai.chat.model.ChatModel;
@@ -37,11 +38,13 @@ public class PrefetchChatAutoConfiguration {
             PrefetchEngine engine,
             PrefetchProperties properties,
             ObjectProvider<ObservationRegistry> observationRegistry,
-            ObjectProvider<ChatModelObservationConvention> observationConvention) {
+            ObjectProvider<ChatModelObservationConvention> observationConvention,
+            ObjectProvider<GenerationRecorder> recorder) {
         return PrefetchChatModel.builder(engine)
                 .options(properties.chat().toOptions())
                 .observationRegistry(observationRegistry.getIfUnique(() -> ObservationRegistry.NOOP))
                 .observationConvention(observationConvention.getIfUnique())
+                .recorder(recorder.getIfUnique(() -> GenerationRecorder.NONE))
                 .build();
     }
 }

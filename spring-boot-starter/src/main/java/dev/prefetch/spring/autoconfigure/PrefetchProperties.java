@@ -25,6 +25,8 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param memory How much memory the engine may use.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
+ * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
+ *     which records none.
  * @param chat Default options of chat requests.
  */
 @ConfigurationProperties(PrefetchProperties.PREFIX)
@@ -39,6 +41,7 @@ public record PrefetchProperties(
         @DefaultValue Memory memory,
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
+        @Nullable Integer traceSweeps,
         @DefaultValue Chat chat) {
 
     /** Where all properties of the starter are. */
@@ -74,6 +77,10 @@ public record PrefetchProperties(
      * @param repetitionPenalty Makes tokens of the recent text less likely; 1 for off. By default 1.
      * @param presencePenalty Makes tokens that were generated before less likely; 0 for off. By default 0.
      * @param frequencyPenalty Makes tokens less likely each time they are generated; 0 for off. By default 0.
+     * @param enableThinking Whether the model should reason before it answers, if its chat template knows how to ask. By
+     *     default what the template does by itself.
+     * @param thinkingInContent Whether reasoning stays part of the answer's text; it is in the metadata in any case. By
+     *     default it does not.
      * @param templateVariables Extra variables for the model's chat template, for example 'enable_thinking: false'.
      */
     public record Chat(
@@ -87,6 +94,8 @@ public record PrefetchProperties(
             @Nullable Double repetitionPenalty,
             @Nullable Double presencePenalty,
             @Nullable Double frequencyPenalty,
+            @Nullable Boolean enableThinking,
+            @Nullable Boolean thinkingInContent,
             @Nullable Map<String, Object> templateVariables) {
 
         /**
@@ -123,6 +132,8 @@ public record PrefetchProperties(
                     .repetitionPenalty(repetitionPenalty)
                     .presencePenalty(presencePenalty)
                     .frequencyPenalty(frequencyPenalty)
+                    .enableThinking(enableThinking)
+                    .thinkingInContent(thinkingInContent)
                     .templateVariables(typed(templateVariables))
                     .build();
         }

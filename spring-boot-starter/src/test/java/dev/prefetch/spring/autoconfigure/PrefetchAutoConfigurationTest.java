@@ -176,6 +176,7 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.max-concurrency=4",
                         "spring.ai.prefetch.ubatch=64",
                         "spring.ai.prefetch.look-ahead=3",
+                        "spring.ai.prefetch.trace-sweeps=9",
                         "spring.ai.prefetch.buffer-size=256MB",
                         "spring.ai.prefetch.memory.ram=3GiB",
                         "spring.ai.prefetch.memory.weights=40%",
@@ -192,7 +193,8 @@ class PrefetchAutoConfigurationTest {
                                         .withWeights(MemoryAmount.parse("40%"))
                                         .withExpertCache(MemoryAmount.parse("1GiB"))
                                         .withLookAheadBlocks(3)
-                                        .withBufferBytes(256 << 20))));
+                                        .withBufferBytes(256 << 20)
+                                        .withTraceSweeps(9))));
     }
 
     @Test
@@ -208,6 +210,8 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.chat.repetition-penalty=1.7",
                         "spring.ai.prefetch.chat.presence-penalty=0.8",
                         "spring.ai.prefetch.chat.frequency-penalty=0.9",
+                        "spring.ai.prefetch.chat.enable-thinking=true",
+                        "spring.ai.prefetch.chat.thinking-in-content=true",
                         "spring.ai.prefetch.chat.template-variables.enable_thinking=false",
                         "spring.ai.prefetch.chat.template-variables.language=en")
                 .run(context -> assertThat(
@@ -224,6 +228,8 @@ class PrefetchAutoConfigurationTest {
                                 .repetitionPenalty(1.7)
                                 .presencePenalty(0.8)
                                 .frequencyPenalty(0.9)
+                                .enableThinking(true)
+                                .thinkingInContent(true)
                                 .templateVariables(Map.of("enable_thinking", false, "language", "en"))
                                 .build()));
     }

@@ -1,4 +1,4 @@
-package dev.prefetch.api;
+package dev.prefetch.grammar;
 
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
  * Reads JSON (RFC 8259) into maps, lists, strings, numbers, booleans and null: tool schemas and arguments become values
  * that a chat template can walk. Objects keep their order.
  */
-final class Json {
+public final class Json {
 
     private static final int MAX_DEPTH = 200;
 
@@ -26,7 +26,7 @@ final class Json {
      *
      * @throws IllegalArgumentException when the text is not JSON; the message gives the position
      */
-    static @Nullable Object parse(String text) {
+    public static @Nullable Object parse(String text) {
         Json json = new Json(text);
         Object value = json.value(0);
         json.skipSpace();

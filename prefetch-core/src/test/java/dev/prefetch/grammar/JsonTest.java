@@ -1,4 +1,4 @@
-package dev.prefetch.api;
+package dev.prefetch.grammar;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;

@@ -1,0 +1,49 @@
+package dev.prefetch.api;
+
+import java.time.Instant;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * How an engine is doing at a moment.
+ *
+ * @param state whether it answers
+ * @param running generations that take part in sweeps
+ * @param waiting generations in the queue
+ * @param maxConcurrency most generations that run at the same time
+ * @param kvBytesInUse KV cache promised to running generations
+ * @param kvBytesCapacity KV cache there is
+ * @param lookAheadBlocks streamed blocks on their way while compute holds one; 0 also when nothing streams
+ * @param generations generations started since the engine was opened
+ * @param failures of them, those that failed
+ * @param lastFault the last failure, or null when there was none
+ */
+public record EngineStatus(
+        State state,
+        int running,
+        int waiting,
+        int maxConcurrency,
+        long kvBytesInUse,
+        long kvBytesCapacity,
+        int lookAheadBlocks,
+        long generations,
+        long failures,
+        @Nullable Fault lastFault) {
+
+    /** Whether an engine answers. */
+    public enum State {
+        /** It takes requests. */
+        READY,
+        /** It was closed. */
+        CLOSED,
+        /** Its compute thread ended with an error; the engine has to be opened anew. */
+        FAILED
+    }
+
+    /**
+     * A generation that failed.
+     *
+     * @param at when
+     * @param message what was said
+     */
+    public record Fault(Instant at, String message) {}
+}
