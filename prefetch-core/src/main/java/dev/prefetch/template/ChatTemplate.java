@@ -13,9 +13,9 @@ import java.util.function.UnaryOperator;
  * A parsed chat template: the Jinja that Hugging Face models carry, as an interpreter of its own.
  *
  * <p>It renders what jinja2 3.1 renders as Hugging Face configures it: sandboxed, {@code trim_blocks},
- * {@code lstrip_blocks}, {@code break} and {@code continue}, {@code tojson} as plain JSON, {@code raise_exception},
- * {@code strftime_now}, and {@code generation} blocks, which print their body. Everything that reaches outside the
- * template ({@code include}, {@code import}, {@code extends}) is refused when parsing.
+ * {@code lstrip_blocks}, {@code break} and {@code continue}, {@code tojson} as plain JSON, {@code raise_exception} and
+ * {@code strftime_now}. Everything that reaches outside the template ({@code include}, {@code import}, {@code extends})
+ * is refused when parsing, as is every tag that is not Jinja's own ({@code generation}, {@code trans}).
  *
  * <p>A template comes from a model file and is not trusted. It sees no Java object, it cannot change the variables, and
  * what one rendering may use is bounded by {@link TemplateLimits}.

@@ -13,7 +13,6 @@ import dev.prefetch.template.Statement.For;
 import dev.prefetch.template.Statement.If;
 import dev.prefetch.template.Statement.MacroDefinition;
 import dev.prefetch.template.Statement.Output;
-import dev.prefetch.template.Statement.Scoped;
 import dev.prefetch.template.Statement.Signature;
 import dev.prefetch.template.Statement.Target;
 import dev.prefetch.template.Statement.With;
@@ -95,7 +94,6 @@ final class Parser {
             case "filter" -> body.add(parseFilterBlock(tag.at()));
             case "with" -> body.add(parseWith(tag.at()));
             case "print" -> parsePrint(body, tag.at());
-            case "generation" -> body.add(new Scoped(tag.at(), parseOutsideLoops("endgeneration")));
             case "break", "continue" -> body.add(parseLoopControl(tag));
             default -> throw unknownTag(tag);
         }

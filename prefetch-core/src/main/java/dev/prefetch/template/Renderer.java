@@ -13,7 +13,6 @@ import dev.prefetch.template.Statement.For;
 import dev.prefetch.template.Statement.If;
 import dev.prefetch.template.Statement.MacroDefinition;
 import dev.prefetch.template.Statement.Output;
-import dev.prefetch.template.Statement.Scoped;
 import dev.prefetch.template.Statement.Target;
 import dev.prefetch.template.Statement.With;
 import java.util.ArrayList;
@@ -89,9 +88,6 @@ final class Renderer {
             }
             case With node -> {
                 return executeWith(node, scope, out);
-            }
-            case Scoped node -> {
-                return execute(node.body(), new Scope(scope), out);
             }
             case Break _ -> {
                 return Flow.BREAK;

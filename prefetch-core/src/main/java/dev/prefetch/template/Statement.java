@@ -43,9 +43,6 @@ sealed interface Statement {
 
     record FilterBlock(Position at, List<Expression.FilterCall> filters, List<Statement> body) implements Statement {}
 
-    /** A block that only opens a scope, as {@code {% generation %}} does. */
-    record Scoped(Position at, List<Statement> body) implements Statement {}
-
     record Break(Position at) implements Statement {}
 
     record Continue(Position at) implements Statement {}

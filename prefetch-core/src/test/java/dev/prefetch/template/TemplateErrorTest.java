@@ -25,6 +25,7 @@ class TemplateErrorTest {
                 "a\\n{% if x %}b                  # 2 # 4  # '{% if %}' is never closed",
                 "{% for x in l %}{% endif %}      # 1 # 20 # unknown or misplaced block 'endif' within 'for' of line 1",
                 "{% nothing %}                    # 1 # 4  # unknown block 'nothing'",
+                "a\\n{% generation %}a{% endgeneration %} # 2 # 4 # unknown block 'generation'",
                 "{% include 'x' %}                # 1 # 4  # '{% include %}' is not supported in chat templates",
                 "a\\n\\n  {{ x                    # 3 # 3  # the tag is never closed by '}}'",
                 "{{ 'abc }}                       # 1 # 4  # the string is never closed by '",
