@@ -31,6 +31,20 @@ final class IntList {
         size = 0;
     }
 
+    /** Drops everything behind the first {@code newSize} values. */
+    void truncate(int newSize) {
+        size = Math.min(size, newSize);
+    }
+
+    /** Turns the order of the values from {@code from} on around. */
+    void reverse(int from) {
+        for (int i = from, j = size - 1; i < j; i++, j--) {
+            int value = values[i];
+            values[i] = values[j];
+            values[j] = value;
+        }
+    }
+
     int[] toArray() {
         return Arrays.copyOf(values, size);
     }

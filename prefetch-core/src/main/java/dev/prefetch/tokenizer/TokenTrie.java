@@ -5,7 +5,8 @@ import java.util.Arrays;
 /** A prefix tree over the UTF-16 units of token texts; the edges of all nodes lie in one hash map. */
 final class TokenTrie {
 
-    private static final int ROOT = 0;
+    /** The node of the empty text. */
+    static final int ROOT = 0;
 
     private final PairMap edges = new PairMap(16);
     private int[] tokenOfNode = {-1};
@@ -36,16 +37,25 @@ final class TokenTrie {
         return nodes == 1;
     }
 
+    /** The node behind {@code node} for one more character, or -1. */
+    int child(int node, char character) {
+        return (int) edges.get(node, character);
+    }
+
+    /** The token whose text ends at a node, or -1. */
+    int token(int node) {
+        return tokenOfNode[node];
+    }
+
     /** The token with the longest text that stands at {@code from} and ends at or before {@code to}, or -1. */
     int longestMatch(String text, int from, int to) {
         int match = -1;
         int node = ROOT;
         for (int i = from; i < to; i++) {
-            long child = edges.get(node, text.charAt(i));
-            if (child == PairMap.ABSENT) {
+            node = child(node, text.charAt(i));
+            if (node < 0) {
                 break;
             }
-            node = (int) child;
             if (tokenOfNode[node] >= 0) {
                 match = tokenOfNode[node];
             }

@@ -18,6 +18,11 @@ public interface Tokenizer {
     /** Whether the file asks for {@link #beginToken()} in front of every prompt. */
     boolean addsBeginToken();
 
+    /** Whether models of this kind want {@link #endToken()} behind every text, as encoders for embeddings do. */
+    default boolean addsEndToken() {
+        return false;
+    }
+
     /** Tokens after which a model has finished its turn (end of text, end of turn, end of message). */
     Set<Integer> endOfGenerationTokens();
 

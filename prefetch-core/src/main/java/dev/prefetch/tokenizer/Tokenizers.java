@@ -11,7 +11,8 @@ public final class Tokenizers {
     private Tokenizers() {}
 
     /**
-     * The tokenizer of a file: byte-level byte-pair encoding ({@code gpt2}) or SentencePiece's ({@code llama}).
+     * The tokenizer of a file: byte-level byte-pair encoding ({@code gpt2}), SentencePiece's byte-pair encoding
+     * ({@code llama}) or unigram model ({@code t5}), or WordPiece ({@code bert}).
      *
      * @throws GgufFormatException when the vocabulary is missing or broken; the message names the key
      * @throws UnsupportedTokenizerException when the model type or the pre-tokenizer is not implemented
@@ -21,9 +22,11 @@ public final class Tokenizers {
         return switch (model) {
             case "gpt2" -> new BytePairTokenizer(metadata);
             case "llama" -> new SentencePieceTokenizer(metadata);
+            case "t5" -> new UnigramTokenizer(metadata);
+            case "bert" -> new WordPieceTokenizer(metadata);
             default ->
                 throw new UnsupportedTokenizerException(metadata.source() + ": the tokenizer model '" + model
-                        + "' (key '" + MODEL_KEY + "') is not supported; supported are gpt2 and llama");
+                        + "' (key '" + MODEL_KEY + "') is not supported; supported are gpt2, llama, t5 and bert");
         };
     }
 }

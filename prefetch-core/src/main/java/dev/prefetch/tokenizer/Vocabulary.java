@@ -20,6 +20,7 @@ final class Vocabulary {
     private static final String TYPES_KEY = "tokenizer.ggml.token_type";
     private static final String SCORES_KEY = "tokenizer.ggml.scores";
     private static final String ADD_BEGIN_KEY = "tokenizer.ggml.add_bos_token";
+    private static final String END_KEY = "tokenizer.ggml.eos_token_id";
 
     /** Ids that a kind of tokenizer implies when the file is silent; -1 for none. */
     record Defaults(int begin, int end, int unknown, boolean addsBegin) {
@@ -44,6 +45,11 @@ final class Vocabulary {
      *     when two tokens have the same text
      */
     Vocabulary(GgufMetadata metadata, Defaults defaults) {
+        this(metadata, defaults, END_KEY);
+    }
+
+    /** @param endKey the key of the token that ends a text, for kinds of tokenizers that call it something else */
+    Vocabulary(GgufMetadata metadata, Defaults defaults, String endKey) {
         this.metadata = metadata;
         List<String> tokens = metadata.requireStrings(TOKENS_KEY);
         if (tokens.isEmpty()) {
@@ -54,7 +60,7 @@ final class Vocabulary {
         this.types = readTypes();
         this.index = indexOfTexts();
         this.begin = id("tokenizer.ggml.bos_token_id", defaults.begin());
-        this.end = id("tokenizer.ggml.eos_token_id", defaults.end());
+        this.end = id(endKey, defaults.end());
         this.unknown = id("tokenizer.ggml.unknown_token_id", defaults.unknown());
         boolean beginAsked = metadata.boolOr(ADD_BEGIN_KEY, false);
         if (beginAsked && begin < 0) {

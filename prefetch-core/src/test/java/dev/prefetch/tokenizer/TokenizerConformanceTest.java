@@ -1,17 +1,23 @@
 package dev.prefetch.tokenizer;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
+import static org.junit.jupiter.api.Assumptions.assumeFalse;
 
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.testing.Conformance;
 import dev.prefetch.tokenizer.Tokenizer.TextSpan;
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
@@ -21,10 +27,23 @@ class TokenizerConformanceTest {
 
     private static final String SEPARATOR = "\n__ggml_vocab_test__\n";
 
+    /** Every vocabulary beside which cases are recorded. */
+    static List<Path> vocabularies() {
+        return Conformance.ggufFiles("tokenizers").stream()
+                .filter(file -> Files.exists(Path.of(file + ".out")))
+                .toList();
+    }
+
+    @Test
+    void findsTheVocabulariesOfTheCommonFamilies() {
+        assertThat(vocabularies().stream()
+                        .map(file -> file.getFileName().toString().replaceAll("ggml-vocab-(.*)\\.gguf", "$1")))
+                .contains("gpt-2", "falcon", "deepseek-llm", "starcoder", "llama-spm", "phi-3");
+    }
+
     @ParameterizedTest
-    @ValueSource(strings = {"gpt-2", "falcon", "deepseek-llm", "starcoder", "llama-spm", "phi-3"})
-    void encodesEveryCaseAsRecorded(String name) throws IOException {
-        Path file = Conformance.folder().resolve("tokenizers/ggml-vocab-" + name + ".gguf");
+    @MethodSource("vocabularies")
+    void encodesEveryCaseAsRecorded(Path file) throws IOException {
         Tokenizer tokenizer = open(file);
         List<String> cases = List.of(Files.readString(Path.of(file + ".inp")).split(SEPARATOR, -1));
         List<String> expected = Files.readAllLines(Path.of(file + ".out"));
@@ -40,13 +59,70 @@ class TokenizerConformanceTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"gpt-2", "falcon", "deepseek-llm", "starcoder", "llama-spm", "phi-3"})
-    void decodesEveryCaseBack(String name) throws IOException {
-        Path file = Conformance.folder().resolve("tokenizers/ggml-vocab-" + name + ".gguf");
+    @MethodSource("vocabularies")
+    void decodesEveryCaseBack(Path file) throws IOException {
         Tokenizer tokenizer = open(file);
+        // WordPiece drops case, accents and white space.
+        assumeFalse(tokenizer instanceof WordPieceTokenizer);
         for (String text : Files.readString(Path.of(file + ".inp")).split(SEPARATOR, -1)) {
             assertThat(tokenizer.decode(tokenizer.encode(text), false)).isEqualTo(text);
         }
+    }
+
+    /**
+     * A megabyte takes a second at most; quadratic time would take hours. Of a run of one character a merger must not
+     * look again and again at what cannot be merged.
+     */
+    @ParameterizedTest
+    @MethodSource("vocabularies")
+    void takesLinearTimeForAMegabyte(Path file) throws IOException {
+        Tokenizer tokenizer = open(file);
+        boolean reversible = !(tokenizer instanceof WordPieceTokenizer);
+        String prose = Files.readString(Path.of(file + ".inp"));
+        for (String unit : List.of("a", " ", "\n", "中", "=", "\u0301", "😀", prose)) {
+            String text = unit.repeat((1 << 20) / unit.getBytes(StandardCharsets.UTF_8).length);
+            int[] tokens = assertTimeoutPreemptively(Duration.ofSeconds(60), () -> tokenizer.encode(text));
+            if (reversible) {
+                assertThat(tokenizer.decode(tokens, false)).as("'%s'", unit).isEqualTo(text);
+            }
+        }
+    }
+
+    /** As many random texts as the property says, shared by the vocabularies. */
+    @ParameterizedTest
+    @MethodSource("vocabularies")
+    void decodesRandomTextsBack(Path file) {
+        Tokenizer tokenizer = open(file);
+        assumeFalse(tokenizer instanceof WordPieceTokenizer);
+        long seed = 44;
+        Random random = new Random(seed);
+        int rounds = Integer.getInteger("prefetch.tokenizer.roundTrips", 60_000)
+                / vocabularies().size();
+        for (int i = 0; i < rounds; i++) {
+            // U+2581 is how some vocabularies write a space; it does not survive.
+            String text = (i % 2 == 0 ? Texts.anything(random) : Texts.splittable(random))
+                    .replace('▁', 'a')
+                    .codePoints()
+                    .filter(c -> canWrite(tokenizer, c))
+                    .collect(StringBuilder::new, StringBuilder::appendCodePoint, StringBuilder::append)
+                    .toString();
+            assertThat(tokenizer.decode(tokenizer.encode(text), false))
+                    .as("seed %d, text %d", seed, i)
+                    .isEqualTo(text);
+        }
+    }
+
+    /** Whether the vocabulary can write the character: some byte-level ones lack bytes that were rare. */
+    private static boolean canWrite(Tokenizer tokenizer, int c) {
+        if (!(tokenizer instanceof BytePairTokenizer bytePair)) {
+            return true;
+        }
+        for (byte b : Character.toString(c).getBytes(StandardCharsets.UTF_8)) {
+            if (bytePair.vocabulary().find(String.valueOf(ByteCharacters.characterOf(b & 0xFF))) < 0) {
+                return false;
+            }
+        }
+        return true;
     }
 
     @Test

@@ -16,10 +16,10 @@ class TokenizersTest {
     @Test
     void namesTheKindItDoesNotSupport() {
         assertThatThrownBy(() -> Vocabularies.byteLevel("qwen2")
-                        .with(PREFIX + "model", "t5")
+                        .with(PREFIX + "model", "rwkv")
                         .build())
                 .isInstanceOf(UnsupportedTokenizerException.class)
-                .hasMessageContainingAll("test.gguf", "'t5'");
+                .hasMessageContainingAll("test.gguf", "'rwkv'", "bert");
         assertThatThrownBy(() -> Vocabularies.byteLevel("kwen").build())
                 .isInstanceOf(UnsupportedTokenizerException.class)
                 .hasMessageContainingAll("test.gguf", "'kwen'", "qwen2");

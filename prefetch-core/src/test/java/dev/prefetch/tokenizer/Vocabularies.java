@@ -39,6 +39,27 @@ final class Vocabularies {
         return result.piece("▁", -1000);
     }
 
+    /** Ids 0 to 2 are padding, end and unknown; pieces follow. */
+    static Vocabularies unigram() {
+        Vocabularies result = new Vocabularies();
+        result.values.put("tokenizer.ggml.model", "t5");
+        result.token("<pad>", TokenType.CONTROL);
+        result.token("</s>", TokenType.CONTROL);
+        return result.token("<unk>", TokenType.UNKNOWN);
+    }
+
+    /** Ids 0 to 2 are begin, end and unknown; pieces follow, those that begin a word with U+2581. */
+    static Vocabularies wordPiece() {
+        Vocabularies result = new Vocabularies();
+        result.values.put("tokenizer.ggml.model", "bert");
+        result.values.put("tokenizer.ggml.bos_token_id", 0L);
+        result.values.put("tokenizer.ggml.seperator_token_id", 1L);
+        result.values.put("tokenizer.ggml.unknown_token_id", 2L);
+        result.token("[CLS]", TokenType.CONTROL);
+        result.token("[SEP]", TokenType.CONTROL);
+        return result.token("[UNK]", TokenType.UNKNOWN);
+    }
+
     Vocabularies token(String text, TokenType type) {
         tokens.add(text);
         types.add((long) type.ordinal());
@@ -81,9 +102,10 @@ final class Vocabularies {
         for (int i = 0; i < scoreArray.length; i++) {
             scoreArray[i] = scores.get(i);
         }
-        if (values.get("tokenizer.ggml.model").equals("llama")) {
+        Object model = values.get("tokenizer.ggml.model");
+        if (model.equals("llama") || model.equals("t5")) {
             result.put("tokenizer.ggml.scores", scoreArray);
-        } else {
+        } else if (model.equals("gpt2")) {
             result.put("tokenizer.ggml.merges", List.copyOf(merges));
         }
         result.putAll(values);
