@@ -50,6 +50,15 @@ interface CharacterClass {
     CharacterClass LOWER = categories((LETTER_CATEGORIES | MARK_CATEGORIES)
             & ~(1 << Character.UPPERCASE_LETTER | 1 << Character.TITLECASE_LETTER));
 
+    /** {@code \p{Han}} */
+    CharacterClass HAN = c -> Character.UnicodeScript.of(c) == Character.UnicodeScript.HAN;
+
+    /** {@link #UPPER} without Han. */
+    CharacterClass UPPER_NOT_HAN = c -> UPPER.contains(c) && !HAN.contains(c);
+
+    /** {@link #LOWER} without Han. */
+    CharacterClass LOWER_NOT_HAN = c -> LOWER.contains(c) && !HAN.contains(c);
+
     /** Whether the set has the code point. */
     boolean contains(int codePoint);
 

@@ -33,6 +33,11 @@ final class PreTokenizers {
     /** {@code [一-龥぀-ゟ゠-ヿ]} */
     private static final CharacterClass DEEPSEEK_V3_CJK = ranges(0x3040, 0x30FF, 0x4E00, 0x9FA5);
 
+    /** {@code [一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]}: scripts that write no spaces */
+    private static final CharacterClass AFMOE_SCRIPTS = ranges(
+            0x0E40, 0x0EFF, 0x1000, 0x109F, 0x1100, 0x11FF, 0x1780, 0x17FF, 0x2F00, 0x2FDF, 0x3040, 0x30FF, 0x3400,
+            0x4DBF, 0x4E00, 0x9FFF, 0xA9E0, 0xA9FF, 0xAA60, 0xAA7F, 0xAC00, 0xD7AF, 0xF900, 0xFAFF, 0xFF65, 0xFF9F);
+
     /** {@code [!-/:-~！-／：-～‘-‟　-。]} */
     private static final CharacterClass DEEPSEEK_PUNCTUATION =
             ranges(0x21, 0x2F, 0x3A, 0x7E, 0x2018, 0x201F, 0x3000, 0x3002, 0xFF01, 0xFF0F, 0xFF1A, 0xFF5E);
@@ -53,6 +58,12 @@ final class PreTokenizers {
     /** {@code [\r\n]} */
     private static final Splitter SINGLE_NEWLINES =
             each((text, position, to) -> Scan.isNewline(text[position]) ? position + 1 : position);
+
+    /** {@code [^\n]+|[\n]+} */
+    private static final Splitter SINGLE_LINES = each((text, position, to) -> {
+        boolean newline = text[position] == '\n';
+        return Scan.run(c -> c == '\n' == newline, text, position, to);
+    });
 
     private static final Map<String, PreTokenizer> BY_NAME = new HashMap<>();
 
@@ -141,6 +152,7 @@ final class PreTokenizers {
                 "bailingmoe",
                 "bailingmoe2",
                 "llada-moe");
+        add(plain(SINGLE_LINES, qwen2), "laguna");
         add(plain(words(Contractions.BEFORE_WORDS, Words.LETTERS_AND_MARKS, 1, "\r\n")), "qwen35");
         add(plain(words(Contractions.BEFORE_WORDS, Words.LETTERS, 1, "")), "seed-coder");
         add(plain(words(Contractions.NONE, Words.LETTERS, 1, "\r\n")), "ufakzeka");
@@ -150,13 +162,10 @@ final class PreTokenizers {
 
     private static void casedFamily() {
         add(new PreTokenizer(List.of(words(Contractions.NONE, Words.CASED, 1, "\r\n/")), true, true), "tekken");
-        add(
-                plain(words(Contractions.IN_WORDS, Words.CASED, 3, "\r\n/")),
-                "gpt-4o",
-                "llama4",
-                "kanana2",
-                "talkie",
-                "minimax-m2");
+        Splitter gpt4o = words(Contractions.IN_WORDS, Words.CASED, 3, "\r\n/");
+        add(new PreTokenizer(List.of(gpt4o), true, false), "granite-embed-multi-97m");
+        add(plain(words(Contractions.IN_WORDS, Words.CASED_BESIDE_HAN, 3, "\r\n")), "kimi-k2");
+        add(plain(gpt4o), "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2");
     }
 
     private static void deepseekFamily() {
@@ -177,6 +186,7 @@ final class PreTokenizers {
                         runs(DEEPSEEK_CJK),
                         SINGLE_NUMBERS),
                 "deepseek-coder");
+        add(plain(PreTokenizers::groupedNumbers, runs(AFMOE_SCRIPTS), each(PreTokenizers::deepseekV3)), "afmoe");
         add(
                 plain(THREE_NUMBERS, runs(DEEPSEEK_V3_CJK), each(PreTokenizers::deepseekV3)),
                 "deepseek-v3",
@@ -256,6 +266,27 @@ final class PreTokenizers {
     private static int threeDigits(int[] text, int position, int to) {
         int end = Scan.run(c -> c >= '0' && c <= '9', 3, text, position, to);
         return end == position + 3 ? end : position;
+    }
+
+    /**
+     * {@code \p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))}: threes counted from the end of the run, as numbers are read. One pass:
+     * a matcher would have to look for the end of the run again and again.
+     */
+    private static void groupedNumbers(int[] text, int from, int to, IntList ends) {
+        int position = from;
+        while (position < to) {
+            boolean number = NUMBER.contains(text[position]);
+            int end = Scan.run(c -> NUMBER.contains(c) == number, text, position, to);
+            if (number) {
+                for (int first = position + (end - position) % 3; first < end; first += 3) {
+                    if (first > position) {
+                        ends.add(first);
+                    }
+                }
+            }
+            ends.add(end);
+            position = end;
+        }
     }
 
     /** {@code  ?[^(\s|.,!?…。，、।۔،)]+} */

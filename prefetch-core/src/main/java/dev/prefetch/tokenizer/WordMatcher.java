@@ -38,7 +38,9 @@ record WordMatcher(Contractions contractions, Words words, int digits, String af
          * A new word begins at each capital after a small letter:
          * {@code [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*}
          */
-        CASED
+        CASED,
+        /** Runs of Han, {@code \p{Han}+}, and {@link #CASED} words without any. */
+        CASED_BESIDE_HAN
     }
 
     @Override
@@ -49,7 +51,18 @@ record WordMatcher(Contractions contractions, Words words, int digits, String af
                 return end;
             }
         }
-        int end = words == Words.CASED ? casedWord(text, position, to) : word(text, position, to);
+        if (words == Words.CASED_BESIDE_HAN) {
+            int end = Scan.run(CharacterClass.HAN, text, position, to);
+            if (end > position) {
+                return end;
+            }
+        }
+        int end = switch (words) {
+            case LETTERS, LETTERS_AND_MARKS -> word(text, position, to);
+            case CASED -> casedWord(CharacterClass.UPPER, CharacterClass.LOWER, text, position, to);
+            case CASED_BESIDE_HAN ->
+                casedWord(CharacterClass.UPPER_NOT_HAN, CharacterClass.LOWER_NOT_HAN, text, position, to);
+        };
         if (end > position) {
             return contractions == Contractions.IN_WORDS ? Scan.contraction(true, text, end, to) : end;
         }
@@ -74,22 +87,22 @@ record WordMatcher(Contractions contractions, Words words, int digits, String af
         return Scan.run(letters, text, start, to);
     }
 
-    private static int casedWord(int[] text, int position, int to) {
+    private static int casedWord(CharacterClass upper, CharacterClass lower, int[] text, int position, int to) {
         boolean prefix = isPrefix(text[position]);
         if (prefix) {
-            int end = endingInLower(text, position + 1, to);
+            int end = endingInLower(upper, lower, text, position + 1, to);
             if (end > position + 1) {
                 return end;
             }
         }
         // A mark is a prefix and a part of words: without a word behind it, it is one by itself.
-        int end = endingInLower(text, position, to);
+        int end = endingInLower(upper, lower, text, position, to);
         if (end > position) {
             return end;
         }
         // No character of the run counts as lower: it is one word of capitals.
         int start = prefix ? position + 1 : position;
-        end = Scan.run(CharacterClass.UPPER, text, start, to);
+        end = Scan.run(upper, text, start, to);
         return end > start ? end : position;
     }
 
@@ -97,14 +110,14 @@ record WordMatcher(Contractions contractions, Words words, int digits, String af
      * The first alternative of {@link Words#CASED}; {@code position} itself when it does not match. As a backtracking
      * matcher would, it gives back upper characters only until one that counts as lower, too, is free.
      */
-    private static int endingInLower(int[] text, int position, int to) {
-        int upper = Scan.run(CharacterClass.UPPER, text, position, to);
-        int lower = Scan.run(CharacterClass.LOWER, text, upper, to);
-        if (lower > upper) {
-            return lower;
+    private static int endingInLower(CharacterClass upper, CharacterClass lower, int[] text, int position, int to) {
+        int upperEnd = Scan.run(upper, text, position, to);
+        int lowerEnd = Scan.run(lower, text, upperEnd, to);
+        if (lowerEnd > upperEnd) {
+            return lowerEnd;
         }
-        for (int i = upper - 1; i >= position; i--) {
-            if (CharacterClass.LOWER.contains(text[i])) {
+        for (int i = upperEnd - 1; i >= position; i--) {
+            if (lower.contains(text[i])) {
                 return i + 1;
             }
         }

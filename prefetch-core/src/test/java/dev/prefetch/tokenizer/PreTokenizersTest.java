@@ -79,11 +79,33 @@ class PreTokenizersTest {
                 arguments(
                         "deepseek-coder",
                         List.of("[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-\uD7FF]+", "\\p{N}")),
+                arguments(
+                        "laguna",
+                        List.of("[^\\n]+|[\\n]+", CONTRACTIONS + "|" + LETTERS + "|\\p{N}" + SYMBOLS + SPACE)),
+                arguments(
+                        "granite-embed-multi-97m",
+                        List.of(CASED_1 + CONTRACTIONS + "?|" + CASED_2 + CONTRACTIONS
+                                + "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" + SPACE)),
+                arguments(
+                        "kimi-k2",
+                        List.of("\\p{IsHan}+|" + besideHan(CASED_1) + CONTRACTIONS + "?|" + besideHan(CASED_2)
+                                + CONTRACTIONS + "?|\\p{N}{1,3}" + SYMBOLS + SPACE)),
+                arguments(
+                        "afmoe",
+                        List.of(
+                                "\\p{N}{1,3}(?=(?:\\p{N}{3})*(?!\\p{N}))",
+                                "[一-鿿㐀-䶿\uF900-\uFAFF\u3040-ゟ゠-ヿ･-ﾟ⼀-\u2FDFเ-\u0E7F\u0E80-\u0EFFក-\u17FFက-႟ꩠ-ꩿ"
+                                        + "ꧠ-\uA9FF가-\uD7AFᄀ-ᇿ]+",
+                                DEEPSEEK_V3)),
                 arguments("deepseek-v3", List.of("\\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", DEEPSEEK_V3)),
                 arguments("falcon", List.of("[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]")),
                 arguments("default", List.of("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]")),
                 arguments("bloom", List.of(" ?[^(\\s|.,!?…。，、।۔،)]+")),
                 arguments("viking", List.of(" ?[^(\\s|.,!?…。，、।۔،)]+", "\\p{N}")));
+    }
+
+    private static String besideHan(String cased) {
+        return cased.replace("\\p{M}]", "\\p{M}&&[^\\p{IsHan}]]");
     }
 
     @ParameterizedTest
