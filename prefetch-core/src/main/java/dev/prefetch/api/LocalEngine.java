@@ -21,7 +21,8 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.prefetch.StreamingOptions;
 import dev.prefetch.prefetch.StreamingWeights;
-import dev.prefetch.storage.DirectReader;
+import dev.prefetch.storage.BlockReader;
+import dev.prefetch.storage.SplitReader;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.time.Instant;
@@ -115,8 +116,8 @@ final class LocalEngine implements PrefetchEngine {
         StreamingWeights weights = resources.add(StreamingWeights.open(
                 memory.weights(),
                 device,
-                DirectReader.open(file.path()),
-                file.mapping(),
+                SplitReader.open(file.parts()),
+                file.parts(),
                 StreamingOptions.DEFAULT
                         .withTraceSweeps(options.memory().traceSweeps())
                         .withTune(choosesLookAhead),
@@ -158,7 +159,7 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static CostModel measure(Model model, Device device) {
-        try (DirectReader reader = DirectReader.open(model.file().path())) {
+        try (BlockReader reader = SplitReader.open(model.file().parts())) {
             return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
         }
     }

@@ -12,14 +12,12 @@ import org.jspecify.annotations.Nullable;
 final class StreamingLease implements WeightLease {
 
     private final WeightBlock block;
-    private final DeviceBuffer buffer;
     private final Placement placement;
     private final Runnable release;
     private volatile boolean closed;
 
-    StreamingLease(WeightBlock block, DeviceBuffer buffer, Placement placement, Runnable release) {
+    StreamingLease(WeightBlock block, Placement placement, Runnable release) {
         this.block = block;
-        this.buffer = buffer;
         this.placement = placement;
         this.release = release;
     }
@@ -47,7 +45,8 @@ final class StreamingLease implements WeightLease {
         for (int i = 0; i < tensors.size(); i++) {
             BlockTensor tensor = tensors.get(i);
             if (tensor.role() == role) {
-                return new Weight(tensor.type(), tensor.rows(), tensor.cols(), buffer, placement.offset(i));
+                return new Weight(
+                        tensor.type(), tensor.rows(), tensor.cols(), placement.buffer(i), placement.offset(i));
             }
         }
         return null;
@@ -64,11 +63,13 @@ final class StreamingLease implements WeightLease {
         release.run();
     }
 
-    /** Where tensors lie in the buffer. */
-    @FunctionalInterface
+    /** Where the tensors of a block lie. */
     interface Placement {
 
-        /** Offset in the buffer of the block's tensor {@code i}. */
+        /** The buffer that holds the block's tensor {@code i}. */
+        DeviceBuffer buffer(int i);
+
+        /** Where in that buffer it starts. */
         long offset(int i);
     }
 }

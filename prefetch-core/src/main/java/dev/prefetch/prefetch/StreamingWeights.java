@@ -3,11 +3,11 @@ package dev.prefetch.prefetch;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
+import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.Plan.Entry;
 import dev.prefetch.prefetch.Plan.Residency;
 import dev.prefetch.storage.BlockReader;
-import java.lang.foreign.MemorySegment;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -50,12 +50,12 @@ public final class StreamingWeights implements WeightSource {
     private final OpenLeases leases = new OpenLeases();
     private final @Nullable Stream stream;
     private final @Nullable ExpertCache experts;
-    private final @Nullable DeviceBuffer mapped;
+    private final @Nullable MappedFiles mapped;
     private final @Nullable Tuner tuner;
     private boolean closing;
 
     private StreamingWeights(
-            Plan plan, Device device, BlockReader reader, @Nullable MemorySegment mapping, StreamingOptions options) {
+            Plan plan, Device device, BlockReader reader, List<GgufPart> files, StreamingOptions options) {
         this.plan = plan;
         this.device = device;
         this.reader = reader;
@@ -73,7 +73,7 @@ public final class StreamingWeights implements WeightSource {
             }
         }
         try {
-            this.mapped = plan.count(Residency.MAPPED) == 0 ? null : wrap(mapping);
+            this.mapped = plan.count(Residency.MAPPED) == 0 ? null : MappedFiles.wrap(device, files, leases);
             for (BlockLayout layout : layouts(Residency.RESIDENT)) {
                 WeightMemory memory = WeightMemory.allocate(
                         device,
@@ -100,8 +100,8 @@ public final class StreamingWeights implements WeightSource {
      * @param plan which blocks stay
      * @param device where they are computed; its memory must be the host's. Stays open
      * @param reader reads the model file. Closed with the weights, also when opening them fails
-     * @param mapping the whole model file, for blocks read in place; may be null when there are none. Must outlive the
-     *     weights
+     * @param files the mapped files of the model, for blocks read in place; may be empty when there are none. Must
+     *     outlive the weights
      * @param options how to read
      * @param listener hears of the loading
      * @throws WeightUnavailableException when a resident block cannot be read
@@ -111,12 +111,12 @@ public final class StreamingWeights implements WeightSource {
             Plan plan,
             Device device,
             BlockReader reader,
-            @Nullable MemorySegment mapping,
+            List<GgufPart> files,
             StreamingOptions options,
             LoadListener listener) {
         StreamingWeights weights;
         try {
-            weights = new StreamingWeights(plan, device, reader, mapping, options);
+            weights = new StreamingWeights(plan, device, reader, files, options);
         } catch (RuntimeException e) {
             reader.close();
             throw e;
@@ -142,15 +142,6 @@ public final class StreamingWeights implements WeightSource {
         if (stream != null) {
             underLock(stream::pump);
         }
-    }
-
-    private DeviceBuffer wrap(@Nullable MemorySegment mapping) {
-        if (mapping == null) {
-            throw new IllegalArgumentException("the plan reads blocks in place, and the file is not mapped");
-        }
-        DeviceBuffer buffer = device.wrap(mapping);
-        leases.owns(buffer::close);
-        return buffer;
     }
 
     private List<BlockLayout> layouts(Residency residency) {
@@ -267,8 +258,7 @@ public final class StreamingWeights implements WeightSource {
             noticeSweep(block);
             long due = clock.advance(block.index());
             StreamingLease lease = switch (entry.residency()) {
-                case MAPPED ->
-                    present(block, require(mapped), i -> block.tensors().get(i).fileOffset());
+                case MAPPED -> present(block, require(mapped).placement(block));
                 case RESIDENT -> presentInMemory(block);
                 case STREAMED -> streamed(block, require(stream), due);
                 case ON_DEMAND -> onDemand(block, require(experts));
@@ -312,18 +302,29 @@ public final class StreamingWeights implements WeightSource {
 
     private StreamingLease presentInMemory(WeightBlock block) {
         WeightMemory memory = require(resident.get(block.index()));
-        return present(block, memory.buffer(), placement(block, memory));
+        return present(block, placement(block, memory));
     }
 
-    private StreamingLease present(WeightBlock block, DeviceBuffer buffer, StreamingLease.Placement placement) {
+    private StreamingLease present(WeightBlock block, StreamingLease.Placement placement) {
         meter.acquired(block, false);
         Thread holder = Thread.currentThread();
-        return new StreamingLease(block, buffer, placement, () -> released(holder, () -> {}));
+        return new StreamingLease(block, placement, () -> released(holder, () -> {}));
     }
 
     private StreamingLease.Placement placement(WeightBlock block, WeightMemory memory) {
         BlockLayout layout = require(layouts.get(block.index()));
-        return i -> memory.offset() + layout.tensorOffset(i);
+        return new StreamingLease.Placement() {
+
+            @Override
+            public DeviceBuffer buffer(int i) {
+                return memory.buffer();
+            }
+
+            @Override
+            public long offset(int i) {
+                return memory.offset() + layout.tensorOffset(i);
+            }
+        };
     }
 
     private StreamingLease streamed(WeightBlock block, Stream from, long due) {
@@ -342,10 +343,7 @@ public final class StreamingWeights implements WeightSource {
         WeightMemory memory = from.memory(ticket);
         Thread holder = Thread.currentThread();
         return new StreamingLease(
-                block,
-                memory.buffer(),
-                placement(block, memory),
-                () -> released(holder, () -> from.release(ticket, readUntilNow())));
+                block, placement(block, memory), () -> released(holder, () -> from.release(ticket, readUntilNow())));
     }
 
     private StreamingLease onDemand(WeightBlock block, ExpertCache from) {
@@ -364,10 +362,7 @@ public final class StreamingWeights implements WeightSource {
         WeightMemory memory = from.memory(entry);
         Thread holder = Thread.currentThread();
         return new StreamingLease(
-                block,
-                memory.buffer(),
-                placement(block, memory),
-                () -> released(holder, () -> from.release(entry, readUntilNow())));
+                block, placement(block, memory), () -> released(holder, () -> from.release(entry, readUntilNow())));
     }
 
     private Event readUntilNow() {

@@ -7,12 +7,15 @@ import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.DemoModel;
+import dev.prefetch.testing.GgufSplitter;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -74,6 +77,30 @@ class StreamingLawTest {
                 PrefetchStatistics statistics = engine.statistics();
                 assertThat(statistics.diskBlocks()).as(name).isPositive();
                 assertThat(statistics.failures()).as(name).isZero();
+            }
+        }
+    }
+
+    @Test
+    void aModelInSeveralFilesGivesTheSameBits(@TempDir Path folder) throws Exception {
+        EngineOptions whole = EngineOptions.of(DemoModel.file()).withThreads(2).withUbatch(16);
+        EngineOptions split = EngineOptions.of(
+                        GgufSplitter.split(DemoModel.file(), 3, folder).getFirst())
+                .withThreads(2)
+                .withUbatch(16);
+        int[] tokens = tokens(1000);
+        float[] expected;
+        try (PrefetchEngine engine = PrefetchEngine.open(whole)) {
+            expected = engine.logits(tokens, false);
+        }
+        List<EngineOptions> all = new ArrayList<>(plans(split));
+        all.add(split);
+        for (EngineOptions options : all) {
+            try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+                assertThat(engine.plan().allResident()).isEqualTo(options == split);
+                assertThat(Arrays.equals(engine.logits(tokens, false), expected))
+                        .as("%s", options.memory())
+                        .isTrue();
             }
         }
     }

@@ -220,7 +220,7 @@ class GgufFileTest {
     void closesOnceAndForAllThreads() {
         Path file = new GgufWriter().f32Tensor("norm", List.of(1L), 1f).write(folder.resolve("close.gguf"));
         GgufFile gguf = GgufFile.open(file);
-        MemorySegment mapping = gguf.mapping();
+        MemorySegment mapping = gguf.parts().getFirst().mapping();
         assertThat(mapping.scope().isAlive()).isTrue();
         assertThat(mapping.isAccessibleBy(new Thread(() -> {}))).isTrue();
         gguf.close();

@@ -24,7 +24,7 @@ final class TestWeights implements WeightSource {
     private Regime regime = Regime.PREFILL;
 
     TestWeights(Device device, GgufFile file) {
-        this.file = device.wrap(file.mapping());
+        this.file = device.wrap(file.parts().getFirst().mapping());
     }
 
     @Override

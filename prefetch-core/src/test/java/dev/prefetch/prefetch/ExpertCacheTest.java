@@ -42,7 +42,7 @@ class ExpertCacheTest {
                 plan,
                 device,
                 reader,
-                null,
+                List.of(),
                 StreamingOptions.DEFAULT
                         .withChunkBytes(4096)
                         .withAttempts(1, Duration.ZERO)

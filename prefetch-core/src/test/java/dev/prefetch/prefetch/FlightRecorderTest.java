@@ -32,7 +32,7 @@ class FlightRecorderTest {
                     model.plan(1, 0, 0, b -> Residency.STREAMED),
                     new TestDevice(),
                     reader,
-                    null,
+                    List.of(),
                     StreamingOptions.DEFAULT,
                     (done, total) -> {})) {
                 weights.beginSweep(Regime.PREFILL, 17);

@@ -3,6 +3,7 @@ package dev.prefetch.prefetch;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
 import dev.prefetch.storage.DirectReader;
@@ -57,7 +58,12 @@ class StreamingFromFileTest {
                 FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
             MemorySegment mapping = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
             try (StreamingWeights weights = StreamingWeights.open(
-                    plan, device, open.apply(file), mapping, StreamingOptions.DEFAULT.withPoison(true), (d, t) -> {})) {
+                    plan,
+                    device,
+                    open.apply(file),
+                    List.of(new GgufPart(file, 0, mapping)),
+                    StreamingOptions.DEFAULT.withPoison(true),
+                    (d, t) -> {})) {
                 for (int i = 0; i < 3; i++) {
                     sweep(weights, model, i == 0 ? Regime.PREFILL : Regime.DECODE);
                 }
@@ -129,7 +135,7 @@ class StreamingFromFileTest {
                         plan,
                         device,
                         DirectReader.open(file),
-                        channel.map(MapMode.READ_ONLY, 0, channel.size(), arena),
+                        List.of(new GgufPart(file, 0, channel.map(MapMode.READ_ONLY, 0, channel.size(), arena))),
                         StreamingOptions.DEFAULT.withAttempts(2, Duration.ofMillis(1)),
                         (d, t) -> {})) {
             try (RandomAccessFile cut = new RandomAccessFile(file.toFile(), "rw")) {

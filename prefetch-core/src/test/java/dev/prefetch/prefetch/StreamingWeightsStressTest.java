@@ -65,7 +65,7 @@ class StreamingWeightsStressTest {
                 .withPoison(true)
                 .withTraceSweeps(3);
         reader.broken = offset -> false;
-        StreamingWeights weights = StreamingWeights.open(plan, device, reader, null, options, (done, total) -> {});
+        StreamingWeights weights = StreamingWeights.open(plan, device, reader, List.of(), options, (done, total) -> {});
         breakSometimes(reader, seed);
         try (ExecutorService kernels = Executors.newFixedThreadPool(4)) {
             compute(weights, model, device, slots, random, kernels);
@@ -223,7 +223,7 @@ class StreamingWeightsStressTest {
                 model.plan(slots, 0, 0, b -> Residency.STREAMED),
                 device,
                 reader,
-                null,
+                List.of(),
                 StreamingOptions.DEFAULT.withPoison(true),
                 (done, total) -> {});
         try (ExecutorService kernels = Executors.newFixedThreadPool(2)) {

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.awaitility.Awaitility.await;
 
 import dev.prefetch.backend.Event;
+import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.model.TensorRole;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
@@ -14,6 +15,7 @@ import dev.prefetch.prefetch.Plan.Residency;
 import dev.prefetch.storage.StorageException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -55,7 +57,7 @@ class StreamingWeightsTest {
     }
 
     private StreamingWeights open(Plan plan, StreamingOptions options) {
-        StreamingWeights weights = StreamingWeights.open(plan, device, reader, null, options, (done, total) -> {});
+        StreamingWeights weights = StreamingWeights.open(plan, device, reader, List.of(), options, (done, total) -> {});
         opened.add(weights);
         return weights;
     }
@@ -111,7 +113,12 @@ class StreamingWeightsTest {
             MemorySegment file = arena.allocate((model.fileSize + 4095) & -4096, 4096);
             TestModel.fillFromFile(0, file);
             StreamingWeights weights = StreamingWeights.open(
-                    model.plan(2, 0, 0, b -> Residency.MAPPED), device, reader, file, OPTIONS, (done, total) -> {});
+                    model.plan(2, 0, 0, b -> Residency.MAPPED),
+                    device,
+                    reader,
+                    List.of(new GgufPart(Path.of("model.gguf"), 0, file)),
+                    OPTIONS,
+                    (done, total) -> {});
             opened.add(weights);
             sweep(weights);
             sweep(weights);
@@ -292,7 +299,7 @@ class StreamingWeightsTest {
         List<Long> progress = new ArrayList<>();
         List<Long> totals = new ArrayList<>();
         StreamingWeights weights = StreamingWeights.open(
-                model.plan(2, 0, 0, b -> Residency.RESIDENT), device, reader, null, OPTIONS, (done, total) -> {
+                model.plan(2, 0, 0, b -> Residency.RESIDENT), device, reader, List.of(), OPTIONS, (done, total) -> {
                     progress.add(done);
                     totals.add(total);
                 });

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.Plan.Residency;
+import java.util.List;
 import java.util.Random;
 import java.util.function.IntToLongFunction;
 import org.junit.jupiter.api.Test;
@@ -73,7 +74,7 @@ class TunerTest {
                 model.plan(4, 0, 0, b -> Residency.STREAMED),
                 new TestDevice(),
                 new TestReader(model.fileSize),
-                null,
+                List.of(),
                 StreamingOptions.DEFAULT.withTune(true),
                 (done, total) -> {})) {
             for (int i = 0; i < 60; i++) {

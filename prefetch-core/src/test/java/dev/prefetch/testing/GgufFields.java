@@ -3,6 +3,7 @@ package dev.prefetch.testing;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 
 /**
@@ -22,18 +23,21 @@ public final class GgufFields {
     private final List<Integer> elementLengths = new ArrayList<>();
     private final List<Integer> types = new ArrayList<>();
     private final List<Integer> values = new ArrayList<>();
+    private final List<byte[]> entries = new ArrayList<>();
 
     private GgufFields(byte[] file) {
         bytes = ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN).position(8);
         int tensorCount = (int) longField(longs);
         int metadataCount = (int) longField(longs);
         for (int i = 0; i < metadataCount; i++) {
+            int start = bytes.position();
             string(longs);
             int type = typeField();
             if (type == UINT32 || type == INT32 || type == FLOAT32) {
                 values.add(bytes.position());
             }
             value(type);
+            entries.add(Arrays.copyOfRange(file, start, bytes.position()));
         }
         for (int i = 0; i < tensorCount; i++) {
             string(longs);
@@ -69,6 +73,11 @@ public final class GgufFields {
     /** Offsets of the 32-bit integers and floats that are values of their own, such as hyper-parameters. */
     public List<Integer> values() {
         return values;
+    }
+
+    /** The metadata, one key with its value each, as they stand in the file. */
+    public List<byte[]> entries() {
+        return entries;
     }
 
     /** Where the head ends, before the padding. */

@@ -106,6 +106,12 @@ public final class GgufWriter {
         return this;
     }
 
+    /** Key, type and value as they stand in another file; see {@link GgufFields#entries()}. */
+    public GgufWriter entry(byte[] bytes) {
+        entries.add(bytes.clone());
+        return this;
+    }
+
     /** An entry with any type identifier and any bytes after it, for damaged files. */
     public GgufWriter raw(String key, int typeId, byte[] valueBytes) {
         entries.add(new Out().string(key).int32(typeId).bytes(valueBytes).toBytes());
