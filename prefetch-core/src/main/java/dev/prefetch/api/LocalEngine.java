@@ -95,7 +95,7 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static LocalEngine open(EngineOptions options, Resources resources, long start) {
-        Model model = Model.read(resources.add(GgufFile.open(options.model())));
+        Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
         if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
@@ -146,7 +146,7 @@ final class LocalEngine implements PrefetchEngine {
 
     static Plan plan(EngineOptions options) {
         try (GgufFile file = GgufFile.open(options.model())) {
-            Model model = Model.read(file);
+            Model model = Model.read(file, options);
             return model.divide(options, () -> measure(model, options)).weights();
         }
     }
@@ -337,8 +337,9 @@ final class LocalEngine implements PrefetchEngine {
     /** A file read far enough to plan with it. */
     private record Model(GgufFile file, ModelConfig config, ModelGraph graph) {
 
-        static Model read(GgufFile file) {
-            ModelConfig config = ModelConfig.read(file);
+        static Model read(GgufFile file, EngineOptions options) {
+            int context = options.contextLength() > 0 ? options.contextLength() : EngineOptions.DEFAULT_CONTEXT_LENGTH;
+            ModelConfig config = ModelConfig.read(file, context);
             return new Model(file, config, ModelGraph.of(file, config));
         }
 

@@ -19,4 +19,9 @@ public record AttentionShape(int heads, int kvHeads, int keyDim, int valueDim, f
                     + ", keyDim " + keyDim + ", valueDim " + valueDim + ", window " + window);
         }
     }
+
+    /** The same shape with another window. */
+    public AttentionShape withWindow(int newWindow) {
+        return new AttentionShape(heads, kvHeads, keyDim, valueDim, scale, softCap, newWindow);
+    }
 }

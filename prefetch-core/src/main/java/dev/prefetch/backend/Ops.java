@@ -67,8 +67,42 @@ public interface Ops {
             int position,
             DeviceBuffer out);
 
+    /**
+     * {@link #attention} in which every head has one score more that belongs to no position: it takes its part of the
+     * softmax and gives no value (Xiao et al. 2023, arXiv 2309.17453, learnt).
+     *
+     * @param sinks a vector of {@code shape.heads()} scores
+     */
+    void attentionWithSinks(
+            AttentionShape shape,
+            KvLayer cache,
+            DeviceBuffer q,
+            Weight sinks,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out);
+
     /** {@code gate = silu(gate) * up}, {@code n} elements, in place. */
     void swiGlu(DeviceBuffer gate, DeviceBuffer up, long n);
+
+    /**
+     * {@code gate = gelu(gate) * up}, {@code n} elements, in place; gelu in its approximation by the hyperbolic tangent
+     * (Hendrycks and Gimpel 2016, arXiv 1606.08415).
+     */
+    void geGlu(DeviceBuffer gate, DeviceBuffer up, long n);
+
+    /**
+     * The activation of gpt-oss, {@code n} elements, in place: with {@code g = min(gate, limit)} and {@code u} clamped to
+     * {@code -limit .. limit}, {@code gate = g * sigmoid(slope * g) * (u + 1)}.
+     */
+    void clampedSwiGlu(DeviceBuffer gate, DeviceBuffer up, float slope, float limit, long n);
+
+    /** {@code x *= factor}, {@code n} elements. */
+    void scale(DeviceBuffer x, float factor, long n);
+
+    /** {@code x = cap * tanh(x / cap)}, {@code n} elements; the buffer reaches to {@code n} rounded up to 8. */
+    void softCap(DeviceBuffer x, float cap, long n);
 
     /** {@code x += y}, {@code n} elements. */
     void add(DeviceBuffer x, DeviceBuffer y, long n);

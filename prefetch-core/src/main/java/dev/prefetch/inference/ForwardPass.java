@@ -4,6 +4,7 @@ import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -19,8 +20,9 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * One sweep of a decoder-only transformer over all weight blocks for one batch (Vaswani et al. 2017, arXiv 1706.03762,
- * in the form of Touvron et al. 2023, arXiv 2302.13971): pre-norm residual layers of grouped-query attention and a gated
- * feed-forward network.
+ * in the form of Touvron et al. 2023, arXiv 2302.13971): residual layers of grouped-query attention and a gated
+ * feed-forward network, dense or of experts. What an architecture does beyond that is a weight that is there or not, or a
+ * number of the {@link ModelConfig}.
  *
  * <p>Every weight is read under a lease, so the same code runs whether the weights are resident or on their way. Used by
  * the compute thread only.
@@ -65,8 +67,8 @@ final class ForwardPass implements AutoCloseable {
         v = activations(maxRows, config.valueDim());
         attended = activations(maxRows, config.attentionDim());
         projected = activations(maxRows, config.dim());
-        gate = activations(maxRows, config.ffnDim());
-        up = activations(maxRows, config.ffnDim());
+        gate = activations(maxRows, Math.max(1, config.denseFfnDim()));
+        up = activations(maxRows, Math.max(1, config.denseFfnDim()));
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
@@ -76,13 +78,14 @@ final class ForwardPass implements AutoCloseable {
 
     /** Bytes this takes, with an allowance for what kernels pack and convert. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long widest = Math.max(Math.max(config.dim(), config.ffnDim()), config.queryDim());
+        long widest =
+                Math.max(Math.max(config.dim(), config.queryDim()), Math.max(config.ffnDim(), config.denseFfnDim()));
         long columns = 3L * config.dim()
                 + config.queryDim()
                 + config.keyDim()
                 + config.valueDim()
                 + config.attentionDim()
-                + 2L * config.ffnDim();
+                + 2L * config.denseFfnDim();
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
         long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
         return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + experts;
@@ -120,6 +123,7 @@ final class ForwardPass implements AutoCloseable {
         try (WeightLease w = weights.acquire(graph.embedding())) {
             ops.embed(w.weight(TensorRole.TOKEN_EMBEDDING), batch.tokens(), batch.size(), x);
         }
+        scale(x, config.scaling().embedding(), (long) batch.size() * config.dim());
         for (int layer = 0; layer < config.layers(); layer++) {
             if (abandoned.getAsBoolean()) {
                 return false;
@@ -133,59 +137,88 @@ final class ForwardPass implements AutoCloseable {
 
     private void attention(Batch batch, int layer) {
         int n = batch.size();
-        AttentionShape shape = config.attention();
+        AttentionShape shape = config.layerConfigs().get(layer).attention();
         try (WeightLease w = weights.acquire(graph.attention(layer))) {
-            ops.rmsNorm(x, n, config.dim(), w.weight(TensorRole.ATTENTION_NORM), config.normEpsilon(), normed);
+            DeviceBuffer input = norm(n, w.find(TensorRole.ATTENTION_NORM));
 
             // queries, keys, values
             List<Weight> projections = List.of(
                     w.weight(TensorRole.ATTENTION_Q),
                     w.weight(TensorRole.ATTENTION_K),
                     w.weight(TensorRole.ATTENTION_V));
-            ops.matmuls(projections, normed, batch.decodeRows(), n, qkv);
+            ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
             addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
             addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
             addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
-            normHeads(q, n * shape.heads(), w.find(TensorRole.ATTENTION_Q_NORM));
-            normHeads(k, n * shape.kvHeads(), w.find(TensorRole.ATTENTION_K_NORM));
-            ops.rope(q, n, shape.heads(), shape.keyDim(), config.rope(), batch.positions());
-            ops.rope(k, n, shape.kvHeads(), shape.keyDim(), config.rope(), batch.positions());
+            normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
+            normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
+            Rope rope = config.layerConfigs().get(layer).rope();
+            if (rope != null) {
+                ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
+                ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
+            }
 
             // attention, sequence by sequence
+            Weight sinks = w.find(TensorRole.ATTENTION_SINKS);
             for (Batch.Segment s : batch.segments()) {
                 var cache = s.cache().layer(layer);
                 ops.storeKv(shape, cache, k, v, s.firstRow(), s.count(), s.position());
-                ops.attention(shape, cache, q, s.firstRow(), s.count(), s.position(), attended);
+                if (sinks == null) {
+                    ops.attention(shape, cache, q, s.firstRow(), s.count(), s.position(), attended);
+                } else {
+                    ops.attentionWithSinks(shape, cache, q, sinks, s.firstRow(), s.count(), s.position(), attended);
+                }
             }
 
             // output projection and residual
             ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
-            ops.add(x, projected, (long) n * config.dim());
+            addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
+            addToResidual(n, w.find(TensorRole.ATTENTION_POST_NORM));
         }
     }
 
     private void feedForward(Batch batch, int layer) {
         int n = batch.size();
+        boolean dense = config.denseFfnDim() > 0;
+        DeviceBuffer input;
         try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
-            ops.rmsNorm(x, n, config.dim(), w.weight(TensorRole.FFN_NORM), config.normEpsilon(), normed);
+            input = norm(n, w.find(TensorRole.FFN_NORM));
             if (experts != null) {
-                experts.route(w.weight(TensorRole.FFN_ROUTER), normed, batch.decodeRows(), n);
-            } else {
-                ops.matmul(w.weight(TensorRole.FFN_GATE), normed, batch.decodeRows(), n, gate);
+                experts.route(w, input, batch.decodeRows(), n);
+            }
+            if (dense) {
+                ops.matmul(w.weight(TensorRole.FFN_GATE), input, batch.decodeRows(), n, gate);
+                addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
             }
         }
         if (experts != null) {
-            experts.run(layer, n, normed, x);
-            return;
+            experts.prefetch(layer);
         }
+        if (dense) {
+            denseFeedForward(batch, layer, input);
+        }
+        if (experts != null) {
+            experts.run(n, input, x);
+        }
+    }
+
+    /** The network of a dense model, or the one beside the experts, from behind its gate on. */
+    private void denseFeedForward(Batch batch, int layer, DeviceBuffer input) {
+        int n = batch.size();
         try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
-            ops.matmul(w.weight(TensorRole.FFN_UP), normed, batch.decodeRows(), n, up);
+            ops.matmul(w.weight(TensorRole.FFN_UP), input, batch.decodeRows(), n, up);
+            addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
         }
-        ops.swiGlu(gate, up, (long) n * config.ffnDim());
+        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim());
         try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
+            addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
+            if (experts != null) {
+                experts.addShared(projected, n, x);
+            } else {
+                addToResidual(n, w.find(TensorRole.FFN_POST_NORM));
+            }
         }
-        ops.add(x, projected, (long) n * config.dim());
     }
 
     /** Logits of the wanted rows. They always take the decode kernels, so that they do not depend on the batch. */
@@ -205,11 +238,39 @@ final class ForwardPass implements AutoCloseable {
                 ops.rmsNorm(
                         outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
                 ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
+                scale(logits, config.scaling().logits(), (long) count * row.length);
+                if (config.scaling().logitSoftCap() > 0) {
+                    ops.softCap(logits, config.scaling().logitSoftCap(), (long) count * row.length);
+                }
                 for (int i = 0; i < count; i++) {
                     logits.download((long) i * row.length * Float.BYTES, MemorySegment.ofArray(row));
                     consumer.accept(from + i, row);
                 }
             }
+        }
+    }
+
+    /** The residual stream, normalised where the layer does so in front. */
+    private DeviceBuffer norm(int n, @Nullable Weight gain) {
+        if (gain == null) {
+            return x;
+        }
+        ops.rmsNorm(x, n, config.dim(), gain, config.normEpsilon(), normed);
+        return normed;
+    }
+
+    /** Adds {@link #projected}, normalised where the layer does so behind, to the residual stream. */
+    private void addToResidual(int n, @Nullable Weight gain) {
+        if (gain != null) {
+            ops.rmsNorm(projected, n, config.dim(), gain, config.normEpsilon(), projected);
+        }
+        scale(projected, config.scaling().residual(), (long) n * config.dim());
+        ops.add(x, projected, (long) n * config.dim());
+    }
+
+    private void scale(DeviceBuffer values, float factor, long n) {
+        if (factor != 1) {
+            ops.scale(values, factor, n);
         }
     }
 
@@ -219,9 +280,11 @@ final class ForwardPass implements AutoCloseable {
         }
     }
 
-    private void normHeads(DeviceBuffer heads, int rows, @Nullable Weight gain) {
+    /** Normalises every stretch as long as the gain: a head, or all heads of a token. */
+    private void normHeads(DeviceBuffer heads, int elements, @Nullable Weight gain) {
         if (gain != null) {
-            ops.rmsNorm(heads, rows, config.attention().keyDim(), gain, config.normEpsilon(), heads);
+            int length = (int) gain.cols();
+            ops.rmsNorm(heads, elements / length, length, gain, config.normEpsilon(), heads);
         }
     }
 

@@ -13,11 +13,12 @@ import dev.prefetch.prefetch.WeightSource;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The feed-forward network of a layer as a sparse mixture of experts (Jiang et al. 2024, arXiv 2401.04088): a router
  * scores the experts, the best few serve a token, and their results are added with the softmax of their scores as
- * weights, renormalised over the chosen ones.
+ * weights. Some models have a network beside them that serves every token, with a weight of its own.
  *
  * <p>Rows are grouped by expert, so each expert's weights are used once per sweep for all rows that chose it. With few rows
  * the experts are computed in the order in which their weights arrive, which hides the reading of some behind computing
@@ -40,6 +41,8 @@ final class MixtureOfExperts implements AutoCloseable {
 
     private final float[] hostScores;
     private final ExpertRows[] rowsOf;
+    private final ExpertRows sharedRows;
+    private List<WeightBlock> needed = List.of();
     private int decodeRows;
 
     MixtureOfExperts(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
@@ -60,12 +63,19 @@ final class MixtureOfExperts implements AutoCloseable {
         for (int expert = 0; expert < rowsOf.length; expert++) {
             rowsOf[expert] = new ExpertRows(maxRows);
         }
+        sharedRows = new ExpertRows(maxRows);
     }
 
-    /** Chooses the experts of every row of {@code x [n x dim]}. */
-    void route(Weight router, DeviceBuffer x, int decodeRows, int n) {
+    /**
+     * Chooses the experts of every row of {@code x [n x dim]}.
+     *
+     * @param w holds the router
+     */
+    void route(WeightLease w, DeviceBuffer x, int decodeRows, int n) {
         this.decodeRows = decodeRows;
-        ops.matmul(router, x, decodeRows, n, scores);
+        weighShared(w, x, n);
+        ops.matmul(w.weight(TensorRole.FFN_ROUTER), x, decodeRows, n, scores);
+        addBias(scores, n, w.find(TensorRole.FFN_ROUTER_BIAS));
         int experts = config.experts();
         scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * experts * Float.BYTES));
         for (ExpertRows rows : rowsOf) {
@@ -74,15 +84,51 @@ final class MixtureOfExperts implements AutoCloseable {
         int[] chosen = new int[config.expertsUsed()];
         for (int row = 0; row < n; row++) {
             chooseBest(row * experts, chosen);
-            double total = 0;
             float best = hostScores[row * experts + chosen[0]];
-            for (int expert : chosen) {
-                total += Math.exp(hostScores[row * experts + expert] - best);
-            }
+            double total = total(row * experts, chosen, best);
             for (int expert : chosen) {
                 rowsOf[expert].add(row, (float) (Math.exp(hostScores[row * experts + expert] - best) / total));
             }
         }
+    }
+
+    /** The divisor of the softmax. */
+    private double total(int offset, int[] chosen, float best) {
+        double total = 0;
+        switch (config.architecture().traits().routing()) {
+            case SOFTMAX_OVER_CHOSEN -> {
+                for (int expert : chosen) {
+                    total += Math.exp(hostScores[offset + expert] - best);
+                }
+            }
+            case SOFTMAX_OVER_ALL -> {
+                for (int expert = 0; expert < config.experts(); expert++) {
+                    total += Math.exp(hostScores[offset + expert] - best);
+                }
+            }
+        }
+        return total;
+    }
+
+    /** The weight of the network beside the experts for every row: the sigmoid of its score, or 1 where it has none. */
+    private void weighShared(WeightLease w, DeviceBuffer x, int n) {
+        if (config.sharedFfnDim() == 0) {
+            return;
+        }
+        Weight score = w.find(TensorRole.FFN_SHARED_SCORE);
+        if (score != null) {
+            ops.matmul(score, x, decodeRows, n, scores);
+            scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * Float.BYTES));
+        }
+        sharedRows.count = 0;
+        for (int row = 0; row < n; row++) {
+            sharedRows.add(row, score == null ? 1 : (float) (1 / (1 + Math.exp(-hostScores[row]))));
+        }
+    }
+
+    /** Adds the result of the network beside the experts to {@code target}, by its weights; both {@code [n x dim]}. */
+    void addShared(DeviceBuffer result, int n, DeviceBuffer target) {
+        ops.scatterAddRows(result, sharedRows.rows, sharedRows.factors, n, config.dim(), target);
     }
 
     /** The highest scores, best first; ties go to the lower expert. */
@@ -120,15 +166,19 @@ final class MixtureOfExperts implements AutoCloseable {
         return Float.BYTES * (maxRows * columns + apart);
     }
 
-    /** Adds the chosen experts' results for {@code x} to {@code target}; both {@code [n x dim]}. */
-    void run(int layer, int n, DeviceBuffer x, DeviceBuffer target) {
-        List<WeightBlock> needed = new ArrayList<>();
+    /** Says which experts {@link #run} will need. */
+    void prefetch(int layer) {
+        needed = new ArrayList<>();
         for (int expert = 0; expert < rowsOf.length; expert++) {
             if (rowsOf[expert].count > 0) {
                 needed.add(graph.expert(layer, expert));
             }
         }
         weights.prefetch(needed);
+    }
+
+    /** Adds the chosen experts' results for {@code x} to {@code target}; both {@code [n x dim]}. */
+    void run(int n, DeviceBuffer x, DeviceBuffer target) {
         if (n <= MOST_ROWS_APART) {
             runAsTheyArrive(needed, x, target);
             return;
@@ -162,14 +212,23 @@ final class MixtureOfExperts implements AutoCloseable {
                     decode,
                     rows.count,
                     List.of(gate, up));
-            ops.swiGlu(gate, up, (long) rows.count * config.ffnDim());
+            addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));
+            addBias(up, rows.count, w.find(TensorRole.FFN_UP_BIAS));
+            Activations.run(ops, config, gate, up, (long) rows.count * config.ffnDim());
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
+            addBias(output, rows.count, w.find(TensorRole.FFN_DOWN_BIAS));
         }
     }
 
     private void add(WeightBlock block, DeviceBuffer output, DeviceBuffer target) {
         ExpertRows rows = rowsOf[block.expert()];
         ops.scatterAddRows(output, rows.rows, rows.factors, rows.count, config.dim(), target);
+    }
+
+    private void addBias(DeviceBuffer y, int n, @Nullable Weight bias) {
+        if (bias != null) {
+            ops.addBias(y, n, bias);
+        }
     }
 
     @Override

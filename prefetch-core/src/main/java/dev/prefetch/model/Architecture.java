@@ -1,28 +1,80 @@
 package dev.prefetch.model;
 
-import dev.prefetch.backend.Rope;
+import dev.prefetch.backend.Rope.Layout;
+import dev.prefetch.model.Traits.Activation;
+import dev.prefetch.model.Traits.HeadNorms;
+import dev.prefetch.model.Traits.LayerNorms;
+import dev.prefetch.model.Traits.Routing;
 import java.util.Arrays;
 import java.util.Optional;
 import java.util.stream.Collectors;
 
 /**
- * What distinguishes the supported architectures beyond their hyper-parameters. Optional parts (projection biases, query
- * and key norms, tied output, experts) are recognised by the tensors in the file.
+ * The supported architectures: each is one description of what it does beyond a plain pre-norm decoder with grouped-query
+ * attention. What a single file decides (biases, fused matrices, a tied output, experts, scaling of the rotation) is
+ * recognised by its tensors and keys.
  */
 public enum Architecture {
-    LLAMA("llama", Rope.Layout.ADJACENT, false),
-    QWEN2("qwen2", Rope.Layout.HALVES, false),
-    QWEN3("qwen3", Rope.Layout.HALVES, true),
-    QWEN3_MOE("qwen3moe", Rope.Layout.HALVES, true);
+    /** Llama 2 and 3, Mistral, Mixtral. */
+    LLAMA("llama", Traits.rotating(Layout.ADJACENT)),
+
+    QWEN2("qwen2", Traits.rotating(Layout.HALVES)),
+
+    QWEN2_MOE("qwen2moe", Traits.rotating(Layout.HALVES).with(Routing.SOFTMAX_OVER_ALL)),
+
+    QWEN3("qwen3", Traits.rotating(Layout.HALVES).with(HeadNorms.EACH_HEAD)),
+
+    QWEN3_MOE("qwen3moe", Traits.rotating(Layout.HALVES).with(HeadNorms.EACH_HEAD)),
+
+    GEMMA2(
+            "gemma2",
+            Traits.rotating(Layout.HALVES)
+                    .with(LayerNorms.BEFORE_AND_AFTER)
+                    .with(Activation.GEGLU)
+                    .scalingTheEmbedding()
+                    .sliding(2, 4096)
+                    .softCaps(50, 30)),
+
+    GEMMA3(
+            "gemma3",
+            Traits.rotating(Layout.HALVES)
+                    .with(LayerNorms.BEFORE_AND_AFTER)
+                    .with(HeadNorms.EACH_HEAD)
+                    .with(Activation.GEGLU)
+                    .scalingTheEmbedding()
+                    .sliding(6, 0)
+                    .slidingUnscaled(10_000)),
+
+    /** Files name a window that the reference implementation does not apply either. */
+    PHI3("phi3", Traits.rotating(Layout.HALVES)),
+
+    GPT_OSS(
+            "gpt-oss",
+            Traits.rotating(Layout.HALVES)
+                    .with(Activation.CLAMPED_SWIGLU)
+                    .with(LayerNorms.BEFORE_BY_ANOTHER_NAME)
+                    .withSinks()
+                    .sliding(2, 0)),
+
+    GRANITE("granite", Traits.rotating(Layout.ADJACENT).withMultipliers()),
+
+    /** Also OLMo 3, which adds the windows. */
+    OLMO2(
+            "olmo2",
+            Traits.rotating(Layout.HALVES)
+                    .with(LayerNorms.AFTER)
+                    .with(HeadNorms.ALL_HEADS)
+                    .sliding(4, 0)
+                    .slidingUnscaled(0)),
+
+    SMOLLM3("smollm3", Traits.rotating(Layout.ADJACENT).leavingOutRotationEvery(4));
 
     private final String id;
-    private final Rope.Layout ropeLayout;
-    private final boolean queryKeyNorm;
+    private final Traits traits;
 
-    Architecture(String id, Rope.Layout ropeLayout, boolean queryKeyNorm) {
+    Architecture(String id, Traits.Builder traits) {
         this.id = id;
-        this.ropeLayout = ropeLayout;
-        this.queryKeyNorm = queryKeyNorm;
+        this.traits = traits.build();
     }
 
     /** Value of {@code general.architecture}, and the prefix of the file's hyper-parameter keys. */
@@ -30,14 +82,9 @@ public enum Architecture {
         return id;
     }
 
-    /** Pairing of the rotary embedding. */
-    public Rope.Layout ropeLayout() {
-        return ropeLayout;
-    }
-
-    /** Whether each head's query and key are normalised before rotation. */
-    public boolean queryKeyNorm() {
-        return queryKeyNorm;
+    /** What it does. */
+    public Traits traits() {
+        return traits;
     }
 
     /** The architecture with that identifier. */

@@ -6,6 +6,9 @@ import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufMetadata;
 import dev.prefetch.gguf.GgufTensor;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Hyper-parameters of a model.
@@ -17,8 +20,11 @@ import dev.prefetch.gguf.GgufTensor;
  * @param ffnDim width of the feed-forward network, or of one expert
  * @param experts experts per layer; 0 for a dense model
  * @param expertsUsed experts that serve a token; 0 for a dense model
- * @param attention shape of the attention of every layer
- * @param rope rotary embedding
+ * @param sharedFfnDim width of the network that serves every token beside the experts; 0 for none
+ * @param attention shape of the attention of a layer that sees everything
+ * @param rope rotary embedding of such a layer
+ * @param layerConfigs what differs between layers, one per layer
+ * @param scaling factors on the residual stream and the logits
  * @param normEpsilon epsilon of the RMS norms
  * @param vocabularySize number of tokens
  * @param trainedContextLength tokens the model was trained for
@@ -31,11 +37,37 @@ public record ModelConfig(
         int ffnDim,
         int experts,
         int expertsUsed,
+        int sharedFfnDim,
         AttentionShape attention,
         Rope rope,
+        List<LayerConfig> layerConfigs,
+        Scaling scaling,
         float normEpsilon,
         int vocabularySize,
         int trainedContextLength) {
+
+    public ModelConfig {
+        layerConfigs = List.copyOf(layerConfigs);
+    }
+
+    /**
+     * What may differ between layers.
+     *
+     * @param attention its shape: {@link ModelConfig#attention()}, perhaps with a window
+     * @param rope its rotary embedding, or null when it has none
+     */
+    public record LayerConfig(
+            AttentionShape attention, @Nullable Rope rope) {}
+
+    /**
+     * Factors; 1 for none.
+     *
+     * @param embedding on the embedding of a token
+     * @param residual on what a layer adds to the residual stream
+     * @param logits on the logits
+     * @param logitSoftCap logits become {@code cap * tanh(logit / cap)}; 0 for none
+     */
+    public record Scaling(float embedding, float residual, float logits, float logitSoftCap) {}
 
     /** Upper bound of every size read from a file; real models stay far below it and products of two fit a long. */
     private static final int MOST = 1 << 24;
@@ -43,13 +75,20 @@ public record ModelConfig(
     /** Upper bound of attention heads and of experts, so that they times the rows of a sweep fit an int. */
     private static final int MOST_PARTS = 1 << 14;
 
+    /** {@link #read(GgufFile, int)} for sequences as long as the model was trained for. */
+    public static ModelConfig read(GgufFile file) {
+        return read(file, 0);
+    }
+
     /**
      * Reads and checks the hyper-parameters of a file.
      *
+     * @param contextLength positions a sequence may have, on which the rotation of some models depends; 0 for what the
+     *     model was trained for
      * @throws dev.prefetch.gguf.GgufFormatException when a key is missing, out of range, or contradicts another key or
      *     the tensors
      */
-    public static ModelConfig read(GgufFile file) {
+    public static ModelConfig read(GgufFile file, int contextLength) {
         GgufMetadata metadata = file.metadata();
         String id = metadata.requireString("general.architecture");
         Architecture architecture = Architecture.find(id)
@@ -66,13 +105,21 @@ public record ModelConfig(
         int layers = keys.size("block_count");
         int dim = keys.width("embedding_length");
         int context = keys.size("context_length");
-        AttentionShape attention = attention(keys, dim);
+        Traits traits = architecture.traits();
+        AttentionShape attention = attention(keys, traits, layers, dim);
         int experts = keys.count("expert_count");
         int expertsUsed = keys.count("expert_used_count");
         if (expertsUsed > experts || (experts > 0 && expertsUsed == 0)) {
             throw keys.refuse("expert_used_count", expertsUsed + " of " + experts + " experts is impossible");
         }
-        boolean ownWidth = experts > 0 && metadata.contains(id + ".expert_feed_forward_length");
+        RopeReader ropes = new RopeReader(
+                file,
+                keys,
+                traits.ropeLayout(),
+                attention.keyDim(),
+                context,
+                contextLength == 0 ? context : contextLength);
+        Rope rope = ropes.scaled();
         return new ModelConfig(
                 architecture,
                 metadata.string("general.name")
@@ -80,17 +127,37 @@ public record ModelConfig(
                         .orElseGet(() -> file.path().getFileName().toString()),
                 layers,
                 dim,
-                keys.width(ownWidth ? "expert_feed_forward_length" : "feed_forward_length"),
+                ffnDim(keys, experts),
                 experts,
                 expertsUsed,
+                sharedFfnDim(file, keys, experts),
                 attention,
-                RopeReader.read(file, keys, architecture, attention.keyDim(), context),
+                rope,
+                layerConfigs(keys, traits, layers, attention, rope, ropes),
+                scaling(keys, traits, dim),
                 keys.epsilon("attention.layer_norm_rms_epsilon"),
                 (int) embedding.dimension(1),
                 context);
     }
 
-    private static AttentionShape attention(Keys keys, int dim) {
+    private static int ffnDim(Keys keys, int experts) {
+        if (experts > 0 && keys.contains("expert_feed_forward_length")) {
+            return keys.width("expert_feed_forward_length");
+        }
+        return keys.width("feed_forward_length");
+    }
+
+    /** Files name the width of the shared network from some time on; before, it was the dense width. */
+    private static int sharedFfnDim(GgufFile file, Keys keys, int experts) {
+        if (experts == 0 || file.find("blk.0.ffn_up_shexp.weight").isEmpty()) {
+            return 0;
+        }
+        return keys.contains("expert_shared_feed_forward_length")
+                ? keys.width("expert_shared_feed_forward_length")
+                : keys.width("feed_forward_length");
+    }
+
+    private static AttentionShape attention(Keys keys, Traits traits, int layers, int dim) {
         int heads = keys.parts("attention.head_count", 0);
         int kvHeads = keys.parts("attention.head_count_kv", heads);
         if (heads % kvHeads != 0) {
@@ -103,7 +170,67 @@ public record ModelConfig(
         int valueDim = keys.width("attention.value_length", keyDim);
         keys.requireWidth("attention.key_length", (long) heads * keyDim);
         keys.requireWidth("attention.value_length", (long) heads * valueDim);
-        return new AttentionShape(heads, kvHeads, keyDim, valueDim, (float) (1 / Math.sqrt(keyDim)), 0, 0);
+        double scale = 1 / Math.sqrt(scaledDim(traits, layers, dim, heads, keyDim));
+        if (traits.multipliers()) {
+            scale = keys.positive("attention.scale", (float) scale);
+        }
+        float softCap =
+                traits.attentionSoftCap() > 0 ? keys.positive("attn_logit_softcapping", traits.attentionSoftCap()) : 0;
+        return new AttentionShape(heads, kvHeads, keyDim, valueDim, (float) scale, softCap, 0);
+    }
+
+    /**
+     * What scores are divided by the square root of. Gemma's 27B models (46 layers in the second generation, 62 in the
+     * third) were trained with another value than the size of a head, and files do not say so.
+     */
+    private static int scaledDim(Traits traits, int layers, int dim, int heads, int keyDim) {
+        boolean gemma27b =
+                traits.embeddingTimesSqrtDim() && (traits.attentionSoftCap() > 0 ? layers == 46 : layers == 62);
+        return gemma27b ? dim / heads : keyDim;
+    }
+
+    private static List<LayerConfig> layerConfigs(
+            Keys keys, Traits traits, int layers, AttentionShape attention, Rope rope, RopeReader ropes) {
+        int window = 0;
+        if (traits.slidingPeriod() > 0 && (traits.slidingWindow() > 0 || keys.contains("attention.sliding_window"))) {
+            window = keys.size("attention.sliding_window", Math.max(1, traits.slidingWindow()));
+        }
+        AttentionShape slidingShape = attention.withWindow(window);
+        Rope slidingRope = rope;
+        if (window > 0 && traits.slidingUnscaled()) {
+            slidingRope = ropes.unscaled(traits.slidingRopeBase());
+        }
+        SlidingLayers sliding = window == 0 ? layer -> false : keys.slidingLayers(traits.slidingPeriod(), layers);
+        List<LayerConfig> configs = new ArrayList<>();
+        for (int layer = 0; layer < layers; layer++) {
+            boolean slides = sliding.contains(layer);
+            boolean rotates = traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0;
+            Rope own = slides ? slidingRope : rope;
+            configs.add(new LayerConfig(slides ? slidingShape : attention, rotates ? own : null));
+        }
+        return configs;
+    }
+
+    /** Which layers see a window only. */
+    @FunctionalInterface
+    interface SlidingLayers {
+
+        boolean contains(int layer);
+    }
+
+    private static Scaling scaling(Keys keys, Traits traits, int dim) {
+        float logitSoftCap = 0;
+        if (traits.logitSoftCap() > 0 || keys.contains("final_logit_softcapping")) {
+            logitSoftCap = keys.positive("final_logit_softcapping", Math.max(1, traits.logitSoftCap()));
+        }
+        if (traits.multipliers()) {
+            return new Scaling(
+                    keys.positive("embedding_scale", 1),
+                    keys.positive("residual_scale", 1),
+                    1 / keys.positive("logit_scale", 1),
+                    logitSoftCap);
+        }
+        return new Scaling(traits.embeddingTimesSqrtDim() ? (float) Math.sqrt(dim) : 1, 1, 1, logitSoftCap);
     }
 
     /** Most frequent weight format by bytes, for display. */
@@ -124,6 +251,11 @@ public record ModelConfig(
     /** Whether the feed-forward network is a mixture of experts. */
     public boolean mixtureOfExperts() {
         return experts > 0;
+    }
+
+    /** Width of the dense network of a layer: the feed-forward network, or the one beside the experts; 0 for none. */
+    public int denseFfnDim() {
+        return mixtureOfExperts() ? sharedFfnDim : ffnDim;
     }
 
     /** Elements of the query of one token. */
@@ -224,6 +356,26 @@ public record ModelConfig(
                 throw refuse(key, value + " is not a positive number below 1e12");
             }
             return value;
+        }
+
+        /**
+         * {@code attention.sliding_window_pattern}: per layer whether it slides, or the period after whose other layers
+         * one does not.
+         */
+        SlidingLayers slidingLayers(int usualPeriod, int layers) {
+            String key = prefix + ".attention.sliding_window_pattern";
+            if (!contains("attention.sliding_window_pattern")
+                    || file.metadata().integer(key).isPresent()) {
+                int period = size("attention.sliding_window_pattern", usualPeriod);
+                return layer -> layer % period < period - 1;
+            }
+            boolean[] pattern = file.metadata().bools(key).orElseThrow();
+            if (pattern.length < layers) {
+                throw refuse(
+                        "attention.sliding_window_pattern",
+                        "has " + pattern.length + " elements, but there are " + layers + " layers");
+            }
+            return layer -> pattern[layer];
         }
 
         UnsupportedModelException refuse(String key, String problem) {

@@ -2,6 +2,8 @@ package dev.prefetch.model;
 
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
+import dev.prefetch.model.Traits.HeadNorms;
+import dev.prefetch.model.Traits.LayerNorms;
 import dev.prefetch.model.WeightBlock.Kind;
 import java.util.ArrayList;
 import java.util.Comparator;
@@ -17,8 +19,8 @@ import java.util.stream.Collectors;
 public final class ModelGraph {
 
     /** Rotary frequencies: {@link RopeReader} reads the factors; old converters also stored what follows from the keys. */
-    private static final Pattern IGNORED =
-            Pattern.compile("rope_freqs\\.weight|blk\\.\\d+\\.(attn_rot_embd|rope_freqs)(\\.weight)?");
+    private static final Pattern IGNORED = Pattern.compile(
+            "rope_(freqs|factors_long|factors_short)\\.weight|blk\\.\\d+\\.(attn_rot_embd|rope_freqs)(\\.weight)?");
 
     private final List<WeightBlock> blocks;
     private final WeightBlock embedding;
@@ -98,48 +100,101 @@ public final class ModelGraph {
     }
 
     private static Builder attention(GgufFile file, ModelConfig config, int layer) {
+        Traits traits = config.architecture().traits();
         Builder builder = new Builder(file, "blk." + layer + ".");
-        builder.vector(TensorRole.ATTENTION_NORM, "attn_norm", config.dim());
-        builder.matrix(TensorRole.ATTENTION_Q, "attn_q", config.queryDim(), config.dim());
-        builder.matrix(TensorRole.ATTENTION_K, "attn_k", config.keyDim(), config.dim());
-        builder.matrix(TensorRole.ATTENTION_V, "attn_v", config.valueDim(), config.dim());
+        if (traits.layerNorms() != LayerNorms.AFTER) {
+            builder.vector(TensorRole.ATTENTION_NORM, "attn_norm", config.dim());
+        }
+        queryKeyValue(builder, config);
+        if (traits.headNorms() != HeadNorms.NONE) {
+            boolean each = traits.headNorms() == HeadNorms.EACH_HEAD;
+            int headDim = config.attention().keyDim();
+            builder.vector(TensorRole.ATTENTION_Q_NORM, "attn_q_norm", each ? headDim : config.queryDim());
+            builder.vector(TensorRole.ATTENTION_K_NORM, "attn_k_norm", each ? headDim : config.keyDim());
+        }
+        if (traits.sinks()) {
+            builder.vector(
+                    TensorRole.ATTENTION_SINKS, "attn_sinks", config.attention().heads());
+        }
         builder.matrix(TensorRole.ATTENTION_OUTPUT, "attn_output", config.dim(), config.attentionDim());
-        builder.optionalBias(TensorRole.ATTENTION_Q_BIAS, "attn_q", config.queryDim());
-        builder.optionalBias(TensorRole.ATTENTION_K_BIAS, "attn_k", config.keyDim());
-        builder.optionalBias(TensorRole.ATTENTION_V_BIAS, "attn_v", config.valueDim());
-        if (config.architecture().queryKeyNorm()) {
-            builder.vector(
-                    TensorRole.ATTENTION_Q_NORM,
-                    "attn_q_norm",
-                    config.attention().keyDim());
-            builder.vector(
-                    TensorRole.ATTENTION_K_NORM,
-                    "attn_k_norm",
-                    config.attention().keyDim());
+        builder.optionalBias(TensorRole.ATTENTION_OUTPUT_BIAS, "attn_output", config.dim());
+        if (traits.normsAfter()) {
+            builder.vector(TensorRole.ATTENTION_POST_NORM, "post_attention_norm", config.dim());
         }
         return builder;
     }
 
-    /**
-     * The three matrices of a dense network are used one after the other, so each is a block: smaller blocks let a buffer
-     * of the same size run further ahead of compute, and let a budget be used up more exactly.
-     */
-    private static void addFeedForward(List<WeightBlock> blocks, GgufFile file, ModelConfig config, int layer) {
-        Builder first = new Builder(file, "blk." + layer + ".");
-        first.vector(TensorRole.FFN_NORM, "ffn_norm", config.dim());
-        if (config.mixtureOfExperts()) {
-            first.matrix(TensorRole.FFN_ROUTER, "ffn_gate_inp", config.experts(), config.dim());
-            blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+    /** Three matrices, or one whose rows are those of the three. */
+    private static void queryKeyValue(Builder builder, ModelConfig config) {
+        int q = config.queryDim();
+        int k = config.keyDim();
+        int v = config.valueDim();
+        if (builder.has("attn_qkv.weight")) {
+            int all = q + k + v;
+            builder.rows(TensorRole.ATTENTION_Q, "attn_qkv", 0, q, all, config.dim());
+            builder.rows(TensorRole.ATTENTION_K, "attn_qkv", q, k, all, config.dim());
+            builder.rows(TensorRole.ATTENTION_V, "attn_qkv", q + k, v, all, config.dim());
             return;
         }
-        first.matrix(TensorRole.FFN_GATE, "ffn_gate", config.ffnDim(), config.dim());
-        blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+        builder.matrix(TensorRole.ATTENTION_Q, "attn_q", q, config.dim());
+        builder.matrix(TensorRole.ATTENTION_K, "attn_k", k, config.dim());
+        builder.matrix(TensorRole.ATTENTION_V, "attn_v", v, config.dim());
+        builder.optionalBias(TensorRole.ATTENTION_Q_BIAS, "attn_q", q);
+        builder.optionalBias(TensorRole.ATTENTION_K_BIAS, "attn_k", k);
+        builder.optionalBias(TensorRole.ATTENTION_V_BIAS, "attn_v", v);
+    }
+
+    /**
+     * Norm and router first, then the dense network: that of a dense model, or the one beside the experts. Its three
+     * matrices are used one after the other, so each is a block: smaller blocks let a buffer of the same size run further
+     * ahead of compute, and let a budget be used up more exactly.
+     */
+    private static void addFeedForward(List<WeightBlock> blocks, GgufFile file, ModelConfig config, int layer) {
+        Traits traits = config.architecture().traits();
+        Builder first = new Builder(file, "blk." + layer + ".");
+        switch (traits.layerNorms()) {
+            case BEFORE, BEFORE_AND_AFTER -> first.vector(TensorRole.FFN_NORM, "ffn_norm", config.dim());
+            case BEFORE_BY_ANOTHER_NAME -> first.vector(TensorRole.FFN_NORM, "post_attention_norm", config.dim());
+            case AFTER -> {
+                // Nothing in front.
+            }
+        }
+        String suffix = "";
+        if (config.mixtureOfExperts()) {
+            first.matrix(TensorRole.FFN_ROUTER, "ffn_gate_inp", config.experts(), config.dim());
+            first.optionalBias(TensorRole.FFN_ROUTER_BIAS, "ffn_gate_inp", config.experts());
+            suffix = "_shexp";
+            if (config.sharedFfnDim() == 0) {
+                blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+                return;
+            }
+            first.optionalVector(TensorRole.FFN_SHARED_SCORE, "ffn_gate_inp_shexp", config.dim());
+        }
         Builder up = new Builder(file, "blk." + layer + ".");
-        up.matrix(TensorRole.FFN_UP, "ffn_up", config.ffnDim(), config.dim());
-        blocks.add(up.build(blocks.size(), Kind.FEED_FORWARD_UP, layer));
         Builder down = new Builder(file, "blk." + layer + ".");
-        down.matrix(TensorRole.FFN_DOWN, "ffn_down", config.dim(), config.ffnDim());
+        int width = config.denseFfnDim();
+        gateAndUp(first, up, suffix, width, config.dim());
+        down.matrix(TensorRole.FFN_DOWN, "ffn_down" + suffix, config.dim(), width);
+        down.optionalBias(TensorRole.FFN_DOWN_BIAS, "ffn_down" + suffix, config.dim());
+        if (traits.normsAfter()) {
+            down.vector(TensorRole.FFN_POST_NORM, "post_ffw_norm", config.dim());
+        }
+        blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+        blocks.add(up.build(blocks.size(), Kind.FEED_FORWARD_UP, layer));
         blocks.add(down.build(blocks.size(), Kind.FEED_FORWARD_DOWN, layer));
+    }
+
+    /** Two matrices, or one whose rows are those of the two. */
+    private static void gateAndUp(Builder gate, Builder up, String suffix, int width, int dim) {
+        if (!gate.has("ffn_gate" + suffix + ".weight") && gate.rowsOf("ffn_up" + suffix + ".weight") == 2L * width) {
+            gate.rows(TensorRole.FFN_GATE, "ffn_up" + suffix, 0, width, 2L * width, dim);
+            up.rows(TensorRole.FFN_UP, "ffn_up" + suffix, width, width, 2L * width, dim);
+            return;
+        }
+        gate.matrix(TensorRole.FFN_GATE, "ffn_gate" + suffix, width, dim);
+        gate.optionalBias(TensorRole.FFN_GATE_BIAS, "ffn_gate" + suffix, width);
+        up.matrix(TensorRole.FFN_UP, "ffn_up" + suffix, width, dim);
+        up.optionalBias(TensorRole.FFN_UP_BIAS, "ffn_up" + suffix, width);
     }
 
     private static Builder expert(GgufFile file, ModelConfig config, int layer, int expert) {
@@ -148,6 +203,9 @@ public final class ModelGraph {
         builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", config.ffnDim(), config.dim(), expert, experts);
         builder.slice(TensorRole.FFN_UP, "ffn_up_exps", config.ffnDim(), config.dim(), expert, experts);
         builder.slice(TensorRole.FFN_DOWN, "ffn_down_exps", config.dim(), config.ffnDim(), expert, experts);
+        builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", config.ffnDim(), expert, experts);
+        builder.optionalBiasSlice(TensorRole.FFN_UP_BIAS, "ffn_up_exps", config.ffnDim(), expert, experts);
+        builder.optionalBiasSlice(TensorRole.FFN_DOWN_BIAS, "ffn_down_exps", config.dim(), expert, experts);
         return builder;
     }
 
@@ -209,6 +267,44 @@ public final class ModelGraph {
 
         void matrix(TensorRole role, String name, long rows, long cols) {
             add(role, require(name + ".weight"), rows, cols);
+        }
+
+        boolean has(String name) {
+            return file.find(prefix + name).isPresent();
+        }
+
+        /** Rows of a matrix, or 0 when there is none of that name. */
+        long rowsOf(String name) {
+            return file.find(prefix + name).map(tensor -> tensor.dimension(1)).orElse(0L);
+        }
+
+        /** Some rows of a matrix, as a matrix. */
+        void rows(TensorRole role, String name, long first, long rows, long all, long cols) {
+            GgufTensor tensor = require(name + ".weight");
+            requireDimensions(tensor, List.of(cols, all));
+            long rowBytes = tensor.byteSize() / all;
+            tensors.add(new BlockTensor(
+                    role,
+                    tensor.name(),
+                    tensor.type(),
+                    rows,
+                    cols,
+                    tensor.offset() + first * rowBytes,
+                    rows * rowBytes));
+        }
+
+        void optionalVector(TensorRole role, String name, long cols) {
+            file.find(prefix + name + ".weight").ifPresent(tensor -> add(role, tensor, 1, cols));
+        }
+
+        /** One expert's vector out of a tensor that holds all of them, if there is one. */
+        void optionalBiasSlice(TensorRole role, String name, long cols, int index, int count) {
+            file.find(prefix + name + ".bias").ifPresent(tensor -> {
+                requireDimensions(tensor, List.of(cols, (long) count));
+                long bytes = tensor.byteSize() / count;
+                long offset = tensor.offset() + index * bytes;
+                tensors.add(new BlockTensor(role, tensor.name(), tensor.type(), 1, cols, offset, bytes));
+            });
         }
 
         void optionalBias(TensorRole role, String name, long cols) {

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Set;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -25,6 +26,9 @@ import tools.jackson.databind.ObjectMapper;
  */
 class ReferenceLogitsTest {
 
+    /** Relative error of a position beyond which it cannot be rounding: five times what is measured otherwise. */
+    private static final double TURNED = 0.1;
+
     /** Models of every supported architecture; one name so that the test does not vanish where the data is absent. */
     static Stream<String> models() throws IOException {
         if (!Conformance.isPresent()) {
@@ -35,10 +39,10 @@ class ReferenceLogitsTest {
     }
 
     private static boolean supported(String model) {
-        String architecture = model.substring(0, model.indexOf('-'));
+        String architecture = model.substring(0, model.lastIndexOf('-'));
         return switch (architecture) {
-            case "llama3", "mixtral" -> true;
-            default -> Architecture.find(architecture).isPresent() && !model.startsWith("llama-spm");
+            case "llama-spm", "llama3", "mixtral" -> true;
+            default -> Architecture.find(architecture).isPresent();
         };
     }
 
@@ -47,7 +51,8 @@ class ReferenceLogitsTest {
         Conformance.folder();
         assertThat(models())
                 .contains("llama-F32", "llama-F16", "llama-BF16", "llama-Q8_0", "llama-Q4_0", "llama-Q4_K_M")
-                .contains("qwen3-F32", "qwen3-F16", "qwen3-Q8_0", "qwen3-Q4_0", "qwen3-Q4_K_M");
+                .contains("qwen3-F32", "qwen3-F16", "qwen3-Q8_0", "qwen3-Q4_0", "qwen3-Q4_K_M")
+                .contains("gemma2-Q4_K_M", "gemma3-Q8_0", "phi3-Q4_K_M", "gpt-oss-MXFP4", "gpt-oss-Q8_0");
     }
 
     @ParameterizedTest
@@ -67,7 +72,8 @@ class ReferenceLogitsTest {
         int[] tokens = tokens(folder);
         try (PrefetchEngine engine = PrefetchEngine.open(options(folder, model))) {
             float[] logits = engine.logits(tokens, true);
-            if (model.startsWith("mixtral") || model.startsWith("qwen3moe")) {
+            if (Set.of("mixtral-Q4_K_M", "qwen3moe-Q4_K_M", "qwen3moe-Q8_0", "gpt-oss-MXFP4")
+                    .contains(model)) {
                 assertCloseBarTies(model, logits);
             } else {
                 assertClose(model, logits);
@@ -91,20 +97,33 @@ class ReferenceLogitsTest {
     }
 
     /**
-     * The same position by position for a mixture of experts, where 8-bit activations may turn a near tie between two
-     * experts: all positions but two must stay within the tolerance.
+     * The same for a mixture of experts in which two experts score almost the same at some positions: 8-bit activations in
+     * front of the router, which itself computes in f32, turn the choice there. A position with another expert is far
+     * outside; there may be three of 48, and all others together must stay within the tolerance.
      */
     private static void assertCloseBarTies(String model, float[] actual) throws IOException {
         float[] exact = readFloats(Conformance.folder().resolve("logits").resolve(model + ".exact.f32"));
         double tolerance = 1.25 * tolerances().get(model).get("peerRelativeRms").asDouble();
         int vocabulary = tolerances().get(model).get("vocabulary").asInt();
-        long outside = IntStream.range(0, exact.length / vocabulary)
-                .mapToDouble(position -> relativeRms(
-                        Arrays.copyOfRange(actual, position * vocabulary, (position + 1) * vocabulary),
-                        Arrays.copyOfRange(exact, position * vocabulary, (position + 1) * vocabulary)))
-                .filter(error -> !(error <= tolerance))
-                .count();
-        assertThat(outside).as("positions of %s outside the tolerance", model).isLessThanOrEqualTo(2);
+        double error = 0;
+        double size = 0;
+        int turned = 0;
+        for (int position = 0; position < exact.length; position += vocabulary) {
+            float[] own = Arrays.copyOfRange(actual, position, position + vocabulary);
+            float[] reference = Arrays.copyOfRange(exact, position, position + vocabulary);
+            double relative = relativeRms(own, reference);
+            if (!(relative <= TURNED)) {
+                turned++;
+                continue;
+            }
+            double positionSize = IntStream.range(0, vocabulary)
+                    .mapToDouble(i -> reference[i] * (double) reference[i])
+                    .sum();
+            error += relative * relative * positionSize;
+            size += positionSize;
+        }
+        assertThat(turned).as("positions of %s with another expert", model).isLessThanOrEqualTo(3);
+        assertThat(Math.sqrt(error / size)).as(model).isLessThanOrEqualTo(Math.min(tolerance, 0.03));
     }
 
     private static JsonNode tolerances() throws IOException {
@@ -138,7 +157,8 @@ class ReferenceLogitsTest {
     /** Names that a failing filter would hide. */
     @Test
     void findsTheArchitectureOfEveryModelName() {
-        assertThat(List.of("llama-F32", "qwen3moe-Q8_0", "mixtral-Q4_K_M")).allMatch(ReferenceLogitsTest::supported);
-        assertThat(supported("gemma3-Q8_0")).isFalse();
+        assertThat(List.of("llama-F32", "qwen3moe-Q8_0", "mixtral-Q4_K_M", "gpt-oss-MXFP4", "llama-spm-Q8_0"))
+                .allMatch(ReferenceLogitsTest::supported);
+        assertThat(supported("mamba-Q8_0")).isFalse();
     }
 }

@@ -42,7 +42,11 @@ class StreamingLawTest {
                             "qwen3-F16",
                             "mixtral-Q4_K_M",
                             "qwen3moe-Q8_0",
-                            "qwen3moe-Q4_K_M")
+                            "qwen3moe-Q4_K_M",
+                            "gemma2-Q4_K_M",
+                            "gemma3-Q8_0",
+                            "phi3-Q4_K_M",
+                            "gpt-oss-MXFP4")
                     .map(name -> logits.resolve(name + ".gguf"))
                     .forEach(models::add);
             models.add(Conformance.folder().resolve("demo-model/tiny-demo-moe-Q8_0.gguf"));

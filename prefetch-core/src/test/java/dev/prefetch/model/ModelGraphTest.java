@@ -103,9 +103,9 @@ class ModelGraphTest {
                         new TinyModel().without("token_embd.weight"),
                         List.of("token_embd.weight", "missing")),
                 Arguments.of(
-                        "a bias that would be left out",
-                        new TinyModel().tensor("blk.0.attn_output.bias", 32),
-                        List.of("blk.0.attn_output.bias", "not part")),
+                        "a norm that would be left out",
+                        new TinyModel().tensor("blk.0.post_attention_norm.weight", 32),
+                        List.of("blk.0.post_attention_norm.weight", "not part")),
                 Arguments.of(
                         "a layer beyond block_count",
                         new TinyModel().tensor("blk.1.attn_norm.weight", 32),

@@ -29,8 +29,11 @@ final class AttentionRunner implements AutoCloseable {
         Arrays.setAll(scratch, i -> new Scratch("attention scores"));
     }
 
-    /** Attention of {@code count} rows, the first at {@code position}; {@code q} and {@code out} are addresses of rows. */
-    void run(AttentionShape shape, KvPages pages, long q, int count, int position, long out) {
+    /**
+     * Attention of {@code count} rows, the first at {@code position}; {@code q} and {@code out} are addresses of rows,
+     * {@code sinks} that of one score per head, or 0.
+     */
+    void run(AttentionShape shape, KvPages pages, long q, long sinks, int count, int position, long out) {
         int group = shape.heads() / shape.kvHeads();
         // Few rows and few groups: give every head to a thread of its own; it only costs cache hits.
         int headsPerItem = (long) count * shape.kvHeads() < 2L * pool.threads() ? 1 : group;
@@ -41,7 +44,7 @@ final class AttentionRunner implements AutoCloseable {
             for (int item = from; item < to; item++) {
                 int row = item / itemsPerRow;
                 int head = item % itemsPerRow * headsPerItem;
-                heads(shape, pages, q, row, head, headsPerItem, position + row, out, scratch[worker]);
+                heads(shape, pages, q, sinks, row, head, headsPerItem, position + row, out, scratch[worker]);
             }
         });
     }
@@ -50,6 +53,7 @@ final class AttentionRunner implements AutoCloseable {
             AttentionShape shape,
             KvPages pages,
             long q,
+            long sinks,
             int row,
             int firstHead,
             int headCount,
@@ -64,8 +68,10 @@ final class AttentionRunner implements AutoCloseable {
         long results = out + 4L * shape.valueDim() * ((long) row * shape.heads() + firstHead);
         Memory.clear(results, 4L * shape.valueDim() * headCount);
         for (int h = 0; h < headCount; h++) {
-            Memory.putFloat(maxima + 4L * h, Float.NEGATIVE_INFINITY);
-            Memory.putFloat(sums + 4L * h, 0);
+            // A sink is a score that comes first and has no value: exp(sink - sink) is the sum so far.
+            float sink = sinks == 0 ? Float.NEGATIVE_INFINITY : Memory.getFloat(sinks + 4L * (firstHead + h));
+            Memory.putFloat(maxima + 4L * h, sink);
+            Memory.putFloat(sums + 4L * h, sinks == 0 ? 0 : 1);
         }
         int from = shape.window() == 0 ? 0 : Math.max(0, position - shape.window() + 1);
         while (from <= position) {

@@ -187,6 +187,32 @@ final class CpuOps implements Ops {
             int count,
             int position,
             DeviceBuffer out) {
+        attention(shape, cache, q, null, firstRow, count, position, out);
+    }
+
+    @Override
+    public void attentionWithSinks(
+            AttentionShape shape,
+            KvLayer cache,
+            DeviceBuffer q,
+            Weight sinks,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
+        weight(sinks);
+        attention(shape, cache, q, sinks, firstRow, count, position, out);
+    }
+
+    private void attention(
+            AttentionShape shape,
+            KvLayer cache,
+            DeviceBuffer q,
+            @Nullable Weight sinks,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
         checkRange(firstRow, count, position);
         long rows = (long) firstRow + count;
         long queries = readable(q, floats(rows, (long) shape.heads() * shape.keyDim()), "q");
@@ -199,7 +225,9 @@ final class CpuOps implements Ops {
         }
         long queryRow = 4L * shape.heads() * shape.keyDim();
         long outRow = 4L * shape.heads() * shape.valueDim();
-        attention.run(shape, pages, queries + firstRow * queryRow, count, position, target + firstRow * outRow);
+        long sinkScores = sinks == null ? 0 : vector(sinks, shape.heads(), "sinks");
+        attention.run(
+                shape, pages, queries + firstRow * queryRow, sinkScores, count, position, target + firstRow * outRow);
     }
 
     @Override
@@ -208,6 +236,41 @@ final class CpuOps implements Ops {
         long u = readable(up, floats(1, n), "up");
         awaitPending.run();
         parallelElements(n, (from, to) -> kernels.swiGlu(g + 4 * from, u + 4 * from, to - from));
+    }
+
+    @Override
+    public void geGlu(DeviceBuffer gate, DeviceBuffer up, long n) {
+        long g = writable(gate, floats(1, n), "gate");
+        long u = readable(up, floats(1, n), "up");
+        awaitPending.run();
+        parallelElements(n, (from, to) -> kernels.geGlu(g + 4 * from, u + 4 * from, to - from));
+    }
+
+    @Override
+    public void clampedSwiGlu(DeviceBuffer gate, DeviceBuffer up, float slope, float limit, long n) {
+        long g = writable(gate, floats(1, n), "gate");
+        long u = readable(up, floats(1, n), "up");
+        awaitPending.run();
+        parallelElements(n, (from, to) -> kernels.clampedSwiGlu(g + 4 * from, u + 4 * from, slope, limit, to - from));
+    }
+
+    @Override
+    public void scale(DeviceBuffer x, float factor, long n) {
+        long target = writable(x, floats(1, n), "x");
+        awaitPending.run();
+        parallelElements(
+                n, (from, to) -> kernels.scale(target + 4 * from, (int) (to - from), factor, target + 4 * from));
+    }
+
+    @Override
+    public void softCap(DeviceBuffer x, float cap, long n) {
+        if (!(cap > 0)) {
+            throw new IllegalArgumentException("cap must be positive but was " + cap);
+        }
+        // The kernel works on whole vectors.
+        long target = writable(x, floats(1, Math.ceilDiv(n, 8L) * 8), "x");
+        awaitPending.run();
+        parallelElements(n, (from, to) -> kernels.softCap(target + 4 * from, (int) (to - from), cap));
     }
 
     @Override

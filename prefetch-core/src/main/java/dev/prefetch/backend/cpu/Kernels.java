@@ -75,6 +75,12 @@ interface Kernels {
     /** {@code gate = silu(gate) * up}; an element's result does not depend on its place. */
     void swiGlu(long gate, long up, long n);
 
+    /** {@code gate = gelu(gate) * up} by the tanh approximation; an element's result does not depend on its place. */
+    void geGlu(long gate, long up, long n);
+
+    /** See {@link dev.prefetch.backend.Ops#clampedSwiGlu}; an element's result does not depend on its place. */
+    void clampedSwiGlu(long gate, long up, float slope, float limit, long n);
+
     /** Root-mean-square normalisation of one row; {@code gain} is 0 for none. */
     void rmsNorm(long x, int dim, long gain, float epsilon, long out);
 

@@ -11,6 +11,12 @@ import dev.prefetch.gguf.GgmlType;
  */
 final class ScalarKernels implements Kernels {
 
+    /** {@code sqrt(2 / pi)} of the tanh approximation of gelu. */
+    static final double GELU_SCALE = 0.79788456080286535588;
+
+    /** Weight of the cube in it. */
+    static final double GELU_CUBE = 0.044715;
+
     @Override
     public String name() {
         return "scalar";
@@ -119,6 +125,24 @@ final class ScalarKernels implements Kernels {
         for (long i = 0; i < n; i++) {
             float g = getFloat(gate + 4 * i);
             putFloat(gate + 4 * i, (float) (g / (1 + Math.exp(-g))) * getFloat(up + 4 * i));
+        }
+    }
+
+    @Override
+    public void geGlu(long gate, long up, long n) {
+        for (long i = 0; i < n; i++) {
+            double g = getFloat(gate + 4 * i);
+            double gelu = 0.5 * g * (1 + Math.tanh(GELU_SCALE * g * (1 + GELU_CUBE * g * g)));
+            putFloat(gate + 4 * i, (float) gelu * getFloat(up + 4 * i));
+        }
+    }
+
+    @Override
+    public void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
+        for (long i = 0; i < n; i++) {
+            float g = Math.min(getFloat(gate + 4 * i), limit);
+            float u = Math.clamp(getFloat(up + 4 * i), -limit, limit);
+            putFloat(gate + 4 * i, (float) (g / (1 + Math.exp(-slope * g))) * (u + 1));
         }
     }
 

@@ -139,6 +139,16 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
+    public void geGlu(long gate, long up, long n) {
+        VectorGates.geGlu(gate, up, n);
+    }
+
+    @Override
+    public void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
+        VectorGates.clampedSwiGlu(gate, up, slope, limit, n);
+    }
+
+    @Override
     public void rmsNorm(long x, int dim, long gain, float epsilon, long out) {
         VectorElementwise.rmsNorm(x, dim, gain, epsilon, out);
     }

@@ -1,0 +1,55 @@
+package dev.prefetch.backend.cpu;
+
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
+
+/**
+ * The gated activations that only some architectures have. The last elements go through the same arithmetic under a mask:
+ * an element's bits must not depend on where it stands.
+ */
+final class VectorGates {
+
+    private VectorGates() {}
+
+    static void geGlu(long gate, long up, long n) {
+        long i = 0;
+        for (; i + 8 <= n; i += 8) {
+            Vectors.store(gelu(Vectors.floats(gate + 4 * i)).mul(Vectors.floats(up + 4 * i)), gate + 4 * i);
+        }
+        if (i < n) {
+            VectorMask<Float> rest = Vectors.F256.indexInRange(i, n);
+            gelu(masked(gate + 4 * i, rest))
+                    .mul(masked(up + 4 * i, rest))
+                    .intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
+        }
+    }
+
+    /** {@code 0.5 (1 + tanh z)} is the sigmoid of {@code 2z}. */
+    private static FloatVector gelu(FloatVector g) {
+        FloatVector z = g.mul(g).mul((float) ScalarKernels.GELU_CUBE).add(1).mul(g);
+        return g.div(Vectors.exp(z.mul((float) (-2 * ScalarKernels.GELU_SCALE))).add(1));
+    }
+
+    static void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
+        long i = 0;
+        for (; i + 8 <= n; i += 8) {
+            FloatVector result = clamped(Vectors.floats(gate + 4 * i), Vectors.floats(up + 4 * i), slope, limit);
+            Vectors.store(result, gate + 4 * i);
+        }
+        if (i < n) {
+            VectorMask<Float> rest = Vectors.F256.indexInRange(i, n);
+            clamped(masked(gate + 4 * i, rest), masked(up + 4 * i, rest), slope, limit)
+                    .intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
+        }
+    }
+
+    private static FloatVector clamped(FloatVector gate, FloatVector up, float slope, float limit) {
+        FloatVector g = gate.min(limit);
+        FloatVector u = up.min(limit).max(-limit);
+        return g.div(Vectors.exp(g.mul(-slope)).add(1)).mul(u.add(1));
+    }
+
+    private static FloatVector masked(long address, VectorMask<Float> rest) {
+        return FloatVector.fromMemorySegment(Vectors.F256, Memory.ALL, address, Vectors.LE, rest);
+    }
+}

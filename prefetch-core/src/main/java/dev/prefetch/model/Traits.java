@@ -1,0 +1,185 @@
+package dev.prefetch.model;
+
+import dev.prefetch.backend.Rope;
+
+/**
+ * What an architecture does, as data.
+ *
+ * @param ropeLayout pairing of the rotary embedding
+ * @param headNorms how queries and keys are normalised before rotation
+ * @param layerNorms where a layer normalises
+ * @param activation what the feed-forward network does between its matrices
+ * @param routing how the scores of experts become weights
+ * @param sinks whether every head has a learnt score that takes attention away from all positions
+ * @param embeddingTimesSqrtDim whether the embedding is multiplied by the square root of its width
+ * @param multipliers whether the file has factors for embedding, residual branches, attention scores and logits
+ * @param slidingPeriod the last of every so many layers sees everything, the others a window; 0 where none slides
+ * @param slidingWindow the window where the file is silent; 0 for none
+ * @param slidingUnscaled whether layers with a window rotate without the scaling of the others
+ * @param slidingRopeBase base frequency of their rotation where the file is silent; 0 for that of the others
+ * @param unrotatedPeriod the last of every so many layers does not rotate; 0 where all do
+ * @param attentionSoftCap soft cap of attention scores where the file is silent; 0 for none
+ * @param logitSoftCap soft cap of the logits where the file is silent; 0 for none
+ */
+public record Traits(
+        Rope.Layout ropeLayout,
+        HeadNorms headNorms,
+        LayerNorms layerNorms,
+        Activation activation,
+        Routing routing,
+        boolean sinks,
+        boolean embeddingTimesSqrtDim,
+        boolean multipliers,
+        int slidingPeriod,
+        int slidingWindow,
+        boolean slidingUnscaled,
+        float slidingRopeBase,
+        int unrotatedPeriod,
+        float attentionSoftCap,
+        float logitSoftCap) {
+
+    /** How queries and keys are normalised. */
+    public enum HeadNorms {
+        NONE,
+        /** Every head by itself, with one gain for all. */
+        EACH_HEAD,
+        /** All heads of a token together. */
+        ALL_HEADS
+    }
+
+    /** Where a layer normalises: in front of attention and feed-forward network, or behind, before the residual sum. */
+    public enum LayerNorms {
+        BEFORE,
+        BEFORE_AND_AFTER,
+        AFTER,
+        /** In front; the tensor in front of the feed-forward network is called {@code post_attention_norm}. */
+        BEFORE_BY_ANOTHER_NAME
+    }
+
+    /** The gated activation of a feed-forward network. */
+    public enum Activation {
+        SWIGLU,
+        GEGLU,
+        /** SwiGLU with clamped inputs, a steeper sigmoid and one added to the linear part. */
+        CLAMPED_SWIGLU
+    }
+
+    /** How the scores of experts become the weights of their results. */
+    public enum Routing {
+        /** The softmax of the chosen experts' scores: the weights add up to one. */
+        SOFTMAX_OVER_CHOSEN,
+        /** The chosen experts' part of the softmax of all scores. */
+        SOFTMAX_OVER_ALL
+    }
+
+    /** Whether results are normalised before they are added to the residual stream. */
+    boolean normsAfter() {
+        return layerNorms == LayerNorms.AFTER || layerNorms == LayerNorms.BEFORE_AND_AFTER;
+    }
+
+    /** Starts from a plain decoder in the manner of Llama, with that pairing of the rotary embedding. */
+    static Builder rotating(Rope.Layout layout) {
+        return new Builder(layout);
+    }
+
+    /** Collects what differs from the plain decoder. */
+    static final class Builder {
+
+        private final Rope.Layout ropeLayout;
+        private HeadNorms headNorms = HeadNorms.NONE;
+        private LayerNorms layerNorms = LayerNorms.BEFORE;
+        private Activation activation = Activation.SWIGLU;
+        private Routing routing = Routing.SOFTMAX_OVER_CHOSEN;
+        private boolean sinks;
+        private boolean embeddingTimesSqrtDim;
+        private boolean multipliers;
+        private int slidingPeriod;
+        private int slidingWindow;
+        private boolean slidingUnscaled;
+        private float slidingRopeBase;
+        private int unrotatedPeriod;
+        private float attentionSoftCap;
+        private float logitSoftCap;
+
+        private Builder(Rope.Layout ropeLayout) {
+            this.ropeLayout = ropeLayout;
+        }
+
+        Builder with(HeadNorms value) {
+            headNorms = value;
+            return this;
+        }
+
+        Builder with(LayerNorms value) {
+            layerNorms = value;
+            return this;
+        }
+
+        Builder with(Activation value) {
+            activation = value;
+            return this;
+        }
+
+        Builder with(Routing value) {
+            routing = value;
+            return this;
+        }
+
+        Builder withSinks() {
+            sinks = true;
+            return this;
+        }
+
+        Builder scalingTheEmbedding() {
+            embeddingTimesSqrtDim = true;
+            return this;
+        }
+
+        Builder withMultipliers() {
+            multipliers = true;
+            return this;
+        }
+
+        Builder sliding(int period, int window) {
+            slidingPeriod = period;
+            slidingWindow = window;
+            return this;
+        }
+
+        Builder slidingUnscaled(float ropeBase) {
+            slidingUnscaled = true;
+            slidingRopeBase = ropeBase;
+            return this;
+        }
+
+        Builder leavingOutRotationEvery(int period) {
+            unrotatedPeriod = period;
+            return this;
+        }
+
+        Builder softCaps(float attention, float logits) {
+            attentionSoftCap = attention;
+            logitSoftCap = logits;
+            return this;
+        }
+
+        Traits build() {
+            return new Traits(
+                    ropeLayout,
+                    headNorms,
+                    layerNorms,
+                    activation,
+                    routing,
+                    sinks,
+                    embeddingTimesSqrtDim,
+                    multipliers,
+                    slidingPeriod,
+                    slidingWindow,
+                    slidingUnscaled,
+                    slidingRopeBase,
+                    unrotatedPeriod,
+                    attentionSoftCap,
+                    logitSoftCap);
+        }
+    }
+}
