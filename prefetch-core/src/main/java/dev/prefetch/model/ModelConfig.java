@@ -83,8 +83,8 @@ public record ModelConfig(
     /**
      * Reads and checks the hyper-parameters of a file.
      *
-     * @param contextLength positions a sequence may have, on which the rotation of some models depends; 0 for what the
-     *     model was trained for
+     * @param contextLength most positions of a sequence, on which the rotation of some models depends; 0 for what the
+     *     model was trained for, which also counts where it is less
      * @throws dev.prefetch.gguf.GgufFormatException when a key is missing, out of range, or contradicts another key or
      *     the tensors
      */
@@ -118,7 +118,7 @@ public record ModelConfig(
                 traits.ropeLayout(),
                 attention.keyDim(),
                 context,
-                contextLength == 0 ? context : contextLength);
+                contextLength == 0 ? context : Math.min(context, contextLength));
         Rope rope = ropes.scaled();
         return new ModelConfig(
                 architecture,

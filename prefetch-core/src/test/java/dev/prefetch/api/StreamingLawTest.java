@@ -26,6 +26,9 @@ class StreamingLawTest {
 
     static Stream<Path> models() {
         List<Path> models = new ArrayList<>(List.of(DemoModel.file()));
+        Stream.of("granite", "olmo2", "qwen2moe", "smollm3")
+                .map(name -> ReferenceLogitsTest.OWN.resolve(name + "-F32.gguf"))
+                .forEach(models::add);
         if (Conformance.isPresent()) {
             Path logits = Conformance.folder().resolve("logits");
             Stream.of(
@@ -117,7 +120,7 @@ class StreamingLawTest {
         List<GenerationRequest> requests = IntStream.range(0, 6)
                 .mapToObj(i -> new GenerationRequest(
                         new Prompt.Tokens(IntStream.range(0, 5 + 7 * i)
-                                .mapToObj(t -> (31 * t + 17 * i) % 1000)
+                                .mapToObj(t -> (31 * t + 17 * i) % 259)
                                 .toList()),
                         dev.prefetch.inference.SamplingOptions.GREEDY,
                         12,

@@ -20,26 +20,26 @@ class RopeReaderTest {
     @Test
     void plain() {
         // 10000^(-2i/16)
-        expect(new TinyModel(), 1, 1, 0.316227766, 0.1, 0.0316227766, 0.01, 0.00316227766, 0.001, 0.000316227766);
+        expect(new TinyModel(), 1.0, 1, 0.316227766, 0.1, 0.0316227766, 0.01, 0.00316227766, 0.001, 0.000316227766);
     }
 
     @Test
     void scalesLinearly() {
         TinyModel model =
                 new TinyModel().key("llama.rope.scaling.type", "linear").key("llama.rope.scaling.factor", 4f);
-        expect(model, 1, LINEAR_BY_4);
+        expect(model, 1.0, LINEAR_BY_4);
     }
 
     @Test
     void aFactorWithoutATypeIsLinear() {
-        expect(new TinyModel().key("llama.rope.scaling.factor", 4f), 1, LINEAR_BY_4);
-        expect(new TinyModel().key("llama.rope.scale_linear", 4f), 1, LINEAR_BY_4);
+        expect(new TinyModel().key("llama.rope.scaling.factor", 4f), 1.0, LINEAR_BY_4);
+        expect(new TinyModel().key("llama.rope.scale_linear", 4f), 1.0, LINEAR_BY_4);
     }
 
     @Test
     void theTypeNoneSwitchesTheFactorOff() {
         TinyModel model = new TinyModel().key("llama.rope.scaling.type", "none").key("llama.rope.scaling.factor", 4f);
-        expect(model, 1, 1, 0.316227766, 0.1, 0.0316227766, 0.01, 0.00316227766, 0.001, 0.000316227766);
+        expect(model, 1.0, 1, 0.316227766, 0.1, 0.0316227766, 0.01, 0.00316227766, 0.001, 0.000316227766);
     }
 
     @Test
@@ -71,7 +71,7 @@ class RopeReaderTest {
                 .vector("rope_freqs.weight", 1, 1, 1, 2.5f, 8, 8, 8, 8);
         expect(
                 model,
-                1,
+                1.0,
                 1.0,
                 0.19392274474868576,
                 0.03760603093086393,
@@ -84,7 +84,22 @@ class RopeReaderTest {
 
     @Test
     void rotatesOnlyTheDimensionsAskedFor() {
-        expect(new TinyModel().key("llama.rope.dimension_count", 8), 1, 1, 0.1, 0.01, 0.001);
+        expect(new TinyModel().key("llama.rope.dimension_count", 8), 1.0, 1, 0.1, 0.01, 0.001);
+    }
+
+    @Test
+    void takesTheLongFactorsForSequencesBeyondTheOriginalContext() {
+        TinyModel model = new TinyModel()
+                .key("llama.rope.scaling.original_context_length", 64)
+                .key("llama.rope.scaling.attn_factor", 1.25f)
+                .vector("rope_factors_short.weight", 1, 1, 1, 1, 2, 2, 2, 2)
+                .vector("rope_factors_long.weight", 4, 4, 4, 4, 4, 4, 4, 4);
+        double[] within = {1, 0.316227766, 0.1, 0.0316227766, 0.005, 0.00158113883, 0.0005, 0.000158113883};
+        expect(model, 64, 1.25, within);
+        expect(model, 65, 1.25, LINEAR_BY_4);
+        // Trained for 128 positions.
+        expect(model, 0, 1.25, LINEAR_BY_4);
+        expect(model.key("llama.context_length", 64), 4096, 1.25, within);
     }
 
     private static final double[] LINEAR_BY_4 = {
@@ -99,9 +114,13 @@ class RopeReaderTest {
     };
 
     private void expect(TinyModel model, double magnitude, double... frequencies) {
+        expect(model, 0, magnitude, frequencies);
+    }
+
+    private void expect(TinyModel model, int contextLength, double magnitude, double... frequencies) {
         Rope rope;
         try (GgufFile file = model.open(folder)) {
-            rope = ModelConfig.read(file).rope();
+            rope = ModelConfig.read(file, contextLength).rope();
         }
         assertThat(rope.layout()).isEqualTo(Rope.Layout.ADJACENT);
         assertThat((double) rope.magnitude()).isCloseTo(magnitude, FLOAT_ROUNDING);
