@@ -15,19 +15,25 @@ import java.util.stream.Collectors;
  * recognised by its tensors and keys.
  */
 public enum Architecture {
-    /** Llama 2 and 3, Mistral, Mixtral. */
-    LLAMA("llama", Traits.rotating(Layout.ADJACENT)),
+    LLAMA("llama", "Llama 2 and 3, Mistral, TinyLlama, SmolLM 2; Mixtral", Traits.rotating(Layout.ADJACENT)),
 
-    QWEN2("qwen2", Traits.rotating(Layout.HALVES)),
+    QWEN2("qwen2", "Qwen 2 and 2.5", Traits.rotating(Layout.HALVES)),
 
-    QWEN2_MOE("qwen2moe", Traits.rotating(Layout.HALVES).with(Routing.SOFTMAX_OVER_ALL)),
+    QWEN2_MOE(
+            "qwen2moe",
+            "Qwen 1.5 and 2 mixtures of experts",
+            Traits.rotating(Layout.HALVES).with(Routing.SOFTMAX_OVER_ALL)),
 
-    QWEN3("qwen3", Traits.rotating(Layout.HALVES).with(HeadNorms.EACH_HEAD)),
+    QWEN3("qwen3", "Qwen 3", Traits.rotating(Layout.HALVES).with(HeadNorms.EACH_HEAD)),
 
-    QWEN3_MOE("qwen3moe", Traits.rotating(Layout.HALVES).with(HeadNorms.EACH_HEAD)),
+    QWEN3_MOE(
+            "qwen3moe",
+            "Qwen 3 mixtures of experts",
+            Traits.rotating(Layout.HALVES).with(HeadNorms.EACH_HEAD)),
 
     GEMMA2(
             "gemma2",
+            "Gemma 2",
             Traits.rotating(Layout.HALVES)
                     .with(LayerNorms.BEFORE_AND_AFTER)
                     .with(Activation.GEGLU)
@@ -37,6 +43,7 @@ public enum Architecture {
 
     GEMMA3(
             "gemma3",
+            "Gemma 3 (text)",
             Traits.rotating(Layout.HALVES)
                     .with(LayerNorms.BEFORE_AND_AFTER)
                     .with(HeadNorms.EACH_HEAD)
@@ -46,9 +53,10 @@ public enum Architecture {
                     .slidingUnscaled(10_000)),
 
     /** Files name a window that the reference implementation does not apply either. */
-    PHI3("phi3", Traits.rotating(Layout.HALVES)),
+    PHI3("phi3", "Phi-3, Phi-3.5, Phi-4", Traits.rotating(Layout.HALVES)),
 
     GPT_OSS(
+            "gpt-oss",
             "gpt-oss",
             Traits.rotating(Layout.HALVES)
                     .with(Activation.CLAMPED_SWIGLU)
@@ -56,30 +64,38 @@ public enum Architecture {
                     .withSinks()
                     .sliding(2, 0)),
 
-    GRANITE("granite", Traits.rotating(Layout.ADJACENT).withMultipliers()),
+    GRANITE("granite", "Granite 3 (dense)", Traits.rotating(Layout.ADJACENT).withMultipliers()),
 
-    /** Also OLMo 3, which adds the windows. */
+    /** The windows are OLMo 3's. */
     OLMO2(
             "olmo2",
+            "OLMo 2 and 3",
             Traits.rotating(Layout.HALVES)
                     .with(LayerNorms.AFTER)
                     .with(HeadNorms.ALL_HEADS)
                     .sliding(4, 0)
                     .slidingUnscaled(0)),
 
-    SMOLLM3("smollm3", Traits.rotating(Layout.ADJACENT).leavingOutRotationEvery(4));
+    SMOLLM3("smollm3", "SmolLM 3", Traits.rotating(Layout.ADJACENT).leavingOutRotationEvery(4));
 
     private final String id;
+    private final String models;
     private final Traits traits;
 
-    Architecture(String id, Traits.Builder traits) {
+    Architecture(String id, String models, Traits.Builder traits) {
         this.id = id;
+        this.models = models;
         this.traits = traits.build();
     }
 
     /** Value of {@code general.architecture}, and the prefix of the file's hyper-parameter keys. */
     public String id() {
         return id;
+    }
+
+    /** The models that are published as this, for people. */
+    public String models() {
+        return models;
     }
 
     /** What it does. */

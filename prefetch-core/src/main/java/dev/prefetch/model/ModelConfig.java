@@ -103,6 +103,13 @@ public record ModelConfig(
                     + " rows, but at most " + MOST + " tokens are supported");
         }
         int layers = keys.size("block_count");
+        if (layers > file.tensors().size()) {
+            // Known before anything is made per layer.
+            throw keys.refuse(
+                    "block_count",
+                    "asks for " + layers + " layers, but the file has only "
+                            + file.tensors().size() + " tensors");
+        }
         int dim = keys.width("embedding_length");
         int context = keys.size("context_length");
         Traits traits = architecture.traits();

@@ -25,14 +25,14 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * A thousand damaged models, given to the engine: each is opened, and then answers or fails the request, or is refused
+ * A thousand damaged models of all architectures, given to the engine: each is opened, and then answers or fails the request, or is refused
  * with a {@link GgufFormatException} that names the file. Nothing else is thrown, and the memory asked for stays in
  * proportion to the file.
  */
 class EngineMutationTest {
 
     private static final Logger LOG = LoggerFactory.getLogger(EngineMutationTest.class);
-    private static final int MUTATIONS = 1000;
+    private static final int MUTATIONS = Integer.getInteger("prefetch.test.mutations", 1000);
     private static final ThreadMXBean THREADS = (ThreadMXBean) ManagementFactory.getThreadMXBean();
 
     @Test
@@ -74,9 +74,15 @@ class EngineMutationTest {
     private static List<GgufMutator> bases() throws IOException {
         List<GgufMutator> bases = new ArrayList<>();
         bases.add(GgufMutator.of(DemoModel.file()));
+        for (String name : List.of("granite", "olmo2", "qwen2moe", "smollm3")) {
+            bases.add(GgufMutator.of(ReferenceLogitsTest.OWN.resolve(name + "-F32.gguf")));
+        }
         if (Conformance.isPresent()) {
-            bases.add(GgufMutator.of(Conformance.folder().resolve("logits/llama-Q4_0.gguf")));
             bases.add(GgufMutator.of(Conformance.folder().resolve("demo-model/tiny-demo-moe-Q4_0.gguf")));
+            for (String name : List.of(
+                    "llama-Q4_0", "qwen2-Q4_K_M", "gemma2-Q4_K_M", "gemma3-Q4_K_M", "phi3-Q4_K_M", "gpt-oss-MXFP4")) {
+                bases.add(GgufMutator.of(Conformance.folder().resolve("logits/" + name + ".gguf")));
+            }
         }
         return bases;
     }

@@ -59,6 +59,7 @@ class ModelGraphTest {
                 key("llama.block_count", 0, "block_count", "0 is outside"),
                 key("llama.block_count", -1, "block_count", "-1 is outside"),
                 key("llama.block_count", 2, "tensor blk.1.attn_norm.weight is missing"),
+                key("llama.block_count", 1 << 20, "block_count", "1048576 layers", "11 tensors"),
                 key("llama.block_count", Long.MAX_VALUE, "block_count", "does not fit"),
                 key("llama.embedding_length", 1 << 30, "embedding_length", "is outside"),
                 key("llama.embedding_length", 16, "token_embd.weight", "[32, 4]", "[16, 4]"),

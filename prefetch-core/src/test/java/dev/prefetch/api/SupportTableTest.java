@@ -1,0 +1,87 @@
+package dev.prefetch.api;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.model.Architecture;
+import dev.prefetch.testing.Conformance;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Collectors;
+import org.junit.jupiter.api.Test;
+
+/**
+ * The tables of {@code docs/models.md} are what the code says. {@code -Dprefetch.docs.write=true} writes them anew.
+ */
+class SupportTableTest {
+
+    private static final Path DOCS = Path.of("..", "docs", "models.md");
+
+    @Test
+    void architecturesAreThoseOfTheCodeWithTheirReferences() throws IOException {
+        Conformance.folder();
+        List<String> checked = ReferenceLogitsTest.models().toList();
+        StringBuilder table =
+                new StringBuilder("| `general.architecture` | models | exact logits in |\n|---|---|---|\n");
+        for (Architecture architecture : Architecture.values()) {
+            List<String> references = new ArrayList<>(checked.stream()
+                    .filter(model -> familyOf(model).equals(architecture.id()))
+                    .map(model -> described(architecture, model))
+                    .toList());
+            if (Files.exists(ReferenceLogitsTest.OWN.resolve(architecture.id() + "-F32.gguf"))) {
+                references.add("F32 (a model of our own)");
+            }
+            assertThat(references).as("references of %s", architecture).isNotEmpty();
+            table.append("| `%s` | %s | %s |\n"
+                    .formatted(architecture.id(), architecture.models(), String.join(", ", references)));
+        }
+        assertDocumented("architectures", table.toString());
+    }
+
+    /** The architecture of a model by the name of its file. */
+    private static String familyOf(String model) {
+        String family = model.substring(0, model.lastIndexOf('-'));
+        return switch (family) {
+            case "llama-spm", "llama3", "mixtral" -> "llama";
+            default -> family;
+        };
+    }
+
+    private static String described(Architecture architecture, String model) {
+        String type = model.substring(model.lastIndexOf('-') + 1);
+        String family = model.substring(0, model.lastIndexOf('-'));
+        return family.equals(architecture.id()) ? type : type + " (" + family + ")";
+    }
+
+    @Test
+    void weightFormatsAreThoseOfTheProcessor() throws IOException {
+        try (Device device = Backends.choose("cpu").open(new DeviceOptions(1))) {
+            String types = device.weightTypes().stream()
+                    .sorted()
+                    .map(type -> "`" + type + "`")
+                    .collect(Collectors.joining(", "));
+            assertDocumented("formats", types + "\n");
+        }
+    }
+
+    private static void assertDocumented(String name, String expected) throws IOException {
+        String begin = "<!-- generated: " + name + " -->\n";
+        String end = "<!-- end -->";
+        String text = Files.readString(DOCS);
+        int from = text.indexOf(begin) + begin.length();
+        int to = text.indexOf(end, from);
+        assertThat(text).contains(begin);
+        if (Boolean.getBoolean("prefetch.docs.write")) {
+            Files.writeString(DOCS, text.substring(0, from) + expected + text.substring(to));
+            return;
+        }
+        assertThat(Arrays.asList(text.substring(from, to).split("\n")))
+                .as("the table '%s' of docs/models.md", name)
+                .containsExactly(expected.split("\n"));
+    }
+}
