@@ -9,7 +9,7 @@ import dev.prefetch.prefetch.PlanRequest;
 import dev.prefetch.prefetch.Planner;
 import dev.prefetch.prefetch.StreamingOptions;
 import dev.prefetch.prefetch.StreamingWeights;
-import dev.prefetch.storage.DirectReader;
+import dev.prefetch.storage.SplitReader;
 import dev.prefetch.testing.MeteredBackend;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
@@ -44,8 +44,8 @@ final class WeightSourceBench {
             try (StreamingWeights machinery = StreamingWeights.open(
                             Planner.plan(PlanRequest.of(graph.blocks(), Long.MAX_VALUE)),
                             device,
-                            DirectReader.open(path),
-                            file.mapping(),
+                            SplitReader.open(file.parts()),
+                            file.parts(),
                             StreamingOptions.DEFAULT,
                             (done, total) -> {});
                     BatchLoop with = new BatchLoop(device, config, graph, machinery, tokenizer, limits);
