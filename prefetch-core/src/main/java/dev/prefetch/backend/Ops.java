@@ -101,7 +101,7 @@ public interface Ops {
     /** {@code x *= factor}, {@code n} elements. */
     void scale(DeviceBuffer x, float factor, long n);
 
-    /** {@code x = cap * tanh(x / cap)}, {@code n} elements; the buffer reaches to {@code n} rounded up to 8. */
+    /** {@code x = cap * tanh(x / cap)}, {@code n} elements. */
     void softCap(DeviceBuffer x, float cap, long n);
 
     /** {@code x += y}, {@code n} elements. */

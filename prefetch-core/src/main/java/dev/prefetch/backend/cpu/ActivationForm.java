@@ -4,14 +4,14 @@ package dev.prefetch.backend.cpu;
 enum ActivationForm {
     /** The f32 row itself. */
     PLAIN,
-    /** f32, even and odd elements apart, scaled for the bit trick that widens IEEE halves. */
-    HALF,
     /** f32, even and odd elements apart. */
-    BFLOAT,
+    HALVES,
     /** int8 values in 16-bit lanes with one scale per 32. */
     INT8,
-    /** Multipliers for nibbles that are not masked, blocks of 32. */
-    NIBBLE,
-    /** Multipliers for groups of four unsigned bytes, super-blocks of 256. */
-    BYTES
+    /** Multipliers for the nibbles of blocks of 32. */
+    NIBBLES,
+    /** Multipliers for super-blocks of 256 with groups of 32. */
+    GROUPS,
+    /** Multipliers for super-blocks of 256 with groups of 16. */
+    SIXTEENTHS
 }

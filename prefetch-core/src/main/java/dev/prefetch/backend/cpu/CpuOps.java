@@ -267,8 +267,7 @@ final class CpuOps implements Ops {
         if (!(cap > 0)) {
             throw new IllegalArgumentException("cap must be positive but was " + cap);
         }
-        // The kernel works on whole vectors.
-        long target = writable(x, floats(1, Math.ceilDiv(n, 8L) * 8), "x");
+        long target = writable(x, floats(1, n), "x");
         awaitPending.run();
         parallelElements(n, (from, to) -> kernels.softCap(target + 4 * from, (int) (to - from), cap));
     }

@@ -14,11 +14,14 @@ import java.lang.invoke.MethodType;
  */
 final class Isolated {
 
-    private static final MethodType MATVEC =
-            MethodType.methodType(void.class, long.class, int.class, int.class, long.class, long.class, long.class);
+    private static final MethodType MATVEC = MethodType.methodType(
+            void.class, long.class, long.class, int.class, int.class, long.class, long.class, int.class, long.class);
 
-    private static final MethodType PASS =
-            MethodType.methodType(void.class, long.class, int.class, long.class, long.class, long.class);
+    private static final MethodType DOT =
+            MethodType.methodType(void.class, long.class, int.class, long.class, long.class, int.class, long.class);
+
+    private static final MethodType PREPARE =
+            MethodType.methodType(void.class, ActivationForm.class, long.class, int.class, long.class);
 
     private static final MethodType ATTENTION =
             MethodType.methodType(void.class, long.class, long.class, int.class, int.class, float.class, long.class);
@@ -27,14 +30,19 @@ final class Isolated {
 
     private Isolated() {}
 
-    /** A static kernel {@code (weights, rows, cols, activation, y, scratch)} of this package. */
+    /** A static kernel {@code (weights, rowStride, rows, cols, activations, activationStride, count, lanes)}. */
     static MethodHandle matvec(Class<?> owner, String name) {
         return find(owner, name, MATVEC);
     }
 
-    /** A static method {@code (row, blocks, long, long, long)} of this package: one pass over a row. */
-    static MethodHandle pass(Class<?> owner, String name) {
-        return find(owner, name, PASS);
+    /** A static kernel {@code (weights, n, x, xStride, count, lanes)} of this package. */
+    static MethodHandle dot(Class<?> owner, String name) {
+        return find(owner, name, DOT);
+    }
+
+    /** A static method {@code (form, x, cols, out)} of this package. */
+    static MethodHandle prepare(Class<?> owner, String name) {
+        return find(owner, name, PREPARE);
     }
 
     /** A static kernel {@code (long, long, positions, dim, factor, out)} of this package. */
@@ -55,9 +63,18 @@ final class Isolated {
         }
     }
 
-    static void call(MethodHandle kernel, long weights, int rows, int cols, long activation, long y, long scratch) {
+    static void call(
+            MethodHandle kernel,
+            long weights,
+            long rowStride,
+            int rows,
+            int cols,
+            long activations,
+            long activationStride,
+            int count,
+            long lanes) {
         try {
-            kernel.invokeExact(weights, rows, cols, activation, y, scratch);
+            kernel.invokeExact(weights, rowStride, rows, cols, activations, activationStride, count, lanes);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {
@@ -65,9 +82,19 @@ final class Isolated {
         }
     }
 
-    static void call(MethodHandle pass, long row, int blocks, long a, long b, long c) {
+    static void call(MethodHandle kernel, long weights, int n, long x, long xStride, int count, long lanes) {
         try {
-            pass.invokeExact(row, blocks, a, b, c);
+            kernel.invokeExact(weights, n, x, xStride, count, lanes);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, ActivationForm form, long x, int cols, long out) {
+        try {
+            kernel.invokeExact(form, x, cols, out);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

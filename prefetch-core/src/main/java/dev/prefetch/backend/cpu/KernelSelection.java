@@ -10,9 +10,8 @@ import org.slf4j.LoggerFactory;
  * Decides which kernels serve.
  *
  * <p>{@code prefetch.cpu.kernels} is {@code auto} (the default), {@code scalar} or {@code vector};
- * {@code prefetch.cpu.vectorBits} replaces the vector width that the machine prefers. The vector kernels use 256-bit
- * vectors, so a narrower width gets the scalar ones: the Vector API emulates what the processor lacks at a hundredth of
- * the speed.
+ * {@code prefetch.cpu.vectorBits} (128, 256 or 512) replaces the vector width that the machine prefers, once for the
+ * process. The Vector API emulates what the processor lacks at a hundredth of the speed.
  *
  * @param kernels the set in use
  * @param slowPaths why it is not the fast one
@@ -49,13 +48,12 @@ record KernelSelection(Kernels kernels, List<SlowPath> slowPaths) {
                     "add --add-modules " + VECTOR_MODULE + " to the java command");
         } else {
             // Nothing above may touch a class that refers to the Vector API.
-            int bits = Integer.getInteger(VECTOR_BITS_PROPERTY, VectorKernels.preferredBits());
-            if (bits >= VectorKernels.BITS) {
-                return new KernelSelection(new VectorKernels(), List.of());
+            int preferred = VectorKernels.preferredBits();
+            if (required || System.getProperty(VECTOR_BITS_PROPERTY) != null || hasFusedMultiplyAdd(preferred)) {
+                return vector(preferred);
             }
             obstacle = new SlowPath(
-                    "scalar CPU kernels, because the vectors of this processor have " + bits + " bits and "
-                            + VectorKernels.BITS + " are needed",
+                    "scalar CPU kernels, because the vectors of this processor have only " + preferred + " bits",
                     "use a processor with AVX2, or a GPU");
         }
         if (required) {
@@ -63,6 +61,44 @@ record KernelSelection(Kernels kernels, List<SlowPath> slowPaths) {
                     KERNELS_PROPERTY + "=vector, but only " + obstacle.what() + ": " + obstacle.remedy());
         }
         return slow(obstacle.what(), obstacle.remedy());
+    }
+
+    private static KernelSelection vector(int preferred) {
+        Kernels kernels = new VectorKernels();
+        int bits = vectorBits(preferred);
+        if (bits <= preferred) {
+            return new KernelSelection(kernels, List.of());
+        }
+        SlowPath emulated = new SlowPath(
+                "vectors of " + bits + " bits are emulated at a hundredth of the speed, because this processor has "
+                        + preferred,
+                "remove the system property " + VECTOR_BITS_PROPERTY);
+        log.warn("Slow path: {}. Remedy: {}.", emulated.what(), emulated.remedy());
+        return new KernelSelection(kernels, List.of(emulated));
+    }
+
+    /** Without the instruction, the library computes every product in arbitrary precision. x86 has it together with AVX2. */
+    private static boolean hasFusedMultiplyAdd(int preferredBits) {
+        String architecture = System.getProperty("os.arch");
+        return preferredBits >= 256 || architecture.equals("aarch64");
+    }
+
+    /**
+     * Width of the vectors: the property's value or what the machine prefers. Decided once in a process.
+     *
+     * @throws IllegalArgumentException when the property is none of 128, 256 and 512
+     */
+    static int vectorBits(int preferred) {
+        String wanted = System.getProperty(VECTOR_BITS_PROPERTY);
+        if (wanted == null) {
+            return Math.clamp(preferred, 128, 512);
+        }
+        return switch (wanted) {
+            case "128", "256", "512" -> Integer.parseInt(wanted);
+            default ->
+                throw new IllegalArgumentException(
+                        "system property " + VECTOR_BITS_PROPERTY + " must be 128, 256 or 512 but was " + wanted);
+        };
     }
 
     private static KernelSelection slow(String what, String remedy) {

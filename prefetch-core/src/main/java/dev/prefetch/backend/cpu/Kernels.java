@@ -16,10 +16,10 @@ interface Kernels {
     long PANEL_ROW_BYTES = 4L * PANEL_COLS;
 
     /** Tokens that {@link #multiplyPanel} treats at once. */
-    int TILE_TOKENS = 16;
+    int tileTokens();
 
-    /** Rows that {@link #multiplyPanel} treats at once. */
-    int TILE_ROWS = 6;
+    /** Rows that {@link #multiplyPanel} treats at once, a divisor of 48. */
+    int tileRows();
 
     /** The name for logs. */
     String name();
@@ -36,30 +36,42 @@ interface Kernels {
     /** Prepares the row {@code x} of {@code cols} activations into {@code activation} (64-byte aligned). */
     void prepare(ActivationForm form, long x, int cols, long activation);
 
-    /** Scratch bytes that {@link #matvec} needs for that many rows. */
-    long matvecScratchBytes(GgmlType type, int rows, int cols);
+    /** Scratch bytes that {@link #matvec} needs. */
+    long matvecScratchBytes(int cols);
 
     /**
-     * {@code y[r] = weights[r] . x} for {@code rows} consecutive rows; the result of a row does not depend on how many
-     * rows are treated by one call.
+     * {@code y[t][r] = weights[r] . x[t]} for {@code rows} consecutive rows and {@code count} rows of activations. Every
+     * result has the same bits whatever {@code rows} and {@code count} are and wherever the weights lie.
      *
-     * @param activation the prepared row, or the plain row for {@link ActivationForm#PLAIN}
+     * @param activations the first prepared row, or the first plain row for {@link ActivationForm#PLAIN}
+     * @param activationStride bytes between the rows of activations
+     * @param yStride bytes between the rows of results
      * @param scratch {@link #matvecScratchBytes} bytes, 64-byte aligned
      */
-    void matvec(GgmlType type, long weights, int rows, int cols, long activation, long y, long scratch);
+    void matvec(
+            GgmlType type,
+            long weights,
+            int rows,
+            int cols,
+            long activations,
+            long activationStride,
+            int count,
+            long y,
+            long yStride,
+            long scratch);
 
     /** Expands {@code elements} weights (whole blocks) to f32. */
     void expand(GgmlType type, long weights, int elements, long out);
 
     /**
-     * Packs {@code depth} columns of {@code tokens} (at most {@link #TILE_TOKENS}) rows, {@code xStride} bytes apart, to
-     * {@code [depth x TILE_TOKENS]}; absent tokens become zero.
+     * Packs {@code depth} columns of {@code tokens} (at most {@link #tileTokens}) rows, {@code xStride} bytes apart, to
+     * {@code [depth x tileTokens]}; absent tokens become zero.
      */
     void packTokens(long x, long xStride, int tokens, int depth, long packed);
 
     /**
-     * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * TILE_ROWS} rows and
-     * {@link #TILE_TOKENS} tokens, in ascending order of {@code k}.
+     * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * tileRows} rows and
+     * {@link #tileTokens} tokens, in ascending order of {@code k}.
      *
      * @param cStride bytes between rows of {@code c}
      * @param accumulate whether to start from {@code c} instead of zero
@@ -93,13 +105,14 @@ interface Kernels {
      */
     void rotateAdjacent(long x, int pairs, long table);
 
-    /** {@code scores[j] = scale * (q . k[j])}, keys {@code dim} floats apart. */
+    /**
+     * {@code scores[j] = scale * (q . k[j])}, keys {@code dim} floats apart. Here and in {@link #expAndSum} the
+     * memory of the scores reaches to their number rounded up to a multiple of 16; what lies beyond the number is undefined
+     * afterwards.
+     */
     void scores(long q, long k, int positions, int dim, float scale, long scores);
 
-    /**
-     * {@code scores[j] = cap * tanh(scores[j] / cap)}. Here and in {@link #expAndSum} the memory reaches to {@code n} rounded
-     * up to 8; what lies beyond {@code n} is undefined afterwards.
-     */
+    /** {@code scores[j] = cap * tanh(scores[j] / cap)}. */
     void softCap(long scores, int n, float cap);
 
     /** Largest score; {@code n} at least 1. */

@@ -16,12 +16,12 @@ import java.util.Map;
 final class MatmulRunner implements AutoCloseable {
 
     /** Weight bytes that one claim of a thread treats: small enough for the second-level cache and for balance. */
-    private static final long GROUP_BYTES = 64 << 10;
+    private static final long GROUP_BYTES = 128 << 10;
 
     private static final long SMALLEST_GROUP_BYTES = 4 << 10;
 
     /** Rows and columns of an expanded panel: 48 KiB, which leaves room for a tile of tokens in the cache. */
-    private static final int PANEL_ROWS = 8 * Kernels.TILE_ROWS;
+    private static final int PANEL_ROWS = 48;
 
     private static final int PANEL_COLS = Kernels.PANEL_COLS;
 
@@ -32,6 +32,8 @@ final class MatmulRunner implements AutoCloseable {
     private static final long ALIGNMENT = 64;
 
     private final Kernels kernels;
+    private final int tileTokens;
+    private final int tileRows;
     private final WorkerPool pool;
     private final Scratch packed = new Scratch("packed activations");
     private final Map<ActivationForm, Scratch> prepared = new EnumMap<>(ActivationForm.class);
@@ -47,6 +49,8 @@ final class MatmulRunner implements AutoCloseable {
 
     MatmulRunner(Kernels kernels, WorkerPool pool) {
         this.kernels = kernels;
+        this.tileTokens = kernels.tileTokens();
+        this.tileRows = kernels.tileRows();
         this.pool = pool;
         this.perWorker = new Scratch[pool.threads()];
         Arrays.setAll(perWorker, i -> new Scratch("expanded weights"));
@@ -83,8 +87,8 @@ final class MatmulRunner implements AutoCloseable {
         for (int i = 0; i < products.length; i++) {
             Product product = products[i];
             long rows = Math.max(1, groupBytes / product.rowBytes());
-            // Kernels treat four rows at a time where that pays.
-            rowsPerGroup[i] = (int) Math.min(product.rows(), (rows + 3) / 4 * 4);
+            // Kernels treat several rows at a time.
+            rowsPerGroup[i] = (int) Math.min(product.rows(), (rows + 7) / 8 * 8);
             firstGroup[i + 1] = firstGroup[i] + Math.ceilDiv(product.rows(), rowsPerGroup[i]);
         }
         int groups = firstGroup[products.length];
@@ -111,12 +115,17 @@ final class MatmulRunner implements AutoCloseable {
             long activationStride,
             int count,
             Scratch memory) {
-        long scratch = memory.ensure(kernels.matvecScratchBytes(product.type(), rows, cols));
-        long weights = product.weights() + firstRow * product.rowBytes();
-        for (int t = 0; t < count; t++) {
-            long y = product.output() + 4L * ((long) t * product.rows() + firstRow);
-            kernels.matvec(product.type(), weights, rows, cols, activations + t * activationStride, y, scratch);
-        }
+        kernels.matvec(
+                product.type(),
+                product.weights() + firstRow * product.rowBytes(),
+                rows,
+                cols,
+                activations,
+                activationStride,
+                count,
+                product.output() + 4L * firstRow,
+                4L * product.rows(),
+                memory.ensure(kernels.matvecScratchBytes(cols)));
     }
 
     /** Address of the rows in that form. */
@@ -142,21 +151,21 @@ final class MatmulRunner implements AutoCloseable {
 
     // prefill
 
-    /** Packs the tokens in tiles: {@code [tile][cols][TILE_TOKENS]}. */
+    /** Packs the tokens in tiles: {@code [tile][cols][tileTokens]}. */
     private long pack(long x, int cols, int tokens) {
-        int tiles = Math.ceilDiv(tokens, Kernels.TILE_TOKENS);
+        int tiles = Math.ceilDiv(tokens, tileTokens);
         int stretches = Math.ceilDiv(cols, PANEL_COLS);
-        long target = packed.ensure(4L * Kernels.TILE_TOKENS * cols * tiles);
+        long target = packed.ensure(4L * tileTokens * cols * tiles);
         pool.run(tiles * stretches, 4, (from, to, worker) -> {
             for (int item = from; item < to; item++) {
-                int firstToken = item / stretches * Kernels.TILE_TOKENS;
+                int firstToken = item / stretches * tileTokens;
                 int firstCol = item % stretches * PANEL_COLS;
                 kernels.packTokens(
                         x + 4L * ((long) cols * firstToken + firstCol),
                         4L * cols,
-                        Math.min(Kernels.TILE_TOKENS, tokens - firstToken),
+                        Math.min(tileTokens, tokens - firstToken),
                         Math.min(PANEL_COLS, cols - firstCol),
-                        target + 4L * ((long) cols * firstToken + (long) firstCol * Kernels.TILE_TOKENS));
+                        target + 4L * ((long) cols * firstToken + (long) firstCol * tileTokens));
             }
         });
         return target;
@@ -183,14 +192,15 @@ final class MatmulRunner implements AutoCloseable {
     private void panel(
             Product product, int firstRow, long input, int cols, int firstToken, int tokens, Scratch memory) {
         int rows = Math.min(PANEL_ROWS, product.rows() - firstRow);
-        int rowGroups = Math.ceilDiv(rows, Kernels.TILE_ROWS);
-        int tiles = Math.ceilDiv(tokens, Kernels.TILE_TOKENS);
+        int rowGroups = Math.ceilDiv(rows, tileRows);
+        int tiles = Math.ceilDiv(tokens, tileTokens);
         long panelStride = Kernels.PANEL_ROW_BYTES;
-        long sumStride = 4L * Kernels.TILE_TOKENS * tiles;
+        // Not a power of two, or the rows would compete for the same places of the cache.
+        long sumStride = 4L * tileTokens * tiles + 64;
         long panel = memory.ensure(PANEL_ROWS * (panelStride + sumStride));
         long sums = panel + PANEL_ROWS * panelStride;
         // Rows beyond the last one take part with zeros and are not stored.
-        Memory.clear(panel + rows * panelStride, (rowGroups * Kernels.TILE_ROWS - rows) * panelStride);
+        Memory.clear(panel + rows * panelStride, (rowGroups * tileRows - rows) * panelStride);
         for (int col = 0; col < cols; col += PANEL_COLS) {
             int depth = Math.min(PANEL_COLS, cols - col);
             long weights = product.weights()
@@ -200,8 +210,8 @@ final class MatmulRunner implements AutoCloseable {
                 kernels.expand(product.type(), weights + r * product.rowBytes(), depth, panel + r * panelStride);
             }
             for (int tile = 0; tile < tiles; tile++) {
-                long tokensAt = input + 4L * Kernels.TILE_TOKENS * ((long) tile * cols + col);
-                long sumsAt = sums + 4L * Kernels.TILE_TOKENS * tile;
+                long tokensAt = input + 4L * tileTokens * ((long) tile * cols + col);
+                long sumsAt = sums + 4L * tileTokens * tile;
                 kernels.multiplyPanel(panel, rowGroups, depth, tokensAt, sumsAt, sumStride, col > 0);
             }
         }
@@ -214,9 +224,20 @@ final class MatmulRunner implements AutoCloseable {
                 4L * product.rows());
     }
 
-    /** Writes the transposed sums: {@code y[t][r] = sums[r][t]}. */
+    /** Writes the transposed sums: {@code y[t][r] = sums[r][t]}, four tokens at a time, so that few lines are in use. */
     private static void store(long sums, long sumStride, int rows, int tokens, long y, long yStride) {
-        for (int t = 0; t < tokens; t++) {
+        int t = 0;
+        for (; t + 4 <= tokens; t += 4) {
+            for (int r = 0; r < rows; r++) {
+                long from = Memory.known(sums + r * sumStride + 4L * t);
+                long to = Memory.known(y + t * yStride + 4L * r);
+                Memory.putFloat(to, Memory.getFloat(from));
+                Memory.putFloat(Memory.known(to + yStride), Memory.getFloat(from + 4));
+                Memory.putFloat(Memory.known(to + 2 * yStride), Memory.getFloat(from + 8));
+                Memory.putFloat(Memory.known(to + 3 * yStride), Memory.getFloat(from + 12));
+            }
+        }
+        for (; t < tokens; t++) {
             for (int r = 0; r < rows; r++) {
                 Memory.putFloat(y + t * yStride + 4L * r, Memory.getFloat(sums + r * sumStride + 4L * t));
             }

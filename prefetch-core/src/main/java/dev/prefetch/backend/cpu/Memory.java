@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.nio.ByteOrder;
@@ -25,7 +26,21 @@ final class Memory {
     /** No system gives a process addresses beyond these bits. */
     private static final long ADDRESS_BITS = (1L << 56) - 1;
 
+    /**
+     * All IEEE halves as floats: a conversion by instruction takes two operations of the ports that vectors need, a look-up
+     * none, and the scales of a model are few different numbers.
+     */
+    private static final long HALVES = halfTable();
+
     private Memory() {}
+
+    private static long halfTable() {
+        MemorySegment table = Arena.global().allocate(4L << 16, 64);
+        for (int bits = 0; bits < 1 << 16; bits++) {
+            table.setAtIndex(ValueLayout.JAVA_FLOAT, bits, Float.float16ToFloat((short) bits));
+        }
+        return table.address();
+    }
 
     /**
      * The same address, but now the compiler knows that it is small and positive: bounds checks of all accesses at constant
@@ -60,6 +75,10 @@ final class Memory {
         return ALL.get(INT, address);
     }
 
+    static void putInt(long address, int value) {
+        ALL.set(INT, address, value);
+    }
+
     static long getLong(long address) {
         return ALL.get(LONG, address);
     }
@@ -78,7 +97,7 @@ final class Memory {
 
     /** An IEEE half as float. */
     static float getHalf(long address) {
-        return Float.float16ToFloat(ALL.get(SHORT, address));
+        return ALL.get(FLOAT, HALVES + 4L * (ALL.get(SHORT, address) & 0xffff));
     }
 
     static void copy(long source, long target, long bytes) {

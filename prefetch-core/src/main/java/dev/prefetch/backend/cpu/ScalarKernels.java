@@ -11,6 +11,9 @@ import dev.prefetch.gguf.GgmlType;
  */
 final class ScalarKernels implements Kernels {
 
+    private static final int TILE_TOKENS = 16;
+    private static final int TILE_ROWS = 6;
+
     /** {@code sqrt(2 / pi)} of the tanh approximation of gelu. */
     static final double GELU_SCALE = 0.79788456080286535588;
 
@@ -20,6 +23,16 @@ final class ScalarKernels implements Kernels {
     @Override
     public String name() {
         return "scalar";
+    }
+
+    @Override
+    public int tileTokens() {
+        return TILE_TOKENS;
+    }
+
+    @Override
+    public int tileRows() {
+        return TILE_ROWS;
     }
 
     @Override
@@ -38,16 +51,28 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public long matvecScratchBytes(GgmlType type, int rows, int cols) {
+    public long matvecScratchBytes(int cols) {
         return 4L * cols;
     }
 
     @Override
-    public void matvec(GgmlType type, long weights, int rows, int cols, long activation, long y, long scratch) {
+    public void matvec(
+            GgmlType type,
+            long weights,
+            int rows,
+            int cols,
+            long activations,
+            long activationStride,
+            int count,
+            long y,
+            long yStride,
+            long scratch) {
         long rowBytes = type.byteSize(cols);
         for (int r = 0; r < rows; r++) {
             ScalarDequantizer.expand(type, weights + r * rowBytes, cols, scratch);
-            putFloat(y + 4L * r, dot(scratch, activation, cols));
+            for (int t = 0; t < count; t++) {
+                putFloat(y + yStride * t + 4L * r, dot(scratch, activations + activationStride * t, cols));
+            }
         }
     }
 

@@ -1,16 +1,20 @@
 package dev.prefetch.backend.cpu;
 
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.VectorMask;
 
 /** The pieces of attention over one block of positions. */
 final class VectorAttention {
 
     private VectorAttention() {}
 
-    /** Four keys at a time share the loads of the query; a key's score has the same bits in a group and alone. */
+    /**
+     * Four keys at a time share the loads of the query; a key's score has the same bits in a group and alone. The memory of
+     * the scores reaches to {@code positions} rounded up to whole vectors.
+     */
     static void scores(long q, long k, int positions, int dim, float scale, long scores) {
         long keyBytes = 4L * dim;
-        int whole = dim / 16 * 16;
+        int whole = dim / Vectors.LANES * Vectors.LANES;
         int j = 0;
         for (; j + 4 <= positions; j += 4) {
             fourKeys(q, k + keyBytes * j, keyBytes, whole, scores + 4L * j);
@@ -18,60 +22,68 @@ final class VectorAttention {
         for (; j < positions; j++) {
             oneKey(q, k + keyBytes * j, whole, scores + 4L * j);
         }
-        for (j = 0; j < positions; j++) {
+        if (whole < dim) {
+            remainingDimensions(q, k, positions, whole, dim, scores);
+        }
+        for (j = 0; j < positions; j += Vectors.LANES) {
+            Vectors.store(Vectors.floats(scores + 4L * j).mul(scale), scores + 4L * j);
+        }
+    }
+
+    private static void remainingDimensions(long q, long k, int positions, int from, int dim, long scores) {
+        for (int j = 0; j < positions; j++) {
             float score = Memory.getFloat(scores + 4L * j);
-            for (int i = whole; i < dim; i++) {
-                score = Math.fma(Memory.getFloat(q + 4L * i), Memory.getFloat(k + keyBytes * j + 4L * i), score);
+            for (int i = from; i < dim; i++) {
+                score = Math.fma(Memory.getFloat(q + 4L * i), Memory.getFloat(k + 4L * dim * j + 4L * i), score);
             }
-            Memory.putFloat(scores + 4L * j, score * scale);
+            Memory.putFloat(scores + 4L * j, score);
         }
     }
 
     private static void fourKeys(long q, long k, long stride, int dim, long scores) {
-        FloatVector a0 = Vectors.zero();
-        FloatVector a1 = a0;
-        FloatVector b0 = a0;
-        FloatVector b1 = a0;
-        FloatVector c0 = a0;
-        FloatVector c1 = a0;
-        FloatVector d0 = a0;
-        FloatVector d1 = a0;
-        for (int i = 0; i < dim; i += 16) {
-            FloatVector q0 = Vectors.floats(q + 4L * i);
-            FloatVector q1 = Vectors.floats(q + 4L * i + 32);
+        FloatVector a = Vectors.zero();
+        FloatVector b = a;
+        FloatVector c = a;
+        FloatVector d = a;
+        for (int i = 0; i < dim; i += Vectors.LANES) {
+            FloatVector x = Vectors.floats(q + 4L * i);
             long p = k + 4L * i;
-            a0 = Vectors.floats(p).fma(q0, a0);
-            a1 = Vectors.floats(p + 32).fma(q1, a1);
-            b0 = Vectors.floats(p + stride).fma(q0, b0);
-            b1 = Vectors.floats(p + stride + 32).fma(q1, b1);
-            c0 = Vectors.floats(p + 2 * stride).fma(q0, c0);
-            c1 = Vectors.floats(p + 2 * stride + 32).fma(q1, c1);
-            d0 = Vectors.floats(p + 3 * stride).fma(q0, d0);
-            d1 = Vectors.floats(p + 3 * stride + 32).fma(q1, d1);
+            a = Vectors.floats(p).fma(x, a);
+            b = Vectors.floats(p + stride).fma(x, b);
+            c = Vectors.floats(p + 2 * stride).fma(x, c);
+            d = Vectors.floats(p + 3 * stride).fma(x, d);
         }
-        Memory.putFloat(scores, Vectors.sum(a0.add(a1)));
-        Memory.putFloat(scores + 4, Vectors.sum(b0.add(b1)));
-        Memory.putFloat(scores + 8, Vectors.sum(c0.add(c1)));
-        Memory.putFloat(scores + 12, Vectors.sum(d0.add(d1)));
+        Memory.putFloat(scores, Vectors.sum(a));
+        Memory.putFloat(scores + 4, Vectors.sum(b));
+        Memory.putFloat(scores + 8, Vectors.sum(c));
+        Memory.putFloat(scores + 12, Vectors.sum(d));
     }
 
     private static void oneKey(long q, long k, int dim, long scores) {
-        FloatVector a0 = Vectors.zero();
-        FloatVector a1 = a0;
-        for (int i = 0; i < dim; i += 16) {
-            a0 = Vectors.floats(k + 4L * i).fma(Vectors.floats(q + 4L * i), a0);
-            a1 = Vectors.floats(k + 4L * i + 32).fma(Vectors.floats(q + 4L * i + 32), a1);
+        FloatVector a = Vectors.zero();
+        for (int i = 0; i < dim; i += Vectors.LANES) {
+            a = Vectors.floats(k + 4L * i).fma(Vectors.floats(q + 4L * i), a);
         }
-        Memory.putFloat(scores, Vectors.sum(a0.add(a1)));
+        Memory.putFloat(scores, Vectors.sum(a));
     }
 
     /** {@code tanh(t) = 1 - 2 / (exp(2t) + 1)}; its absolute error of 1e-7 is what matters next to the cap. */
     static void softCap(long scores, int n, float cap) {
-        for (int j = 0; j < n; j += 8) {
-            FloatVector t = Vectors.floats(scores + 4L * j).mul(2 / cap);
-            FloatVector e = Vectors.exp(t).add(1);
-            Vectors.store(FloatVector.broadcast(Vectors.F256, -2 * cap).div(e).add(cap), scores + 4L * j);
+        int j = 0;
+        for (; j + Vectors.LANES <= n; j += Vectors.LANES) {
+            Vectors.store(softCap(Vectors.floats(scores + 4L * j), cap), scores + 4L * j);
         }
+        if (j < n) {
+            // Whole logits are capped as well, and what lies behind them is not ours.
+            VectorMask<Float> rest = Vectors.F.indexInRange(j, n);
+            FloatVector x = FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, scores + 4L * j, Vectors.LE, rest);
+            softCap(x, cap).intoMemorySegment(Memory.ALL, scores + 4L * j, Vectors.LE, rest);
+        }
+    }
+
+    private static FloatVector softCap(FloatVector x, float cap) {
+        FloatVector e = Vectors.exp(x.mul(2 / cap)).add(1);
+        return FloatVector.broadcast(Vectors.F, -2 * cap).div(e).add(cap);
     }
 
     static float max(long scores, int n) {
@@ -83,12 +95,12 @@ final class VectorAttention {
     }
 
     static float expAndSum(long scores, int n, float max) {
-        for (int j = 0; j < n; j += 8) {
+        for (int j = 0; j < n; j += Vectors.LANES) {
             Vectors.store(Vectors.exp(Vectors.floats(scores + 4L * j).sub(max)), scores + 4L * j);
         }
         FloatVector sum = Vectors.zero();
         int j = 0;
-        for (; j + 8 <= n; j += 8) {
+        for (; j + Vectors.LANES <= n; j += Vectors.LANES) {
             sum = sum.add(Vectors.floats(scores + 4L * j));
         }
         float rest = 0;
@@ -100,11 +112,11 @@ final class VectorAttention {
 
     static void accumulate(long weights, long v, int positions, int dim, float factor, long out) {
         int i = 0;
-        for (; i + 32 <= dim; i += 32) {
-            accumulate32(weights, v + 4L * i, positions, 4L * dim, factor, out + 4L * i);
+        for (; i + 4 * Vectors.LANES <= dim; i += 4 * Vectors.LANES) {
+            fourVectors(weights, v + 4L * i, positions, 4L * dim, factor, out + 4L * i);
         }
-        for (; i + 8 <= dim; i += 8) {
-            accumulate8(weights, v + 4L * i, positions, 4L * dim, factor, out + 4L * i);
+        for (; i + Vectors.LANES <= dim; i += Vectors.LANES) {
+            oneVector(weights, v + 4L * i, positions, 4L * dim, factor, out + 4L * i);
         }
         for (; i < dim; i++) {
             float sum = Memory.getFloat(out + 4L * i) * factor;
@@ -115,26 +127,26 @@ final class VectorAttention {
         }
     }
 
-    private static void accumulate32(long weights, long v, int positions, long stride, float factor, long out) {
+    private static void fourVectors(long weights, long v, int positions, long stride, float factor, long out) {
         FloatVector a = Vectors.floats(out).mul(factor);
-        FloatVector b = Vectors.floats(out + 32).mul(factor);
-        FloatVector c = Vectors.floats(out + 64).mul(factor);
-        FloatVector d = Vectors.floats(out + 96).mul(factor);
+        FloatVector b = Vectors.floats(out + Vectors.BYTES).mul(factor);
+        FloatVector c = Vectors.floats(out + 2 * Vectors.BYTES).mul(factor);
+        FloatVector d = Vectors.floats(out + 3 * Vectors.BYTES).mul(factor);
         for (int j = 0; j < positions; j++) {
             FloatVector w = Vectors.broadcast(weights + 4L * j);
             long p = v + stride * j;
             a = Vectors.floats(p).fma(w, a);
-            b = Vectors.floats(p + 32).fma(w, b);
-            c = Vectors.floats(p + 64).fma(w, c);
-            d = Vectors.floats(p + 96).fma(w, d);
+            b = Vectors.floats(p + Vectors.BYTES).fma(w, b);
+            c = Vectors.floats(p + 2 * Vectors.BYTES).fma(w, c);
+            d = Vectors.floats(p + 3 * Vectors.BYTES).fma(w, d);
         }
         Vectors.store(a, out);
-        Vectors.store(b, out + 32);
-        Vectors.store(c, out + 64);
-        Vectors.store(d, out + 96);
+        Vectors.store(b, out + Vectors.BYTES);
+        Vectors.store(c, out + 2 * Vectors.BYTES);
+        Vectors.store(d, out + 3 * Vectors.BYTES);
     }
 
-    private static void accumulate8(long weights, long v, int positions, long stride, float factor, long out) {
+    private static void oneVector(long weights, long v, int positions, long stride, float factor, long out) {
         FloatVector a = Vectors.floats(out).mul(factor);
         for (int j = 0; j < positions; j++) {
             a = Vectors.floats(v + stride * j).fma(Vectors.broadcast(weights + 4L * j), a);

@@ -10,7 +10,7 @@ final class VectorElementwise {
 
     static void add(long x, long y, long n) {
         long i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             Vectors.store(Vectors.floats(x + 4 * i).add(Vectors.floats(y + 4 * i)), x + 4 * i);
         }
         for (; i < n; i++) {
@@ -20,7 +20,7 @@ final class VectorElementwise {
 
     static void addScaled(long x, long y, float factor, int n) {
         int i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             FloatVector scaled = Vectors.floats(y + 4L * i).mul(factor);
             Vectors.store(Vectors.floats(x + 4L * i).add(scaled), x + 4L * i);
         }
@@ -31,7 +31,7 @@ final class VectorElementwise {
 
     static void scale(long x, int n, float factor, long out) {
         int i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             Vectors.store(Vectors.floats(x + 4L * i).mul(factor), out + 4L * i);
         }
         for (; i < n; i++) {
@@ -41,15 +41,15 @@ final class VectorElementwise {
 
     static void swiGlu(long gate, long up, long n) {
         long i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             FloatVector g = Vectors.floats(gate + 4 * i);
             Vectors.store(silu(g).mul(Vectors.floats(up + 4 * i)), gate + 4 * i);
         }
         if (i < n) {
             // The same arithmetic as above: an element's bits must not depend on where it stands.
-            VectorMask<Float> rest = Vectors.F256.indexInRange(i, n);
-            FloatVector g = FloatVector.fromMemorySegment(Vectors.F256, Memory.ALL, gate + 4 * i, Vectors.LE, rest);
-            FloatVector u = FloatVector.fromMemorySegment(Vectors.F256, Memory.ALL, up + 4 * i, Vectors.LE, rest);
+            VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
+            FloatVector g = FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, gate + 4 * i, Vectors.LE, rest);
+            FloatVector u = FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, up + 4 * i, Vectors.LE, rest);
             silu(g).mul(u).intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
         }
     }
@@ -65,7 +65,7 @@ final class VectorElementwise {
             return;
         }
         int i = 0;
-        for (; i + 8 <= dim; i += 8) {
+        for (; i + Vectors.LANES <= dim; i += Vectors.LANES) {
             FloatVector v = Vectors.floats(x + 4L * i).mul(factor);
             Vectors.store(v.mul(Vectors.floats(gain + 4L * i)), out + 4L * i);
         }
@@ -78,9 +78,9 @@ final class VectorElementwise {
         FloatVector s0 = Vectors.zero();
         FloatVector s1 = s0;
         int i = 0;
-        for (; i + 16 <= n; i += 16) {
+        for (; i + 2 * Vectors.LANES <= n; i += 2 * Vectors.LANES) {
             FloatVector a = Vectors.floats(x + 4L * i);
-            FloatVector b = Vectors.floats(x + 4L * i + 32);
+            FloatVector b = Vectors.floats(x + 4L * i + Vectors.BYTES);
             s0 = a.fma(a, s0);
             s1 = b.fma(b, s1);
         }
@@ -94,7 +94,7 @@ final class VectorElementwise {
     static void rotateHalves(long x, int pairs, long table) {
         long second = 4L * pairs;
         int i = 0;
-        for (; i + 8 <= pairs; i += 8) {
+        for (; i + Vectors.LANES <= pairs; i += Vectors.LANES) {
             long p = x + 4L * i;
             FloatVector cos = Vectors.floats(table + 4L * i);
             FloatVector sin = Vectors.floats(table + second + 4L * i);
@@ -118,7 +118,7 @@ final class VectorElementwise {
         long sines = table + 8L * pairs;
         int n = 2 * pairs;
         int i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             FloatVector v = Vectors.floats(x + 4L * i);
             FloatVector turned = Vectors.swapNeighbours(v).mul(Vectors.floats(sines + 4L * i));
             Vectors.store(v.mul(Vectors.floats(table + 4L * i)).add(turned), x + 4L * i);

@@ -13,11 +13,11 @@ final class VectorGates {
 
     static void geGlu(long gate, long up, long n) {
         long i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             Vectors.store(gelu(Vectors.floats(gate + 4 * i)).mul(Vectors.floats(up + 4 * i)), gate + 4 * i);
         }
         if (i < n) {
-            VectorMask<Float> rest = Vectors.F256.indexInRange(i, n);
+            VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
             gelu(masked(gate + 4 * i, rest))
                     .mul(masked(up + 4 * i, rest))
                     .intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
@@ -32,12 +32,12 @@ final class VectorGates {
 
     static void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
         long i = 0;
-        for (; i + 8 <= n; i += 8) {
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
             FloatVector result = clamped(Vectors.floats(gate + 4 * i), Vectors.floats(up + 4 * i), slope, limit);
             Vectors.store(result, gate + 4 * i);
         }
         if (i < n) {
-            VectorMask<Float> rest = Vectors.F256.indexInRange(i, n);
+            VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
             clamped(masked(gate + 4 * i, rest), masked(up + 4 * i, rest), slope, limit)
                     .intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
         }
@@ -50,6 +50,6 @@ final class VectorGates {
     }
 
     private static FloatVector masked(long address, VectorMask<Float> rest) {
-        return FloatVector.fromMemorySegment(Vectors.F256, Memory.ALL, address, Vectors.LE, rest);
+        return FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, address, Vectors.LE, rest);
     }
 }

@@ -7,27 +7,42 @@ import java.util.Map;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * Kernels on the Vector API with 256-bit vectors. Load this class only where the module {@code jdk.incubator.vector} is
- * present.
+ * Kernels on the Vector API, with vectors of {@link Vectors#BITS}. Load this class only where the module
+ * {@code jdk.incubator.vector} is present.
  */
 final class VectorKernels implements Kernels {
 
-    /** Width of the vectors. */
-    static final int BITS = 256;
+    /**
+     * Weight rows that a matrix-vector kernel goes through at the same time. More would compete for the first-level cache and
+     * for the hardware that fetches ahead.
+     */
+    private static final int STREAMS = 8;
+
+    /** Rows of activations that share an unpacked weight; what is left over takes another turn over the cached weights. */
+    private static final int TOKENS = 16;
+
+    /** Columns that are expanded at a time where there is no kernel for the type itself. */
+    private static final int CHUNK = 256;
+
+    private static final long HEADER = VectorSuperBlocks.HEADER;
+    private static final long LANES_BYTES = (long) STREAMS * TOKENS * Vectors.BYTES;
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
-
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
+    private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
+    private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
-    private final VectorSuperBlocks superBlocks = new VectorSuperBlocks();
 
     VectorKernels() {
-        matvecs.put(GgmlType.F32, Isolated.matvec(VectorMatvec.class, "f32"));
-        matvecs.put(GgmlType.F16, Isolated.matvec(VectorMatvec.class, "f16"));
-        matvecs.put(GgmlType.BF16, Isolated.matvec(VectorMatvec.class, "bf16"));
+        Class<?> superBlocks = Vectors.BITS == 512 ? WideSuperBlocks.class : VectorSuperBlocks.class;
+        matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
+        matvecs.put(GgmlType.BF16, Isolated.matvec(VectorHalves.class, "bf16"));
         matvecs.put(GgmlType.Q8_0, Isolated.matvec(VectorMatvec.class, "q80"));
         matvecs.put(GgmlType.Q4_0, Isolated.matvec(VectorMatvec.class, "q40"));
+        matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
+        matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
+        matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
         expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
@@ -43,17 +58,27 @@ final class VectorKernels implements Kernels {
 
     @Override
     public String name() {
-        return "vector (" + BITS + " bits)";
+        return "vector (" + Vectors.BITS + " bits)";
+    }
+
+    @Override
+    public int tileTokens() {
+        return VectorGemm.TILE_TOKENS;
+    }
+
+    @Override
+    public int tileRows() {
+        return VectorGemm.TILE_ROWS;
     }
 
     @Override
     public ActivationForm activationForm(GgmlType type) {
         return switch (type) {
-            case F16 -> ActivationForm.HALF;
-            case BF16 -> ActivationForm.BFLOAT;
+            case F16, BF16 -> ActivationForm.HALVES;
             case Q8_0 -> ActivationForm.INT8;
-            case Q4_0 -> ActivationForm.NIBBLE;
-            case Q4_K, Q5_K, Q6_K -> ActivationForm.BYTES;
+            case Q4_0 -> ActivationForm.NIBBLES;
+            case Q4_K, Q5_K -> ActivationForm.GROUPS;
+            case Q6_K -> ActivationForm.SIXTEENTHS;
             default -> ActivationForm.PLAIN;
         };
     }
@@ -65,41 +90,106 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void prepare(ActivationForm form, long x, int cols, long activation) {
-        VectorActivations.prepare(form, x, cols, activation);
+        Isolated.call(prepareKernel, form, x, cols, activation);
     }
 
     @Override
-    public long matvecScratchBytes(GgmlType type, int rows, int cols) {
-        return activationForm(type) == ActivationForm.BYTES
-                ? VectorSuperBlocks.scratchBytes(rows, cols)
-                : 32L * rows + 4L * cols;
+    public long matvecScratchBytes(int cols) {
+        return HEADER + LANES_BYTES + 4L * CHUNK;
     }
 
     @Override
-    public void matvec(GgmlType type, long weights, int rows, int cols, long activation, long y, long scratch) {
-        switch (type) {
-            case Q4_K -> superBlocks.q4k(weights, rows, cols, activation, y, scratch);
-            case Q5_K -> superBlocks.q5k(weights, rows, cols, activation, y, scratch);
-            case Q6_K -> superBlocks.q6k(weights, rows, cols, activation, y, scratch);
-            default -> {
-                MethodHandle kernel = matvecs.get(type);
-                if (kernel != null) {
-                    Isolated.call(kernel, weights, rows, cols, activation, y, scratch);
-                } else {
-                    expandAndMultiply(type, weights, rows, cols, activation, y, scratch);
-                }
+    public void matvec(
+            GgmlType type,
+            long weights,
+            int rows,
+            int cols,
+            long activations,
+            long activationStride,
+            int count,
+            long y,
+            long yStride,
+            long scratch) {
+        long rowBytes = type.byteSize(cols);
+        int distance = rows / STREAMS;
+        int spread = distance * STREAMS;
+        for (int first = 0; first < count; first += TOKENS) {
+            int tokens = Math.min(TOKENS, count - first);
+            long x = activations + activationStride * first;
+            long out = y + yStride * first;
+            for (int r = 0; r < distance; r++) {
+                rows(
+                        type,
+                        weights + rowBytes * r,
+                        rowBytes * distance,
+                        STREAMS,
+                        cols,
+                        x,
+                        activationStride,
+                        tokens,
+                        scratch);
+                storeSums(type, scratch, STREAMS, tokens, out + 4L * r, 4L * distance, yStride);
+            }
+            if (spread < rows) {
+                long rest = weights + rowBytes * spread;
+                rows(type, rest, rowBytes, rows - spread, cols, x, activationStride, tokens, scratch);
+                storeSums(type, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
             }
         }
     }
 
-    private void expandAndMultiply(
-            GgmlType type, long weights, int rows, int cols, long activation, long y, long scratch) {
-        long rowBytes = type.byteSize(cols);
-        long lanes = scratch + 4L * cols;
-        for (int r = 0; r < rows; r++) {
-            expand(type, weights + rowBytes * r, cols, scratch);
-            Isolated.call(matvecs.get(GgmlType.F32), scratch, 1, cols, activation, y + 4L * r, lanes);
+    /** Leaves the lanes of {@code [rows x count]} sums in scratch memory. */
+    private void rows(
+            GgmlType type,
+            long weights,
+            long rowStride,
+            int rows,
+            int cols,
+            long x,
+            long xStride,
+            int count,
+            long scratch) {
+        long lanes = scratch + HEADER;
+        for (int i = 0; i < rows * count; i++) {
+            Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
         }
+        MethodHandle kernel = matvecs.get(type);
+        if (kernel != null) {
+            Isolated.call(kernel, weights, rowStride, rows, cols, x, xStride, count, lanes);
+            return;
+        }
+        long expanded = lanes + LANES_BYTES;
+        for (int col = 0; col < cols; col += CHUNK) {
+            int n = Math.min(CHUNK, cols - col);
+            for (int r = 0; r < rows; r++) {
+                long row = weights + rowStride * r + type.byteSize(col);
+                if (type != GgmlType.F32) {
+                    expand(type, row, n, expanded);
+                    row = expanded;
+                }
+                long rowLanes = lanes + (long) Vectors.BYTES * r * count;
+                Isolated.call(dotKernel, row, n, x + 4L * col, xStride, count, rowLanes);
+            }
+        }
+    }
+
+    private static void storeSums(
+            GgmlType type, long scratch, int rows, int count, long y, long rowStride, long tokenStride) {
+        float factor = factor(type);
+        for (int r = 0; r < rows; r++) {
+            for (int t = 0; t < count; t++) {
+                float sum = Vectors.sumLanes(scratch + HEADER + (long) Vectors.BYTES * (r * count + t));
+                Memory.putFloat(y + rowStride * r + tokenStride * t, factor * sum);
+            }
+        }
+    }
+
+    private static float factor(GgmlType type) {
+        return switch (type) {
+            case Q8_0 -> VectorMatvec.q80Factor();
+            case Q4_K, Q5_K, Q6_K -> 1f / VectorActivations.UPPER_HALF;
+            default -> 1;
+        };
     }
 
     @Override

@@ -1,115 +1,110 @@
 package dev.prefetch.backend.cpu;
 
-import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SUMS_16;
-import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SUMS_32;
-import static dev.prefetch.backend.cpu.VectorActivations.BYTES_SUPER_BLOCK_BYTES;
+import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.VectorActivations.SCALES;
+import static dev.prefetch.backend.cpu.VectorActivations.SUMS;
+import static dev.prefetch.backend.cpu.VectorActivations.SUPER_BLOCK_BYTES;
+import static dev.prefetch.backend.cpu.Vectors.BITS;
+import static dev.prefetch.backend.cpu.Vectors.BYTES;
+import static dev.prefetch.backend.cpu.Vectors.F;
+import static dev.prefetch.backend.cpu.Vectors.I;
+import static dev.prefetch.backend.cpu.Vectors.LANES;
+import static dev.prefetch.backend.cpu.Vectors.LE;
+import static dev.prefetch.backend.cpu.Vectors.S;
+import static jdk.incubator.vector.VectorOperators.I2F;
+import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
-import java.lang.invoke.MethodHandle;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorShuffle;
 
 /**
- * Matrix-vector kernels for super-blocks of 256.
+ * Matrix-vector kernels for super-blocks of 256 with vectors of 128 or 256 bits; {@link WideSuperBlocks} has those for 512.
  *
- * <p>Each row takes two passes. The first turns the small scales into floats, multiplied with those of the activations, sums
- * the terms of the minima or zero points, and unpacks the elements to bytes. The second multiplies the elements. Both passes
- * in one exceed what the compiler inlines, hence {@link Isolated}; even where unpacking is hardly more than a mask, as for
- * {@code Q4_K}, the second pass gains more from being short than the detour over the first-level cache costs.
+ * <p>Elements are unpacked to unsigned bytes and multiplied as {@link VectorActivations} says; the sums of four stand in the
+ * upper halves of int lanes, where they are converted to floats as they are, {@link VectorActivations#UPPER_HALF} fold.
  *
- * <p>Passes have the parameters: where to read, number of super-blocks, activations, scales, where to write. The scales are a
- * header of {@link #HEADER} bytes (16 for unpacking; from byte 32 on, 8 lanes that the sum starts from), then floats for each
- * super-block.
+ * <p>Without helpers where the work is done, see {@link VectorGemm}. Parameters are those of {@link VectorMatvec}; the {@link #HEADER} bytes before the lanes are working space.
  */
 final class VectorSuperBlocks {
 
-    private static final long HEADER = 64;
+    /** Working space: 8 scales and 8 minima as bytes, then 16 floats from byte 64 on. */
+    static final long HEADER = 128;
 
-    /** Bytes of the 8 scales of a super-block of {@code Q4_K} or {@code Q5_K}. */
-    private static final long GROUP_STRIDE = 32;
+    static final int NIBBLES = 0x0f0f0f0f;
+    static final int FIFTH_BITS = 0x10101010;
+    static final int UPPER_BITS = 0x30303030;
+    static final int UPPER_HALVES = 0xffff0000;
 
-    /** Bytes of the 16 scales of a super-block of {@code Q6_K}, each in four lanes, and of working space behind. */
-    private static final long Q6K_STRIDE = 256 + 64;
+    /** The scales {@code 2 * quarter} and {@code 2 * quarter + 1} of 8, four times each; of use with 256 bits only. */
+    private static final VectorShuffle<Float> QUARTER_0 = pair(0);
 
-    private final MethodHandle q4kPrepare = Isolated.pass(VectorSuperBlocks.class, "q4kPrepare");
-    private final MethodHandle q5kPrepare = Isolated.pass(VectorSuperBlocks.class, "q5kPrepare");
-    private final MethodHandle groupLanes = Isolated.pass(VectorSuperBlocks.class, "groupLanes");
-    private final MethodHandle q6kPrepare = Isolated.pass(VectorSuperBlocks.class, "q6kPrepare");
-    private final MethodHandle q6kLanes = Isolated.pass(VectorSuperBlocks.class, "q6kLanes");
+    private static final VectorShuffle<Float> QUARTER_1 = pair(1);
+    private static final VectorShuffle<Float> QUARTER_2 = pair(2);
+    private static final VectorShuffle<Float> QUARTER_3 = pair(3);
 
-    /** Scratch: the lanes of every row, the scales, the bytes of a row. */
-    static long scratchBytes(int rows, int cols) {
-        return 32L * rows + scalesBytes(cols / 256) + cols;
+    private VectorSuperBlocks() {}
+
+    private static VectorShuffle<Float> pair(int quarter) {
+        return VectorShuffle.fromOp(F, i -> (2 * quarter + i / 4) % LANES);
     }
 
-    private static long scalesBytes(int blocks) {
-        return HEADER + Q6K_STRIDE * blocks;
-    }
-
-    void q4k(long w, int rows, int cols, long x, long y, long scratch) {
-        int blocks = cols / 256;
-        long scales = scratch + 32L * rows;
-        long bytes = scales + scalesBytes(blocks);
-        for (int r = 0; r < rows; r++) {
-            Isolated.call(q4kPrepare, w + 144L * blocks * r, blocks, x, scales, bytes);
-            Isolated.call(groupLanes, bytes, blocks, x, scales, scratch + 32L * r);
+    static void q4k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        long header = Memory.known(lanes - HEADER);
+        for (int b = 0; b < cols / 256; b++) {
+            for (int r = 0; r < rows; r++) {
+                long p = Memory.known(w + rowStride * r + 144L * b);
+                unpackScales(p + 4, header);
+                for (int t = 0; t < count; t++) {
+                    long q = Memory.known(x + xStride * t + SUPER_BLOCK_BYTES * b);
+                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
+                    FloatVector minima = Vectors.zero();
+                    for (int i = 0; i < 8; i += LANES) {
+                        FloatVector scales = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i));
+                        Vectors.store(scales.mul(Vectors.floats(q + SCALES + 4L * i)), header + 64 + 4L * i);
+                        FloatVector m = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8 + i));
+                        minima = m.fma(Vectors.floats(q + SCALES + 32 + 4L * i), minima);
+                    }
+                    FloatVector d = Vectors.broadcastHalf(p);
+                    FloatVector dmin = Vectors.broadcastHalf(p + 2);
+                    FloatVector sum = Vectors.zero();
+                    for (int i = 0; i < 128; i += BYTES) {
+                        // 32 bytes hold two groups of 32 elements.
+                        long m = Memory.known(q + 2L * (i + (i & 96)));
+                        long s = header + 64 + (i >> 5 << 3);
+                        IntVector z = IntVector.fromMemorySegment(I, ALL, p + 16 + i, LE);
+                        IntVector u = z.and(NIBBLES);
+                        IntVector v;
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0))
+                                .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s)), sum);
+                        u = z.lanewise(LSHR, 4).and(NIBBLES);
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m + 64, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + 64 + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0))
+                                .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4)), sum);
+                    }
+                    sum = sum.fma(d, FloatVector.fromMemorySegment(F, ALL, at, LE));
+                    minima.fma(dmin, sum).intoMemorySegment(ALL, at, LE);
+                }
+            }
         }
-        Vectors.sumRows(scratch, rows, y);
     }
 
-    void q5k(long w, int rows, int cols, long x, long y, long scratch) {
-        int blocks = cols / 256;
-        long scales = scratch + 32L * rows;
-        long bytes = scales + scalesBytes(blocks);
-        for (int r = 0; r < rows; r++) {
-            Isolated.call(q5kPrepare, w + 176L * blocks * r, blocks, x, scales, bytes);
-            Isolated.call(groupLanes, bytes, blocks, x, scales, scratch + 32L * r);
-        }
-        Vectors.sumRows(scratch, rows, y);
-    }
-
-    void q6k(long w, int rows, int cols, long x, long y, long scratch) {
-        int blocks = cols / 256;
-        long scales = scratch + 32L * rows;
-        long bytes = scales + scalesBytes(blocks);
-        for (int r = 0; r < rows; r++) {
-            Isolated.call(q6kPrepare, w + 210L * blocks * r, blocks, x, scales, bytes);
-            Isolated.call(q6kLanes, bytes, blocks, x, scales, scratch + 32L * r);
-        }
-        Vectors.sumRows(scratch, rows, y);
-    }
-
-    static void q4kPrepare(long row, int blocks, long x, long scales, long bytes) {
-        groupScales(row, 144, blocks, x, scales);
-        VectorUnpack.q4k(row, blocks, bytes);
-    }
-
-    static void q5kPrepare(long row, int blocks, long x, long scales, long bytes) {
-        groupScales(row, 176, blocks, x, scales);
-        VectorUnpack.q5k(row, blocks, bytes);
-    }
-
-    /** 8 scales per super-block, and the terms of the minima. */
-    private static void groupScales(long row, long blockBytes, int blocks, long x, long scales) {
-        long header = Memory.known(scales);
-        FloatVector minima = Vectors.zero();
-        for (int b = 0; b < blocks; b++) {
-            long p = Memory.known(row + blockBytes * b);
-            long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            unpackScales(p + 4, header);
-            FloatVector d = Vectors.floats(q + BYTES_SCALES).mul(Memory.getHalf(p));
-            FloatVector groups =
-                    Vectors.toFloats(Vectors.unsignedBytesAsInts(header)).mul(d);
-            Vectors.store(groups, header + HEADER + GROUP_STRIDE * b);
-            FloatVector m = Vectors.floats(q + BYTES_SUMS_32).mul(Memory.getHalf(p + 2));
-            minima = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8)).fma(m, minima);
-        }
-        Vectors.store(minima.neg(), header + 32);
-    }
-
-    /** The 12 bytes of {@code Q4_K}: 8 scales of 6 bits to 8 bytes, then 8 minima to 8 bytes. */
+    /** Unpacks the 12 bytes of scales and minima of {@code Q4_K} and {@code Q5_K} to 8 bytes each. */
     private static void unpackScales(long packed, long out) {
         int first = Memory.getInt(packed);
         int second = Memory.getInt(packed + 4);
@@ -120,80 +115,145 @@ final class VectorSuperBlocks {
         Memory.putLong(out + 8, (second & 0x3f3f3f3fL) | minimaHigh << 32);
     }
 
-    static void q6kPrepare(long row, int blocks, long x, long scales, long bytes) {
-        long header = Memory.known(scales);
-        FloatVector zeroPoints = Vectors.zero();
-        for (int b = 0; b < blocks; b++) {
-            long p = Memory.known(row + 210L * b);
-            long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            float d = Memory.getHalf(p + 208);
-            FloatVector first = Vectors.bytesAsFloats(p + 192).mul(d);
-            FloatVector last = Vectors.bytesAsFloats(p + 200).mul(d);
-            zeroPoints = first.fma(Vectors.floats(q + BYTES_SUMS_16), zeroPoints);
-            zeroPoints = last.fma(Vectors.floats(q + BYTES_SUMS_16 + 32), zeroPoints);
-            // Into the working space, from where they are spread over the lanes.
-            long place = header + HEADER + Q6K_STRIDE * b;
-            Vectors.store(first, place + Q6K_STRIDE - 64);
-            Vectors.store(last, place + Q6K_STRIDE - 32);
-        }
-        Vectors.store(zeroPoints.neg(), header + 32);
-        spreadScales(blocks, x, header + HEADER);
-        VectorUnpack.q6k(row, blocks, bytes);
-    }
-
-    /** For each block of 32: its two scales times that of the activations, each four times. */
-    private static void spreadScales(int blocks, long x, long scales) {
-        for (int b = 0; b < blocks; b++) {
-            long place = Memory.known(scales + Q6K_STRIDE * b);
-            long d = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b + BYTES_SCALES);
-            for (int c = 0; c < 8; c++) {
-                float factor = Memory.getFloat(d + 4L * c);
-                float lower = factor * Memory.getFloat(place + Q6K_STRIDE - 64 + 8L * c);
-                float upper = factor * Memory.getFloat(place + Q6K_STRIDE - 60 + 8L * c);
-                fourTimes(lower, place + 32L * c);
-                fourTimes(upper, place + 32L * c + 16);
+    static void q5k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        long header = Memory.known(lanes - HEADER);
+        for (int b = 0; b < cols / 256; b++) {
+            for (int r = 0; r < rows; r++) {
+                long p = Memory.known(w + rowStride * r + 176L * b);
+                unpackScales(p + 4, header);
+                for (int t = 0; t < count; t++) {
+                    long q = Memory.known(x + xStride * t + SUPER_BLOCK_BYTES * b);
+                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
+                    FloatVector minima = Vectors.zero();
+                    for (int i = 0; i < 8; i += LANES) {
+                        FloatVector scales = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i));
+                        Vectors.store(scales.mul(Vectors.floats(q + SCALES + 4L * i)), header + 64 + 4L * i);
+                        FloatVector m = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8 + i));
+                        minima = m.fma(Vectors.floats(q + SCALES + 32 + 4L * i), minima);
+                    }
+                    FloatVector d = Vectors.broadcastHalf(p);
+                    FloatVector dmin = Vectors.broadcastHalf(p + 2);
+                    FloatVector sum = Vectors.zero();
+                    for (int i = 0; i < 32; i += BYTES) {
+                        IntVector high = IntVector.fromMemorySegment(I, ALL, p + 16 + i, LE);
+                        for (int c = 0; c < 4; c++) {
+                            long m = Memory.known(q + 128L * c + 2L * i);
+                            long s = header + 64 + 8L * c;
+                            IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 32L * c + i, LE);
+                            IntVector u =
+                                    z.and(NIBBLES).or(high.lanewise(LSHL, 4).and(FIFTH_BITS));
+                            IntVector v;
+                            v = u.reinterpretAsShorts()
+                                    .mul(ShortVector.fromMemorySegment(S, ALL, m, LE))
+                                    .add(u.lanewise(LSHR, 8)
+                                            .reinterpretAsShorts()
+                                            .mul(ShortVector.fromMemorySegment(S, ALL, m + BYTES, LE)))
+                                    .reinterpretAsInts();
+                            v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                            sum = ((FloatVector) v.convertShape(I2F, F, 0))
+                                    .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s)), sum);
+                            u = z.lanewise(LSHR, 4)
+                                    .and(NIBBLES)
+                                    .or(high.lanewise(LSHL, 3).and(FIFTH_BITS));
+                            v = u.reinterpretAsShorts()
+                                    .mul(ShortVector.fromMemorySegment(S, ALL, m + 64, LE))
+                                    .add(u.lanewise(LSHR, 8)
+                                            .reinterpretAsShorts()
+                                            .mul(ShortVector.fromMemorySegment(S, ALL, m + 64 + BYTES, LE)))
+                                    .reinterpretAsInts();
+                            v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                            sum = ((FloatVector) v.convertShape(I2F, F, 0))
+                                    .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4)), sum);
+                            high = high.lanewise(LSHR, 2);
+                        }
+                    }
+                    sum = sum.fma(d, FloatVector.fromMemorySegment(F, ALL, at, LE));
+                    minima.fma(dmin, sum).intoMemorySegment(ALL, at, LE);
+                }
             }
         }
     }
 
-    private static void fourTimes(float value, long out) {
-        FloatVector.broadcast(FloatVector.SPECIES_128, value).intoMemorySegment(Memory.ALL, out, Vectors.LE);
-    }
-
-    /** Second pass of {@code Q4_K} and {@code Q5_K}: one scale per 32 elements. */
-    static void groupLanes(long bytes, int blocks, long x, long scales, long lanes) {
-        FloatVector sum = Vectors.floats(scales + 32);
-        for (int b = 0; b < blocks; b++) {
-            long u = Memory.known(bytes + 256L * b);
-            long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            long d = Memory.known(scales + HEADER + GROUP_STRIDE * b);
-            for (int c = 0; c < 8; c++) {
-                FloatVector t = Vectors.toFloats(dot(Vectors.ints(u + 32L * c), q + 64L * c));
-                sum = t.fma(Vectors.broadcast(d + 4L * c), sum);
+    static void q6k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        long header = Memory.known(lanes - HEADER);
+        for (int b = 0; b < cols / 256; b++) {
+            for (int r = 0; r < rows; r++) {
+                long p = Memory.known(w + rowStride * r + 210L * b);
+                for (int t = 0; t < count; t++) {
+                    long q = Memory.known(x + xStride * t + SUPER_BLOCK_BYTES * b);
+                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
+                    FloatVector sum = Vectors.zero();
+                    for (int i = 0; i < 16; i += LANES) {
+                        FloatVector scales = Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i));
+                        Vectors.store(scales.mul(Vectors.floats(q + SCALES + 4L * i)), header + 64 + 4L * i);
+                        sum = scales.fma(Vectors.floats(q + SUMS + 4L * i), sum);
+                    }
+                    FloatVector d = Vectors.broadcastHalf(p + 208);
+                    for (int i = 0; i < 64; i += BYTES) {
+                        // Two halves of 128 elements, four quarters in each.
+                        long low = Memory.known(p + i + (i & 32));
+                        long m = Memory.known(q + 2L * (i + 3 * (i & 32)));
+                        long s = header + 64 + (i & 32) + (i & 16) / 4;
+                        IntVector z0 = IntVector.fromMemorySegment(I, ALL, low, LE);
+                        IntVector z1 = IntVector.fromMemorySegment(I, ALL, low + 32, LE);
+                        IntVector h = IntVector.fromMemorySegment(I, ALL, p + 128 + i, LE);
+                        FloatVector scales = FloatVector.fromMemorySegment(F, ALL, s, LE);
+                        FloatVector scale;
+                        IntVector v;
+                        IntVector u = z0.and(NIBBLES).or(h.lanewise(LSHL, 4).and(UPPER_BITS));
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        scale = BITS == 256
+                                ? scales.rearrange(QUARTER_0)
+                                : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 0));
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, sum);
+                        u = z1.and(NIBBLES).or(h.lanewise(LSHL, 2).and(UPPER_BITS));
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m + 64, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + 64 + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        scale = BITS == 256
+                                ? scales.rearrange(QUARTER_1)
+                                : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 8));
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, sum);
+                        u = z0.lanewise(LSHR, 4).and(NIBBLES).or(h.and(UPPER_BITS));
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m + 128, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + 128 + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        scale = BITS == 256
+                                ? scales.rearrange(QUARTER_2)
+                                : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 16));
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, sum);
+                        u = z1.lanewise(LSHR, 4)
+                                .and(NIBBLES)
+                                .or(h.lanewise(LSHR, 2).and(UPPER_BITS));
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m + 192, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + 192 + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        scale = BITS == 256
+                                ? scales.rearrange(QUARTER_3)
+                                : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 24));
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, sum);
+                    }
+                    sum.fma(d, FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+                }
             }
         }
-        Vectors.store(sum, lanes);
-    }
-
-    /** Second pass of {@code Q6_K}: one scale per 16 elements, laid out for the lanes. */
-    static void q6kLanes(long bytes, int blocks, long x, long scales, long lanes) {
-        FloatVector sum = Vectors.floats(scales + 32);
-        for (int b = 0; b < blocks; b++) {
-            long u = Memory.known(bytes + 256L * b);
-            long q = Memory.known(x + BYTES_SUPER_BLOCK_BYTES * b);
-            long d = Memory.known(scales + HEADER + Q6K_STRIDE * b);
-            for (int c = 0; c < 8; c++) {
-                FloatVector t = Vectors.toFloats(dot(Vectors.ints(u + 32L * c), q + 64L * c));
-                sum = t.fma(Vectors.floats(d + 32L * c), sum);
-            }
-        }
-        Vectors.store(sum, lanes);
-    }
-
-    /** Sums of four unsigned bytes times activations in every int lane; see {@link VectorActivations}. */
-    private static IntVector dot(IntVector bytes, long multipliers) {
-        ShortVector t = bytes.reinterpretAsShorts().mul(Vectors.shorts(multipliers));
-        ShortVector shifted = bytes.lanewise(LSHR, 8).reinterpretAsShorts();
-        return Vectors.narrowPairSums(t.add(shifted.mul(Vectors.shorts(multipliers + 32))));
     }
 }

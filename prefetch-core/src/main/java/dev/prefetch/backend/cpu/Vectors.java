@@ -3,138 +3,165 @@ package dev.prefetch.backend.cpu;
 import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
-import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2S;
 
 import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * The few vector idioms that all kernels are made of, 256 bits wide.
+ * The width of the vectors, which is fixed when this class is loaded, and the few idioms that all kernels are made of.
  *
  * <p>Traps that cost a factor of 10 to 25, because the compiler then keeps vectors as objects: species that are not static
- * finals, vectors that pass through a call that is not inlined, bodies with more than a few dozen operations.
+ * finals, vectors that pass through a call that is not inlined, bodies with more than a few dozen operations outside of
+ * what the JDK marks for inlining.
  *
  * <p>{@code reduceLanes(ADD)} of floats is not used anywhere: its order is unspecified and does differ between interpreted
  * and compiled code, which would make the first results of a process differ from the later ones.
  */
 final class Vectors {
 
-    static final VectorSpecies<Byte> B64 = ByteVector.SPECIES_64;
-    static final VectorSpecies<Byte> B128 = ByteVector.SPECIES_128;
-    static final VectorSpecies<Short> S128 = ShortVector.SPECIES_128;
-    static final VectorSpecies<Short> S256 = ShortVector.SPECIES_256;
-    static final VectorSpecies<Integer> I256 = IntVector.SPECIES_256;
-    static final VectorSpecies<Float> F256 = FloatVector.SPECIES_256;
+    /** Bits of a vector: 128, 256 or 512. */
+    static final int BITS = KernelSelection.vectorBits(FloatVector.SPECIES_PREFERRED.vectorBitSize());
+
+    /** Bytes of a vector. */
+    static final int BYTES = BITS / 8;
+
+    /** Floats or ints of a vector. */
+    static final int LANES = BITS / 32;
+
+    static final VectorSpecies<Byte> B = VectorSpecies.of(byte.class, VectorShape.forBitSize(BITS));
+    static final VectorSpecies<Short> S = VectorSpecies.of(short.class, VectorShape.forBitSize(BITS));
+    static final VectorSpecies<Integer> I = VectorSpecies.of(int.class, VectorShape.forBitSize(BITS));
+    static final VectorSpecies<Float> F = VectorSpecies.of(float.class, VectorShape.forBitSize(BITS));
+
+    /** As many bytes as a vector has shorts. */
+    static final VectorSpecies<Byte> HALF_B = VectorSpecies.of(byte.class, VectorShape.forBitSize(BITS / 2));
+
+    /** As many shorts as a vector has ints. */
+    static final VectorSpecies<Short> HALF_S = VectorSpecies.of(short.class, VectorShape.forBitSize(BITS / 2));
+
+    /** As many bytes as a vector has ints; with 128 bits there is no such vector, see {@link #bytes}. */
+    private static final VectorSpecies<Byte> QUARTER_B =
+            VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.max(64, BITS / 4)));
+
+    static final VectorSpecies<Float> F128 = FloatVector.SPECIES_128;
 
     static final ByteOrder LE = ByteOrder.LITTLE_ENDIAN;
 
-    private static final VectorShuffle<Float> SWAP_HALVES = VectorShuffle.fromValues(F256, 4, 5, 6, 7, 0, 1, 2, 3);
-    private static final VectorShuffle<Float> SWAP_PAIRS = VectorShuffle.fromValues(F256, 2, 3, 0, 1, 6, 7, 4, 5);
-    private static final VectorShuffle<Float> SWAP_NEIGHBOURS = VectorShuffle.fromValues(F256, 1, 0, 3, 2, 5, 4, 7, 6);
+    private static final VectorShuffle<Float> SWAP_PAIRS = VectorShuffle.fromValues(F128, 2, 3, 0, 1);
+    private static final VectorShuffle<Float> SWAP_SINGLES = VectorShuffle.fromValues(F128, 1, 0, 3, 2);
+    private static final VectorShuffle<Float> SWAP_NEIGHBOURS = VectorShuffle.fromOp(F, i -> i ^ 1);
+    private static final VectorShuffle<Float> SWAP_TWOS = VectorShuffle.fromOp(F, i -> i ^ 2);
+    private static final VectorShuffle<Float> SWAP_FOURS = VectorShuffle.fromOp(F, i -> (i ^ 4) % LANES);
+    private static final VectorShuffle<Float> SWAP_EIGHTS = VectorShuffle.fromOp(F, i -> (i ^ 8) % LANES);
+
+    /** 0 in the upper, 24 in the lowest of four lanes. */
+    private static final IntVector BYTE_SHIFTS = (IntVector) I.fromArray(shifts(), 0);
 
     private Vectors() {}
 
+    private static int[] shifts() {
+        int[] shifts = new int[LANES];
+        for (int i = 0; i < LANES; i++) {
+            shifts[i] = 24 - i % 4 * 8;
+        }
+        return shifts;
+    }
+
     static FloatVector floats(long address) {
-        return FloatVector.fromMemorySegment(F256, Memory.ALL, address, LE);
+        return FloatVector.fromMemorySegment(F, Memory.ALL, address, LE);
     }
 
     static IntVector ints(long address) {
-        return IntVector.fromMemorySegment(I256, Memory.ALL, address, LE);
+        return IntVector.fromMemorySegment(I, Memory.ALL, address, LE);
     }
 
     static ShortVector shorts(long address) {
-        return ShortVector.fromMemorySegment(S256, Memory.ALL, address, LE);
+        return ShortVector.fromMemorySegment(S, Memory.ALL, address, LE);
     }
 
     static void store(FloatVector v, long address) {
         v.intoMemorySegment(Memory.ALL, address, LE);
     }
 
-    static void store(IntVector v, long address) {
-        v.intoMemorySegment(Memory.ALL, address, LE);
+    static FloatVector broadcast(long address) {
+        return FloatVector.broadcast(F, Memory.getFloat(address));
     }
 
-    static FloatVector broadcast(long address) {
-        return FloatVector.broadcast(F256, Memory.getFloat(address));
+    /** A half of memory in every lane, as float. */
+    static FloatVector broadcastHalf(long address) {
+        return FloatVector.broadcast(F, Memory.getHalf(address));
     }
 
     static FloatVector zero() {
-        return FloatVector.zero(F256);
+        return FloatVector.zero(F);
     }
 
-    /** 8 signed bytes as floats. */
-    static FloatVector bytesAsFloats(long address) {
-        return (FloatVector)
-                ByteVector.fromMemorySegment(B64, Memory.ALL, address, LE).castShape(F256, 0);
-    }
-
-    /** 8 unsigned bytes as ints. */
-    static IntVector unsignedBytesAsInts(long address) {
+    /** {@link #LANES} signed bytes as ints. */
+    static IntVector bytesAsInts(long address) {
+        if (BITS == 128) {
+            return IntVector.broadcast(I, Memory.getInt(address))
+                    .lanewise(LSHL, BYTE_SHIFTS)
+                    .lanewise(ASHR, 24);
+        }
         return (IntVector)
-                ByteVector.fromMemorySegment(B64, Memory.ALL, address, LE).convertShape(ZERO_EXTEND_B2I, I256, 0);
+                ByteVector.fromMemorySegment(QUARTER_B, Memory.ALL, address, LE).castShape(I, 0);
     }
 
-    /** 16 signed bytes as shorts. */
+    /** {@link #LANES} unsigned bytes as ints. */
+    static IntVector unsignedBytesAsInts(long address) {
+        if (BITS == 128) {
+            return IntVector.broadcast(I, Memory.getInt(address))
+                    .lanewise(LSHL, BYTE_SHIFTS)
+                    .lanewise(LSHR, 24);
+        }
+        return (IntVector)
+                ByteVector.fromMemorySegment(QUARTER_B, Memory.ALL, address, LE).convertShape(ZERO_EXTEND_B2I, I, 0);
+    }
+
+    /** Signed bytes as shorts, a whole vector. */
     static ShortVector bytesAsShorts(long address) {
         return (ShortVector)
-                ByteVector.fromMemorySegment(B128, Memory.ALL, address, LE).castShape(S256, 0);
-    }
-
-    /** 16 unsigned bytes as shorts. */
-    static ShortVector unsignedBytesAsShorts(long address) {
-        return (ShortVector)
-                ByteVector.fromMemorySegment(B128, Memory.ALL, address, LE).convertShape(ZERO_EXTEND_B2S, S256, 0);
+                ByteVector.fromMemorySegment(HALF_B, Memory.ALL, address, LE).castShape(S, 0);
     }
 
     static FloatVector toFloats(IntVector v) {
-        return (FloatVector) v.convertShape(I2F, F256, 0);
-    }
-
-    /** 8 IEEE halves times 2^-112, exact also for subnormals; infinities and NaN become large finite values. */
-    static FloatVector scaledHalves(long address) {
-        IntVector bits = (IntVector)
-                ShortVector.fromMemorySegment(S128, Memory.ALL, address, LE).castShape(I256, 0);
-        return bits.lanewise(LSHL, 13).and(0x8fffe000).reinterpretAsFloats();
-    }
-
-    /** In every int lane the sum of its two 16-bit halves, when that sum fits 16 bits (the halves may overflow). */
-    static IntVector narrowPairSums(ShortVector v) {
-        return v.reinterpretAsInts().mul(0x10001).lanewise(ASHR, 16);
-    }
-
-    /** In every int lane the sum of its two 16-bit halves. */
-    static IntVector widePairSums(ShortVector v) {
-        IntVector pairs = v.reinterpretAsInts();
-        return pairs.lanewise(LSHL, 16).lanewise(ASHR, 16).add(pairs.lanewise(ASHR, 16));
+        return (FloatVector) v.convertShape(I2F, F, 0);
     }
 
     /** Sum of the lanes in a fixed order. */
-    static float sum(FloatVector v) {
-        FloatVector four = v.add(v.rearrange(SWAP_HALVES));
-        FloatVector two = four.add(four.rearrange(SWAP_PAIRS));
-        return two.add(two.rearrange(SWAP_NEIGHBOURS)).lane(0);
-    }
-
-    /** {@code y[r]} = sum of the 8 floats of row {@code r} of {@code lanes}. */
-    static void sumRows(long lanes, int rows, long y) {
-        for (int r = 0; r < rows; r++) {
-            Memory.putFloat(y + 4L * r, sumOfEight(lanes + 32L * r));
+    static float sum(FloatVector lanes) {
+        FloatVector v = lanes;
+        if (LANES >= 16) {
+            v = v.add(v.rearrange(SWAP_EIGHTS));
         }
+        if (LANES >= 8) {
+            v = v.add(v.rearrange(SWAP_FOURS));
+        }
+        v = v.add(v.rearrange(SWAP_TWOS));
+        return v.add(v.rearrange(SWAP_NEIGHBOURS)).lane(0);
     }
 
-    private static float sumOfEight(long address) {
+    /** Sum of the {@link #LANES} floats at an address, in a fixed order. */
+    static float sumLanes(long address) {
         long p = Memory.known(address);
-        float a = Memory.getFloat(p) + Memory.getFloat(p + 16);
-        float b = Memory.getFloat(p + 4) + Memory.getFloat(p + 20);
-        float c = Memory.getFloat(p + 8) + Memory.getFloat(p + 24);
-        float d = Memory.getFloat(p + 12) + Memory.getFloat(p + 28);
-        return (a + c) + (b + d);
+        FloatVector v = FloatVector.fromMemorySegment(F128, Memory.ALL, p, LE);
+        if (BITS >= 256) {
+            v = v.add(FloatVector.fromMemorySegment(F128, Memory.ALL, p + 16, LE));
+        }
+        if (BITS == 512) {
+            FloatVector w = FloatVector.fromMemorySegment(F128, Memory.ALL, p + 32, LE);
+            v = v.add(w.add(FloatVector.fromMemorySegment(F128, Memory.ALL, p + 48, LE)));
+        }
+        v = v.add(v.rearrange(SWAP_PAIRS));
+        return v.add(v.rearrange(SWAP_SINGLES)).lane(0);
     }
 
     /** Every even lane exchanged with the lane after it. */
@@ -151,14 +178,13 @@ final class Vectors {
         // Adding 1.5 * 2^23 rounds to an integer, which then stands in the low bits.
         FloatVector shifted = x.mul(1.44269504f).add(12582912f);
         FloatVector n = shifted.sub(12582912f);
-        FloatVector r = n.fma(FloatVector.broadcast(F256, -0.693359375f), x);
-        r = n.fma(FloatVector.broadcast(F256, 2.12194440e-4f), r);
-        FloatVector p =
-                r.fma(FloatVector.broadcast(F256, 1.9875691500e-4f), FloatVector.broadcast(F256, 1.3981999507e-3f));
-        p = p.fma(r, FloatVector.broadcast(F256, 8.3334519073e-3f));
-        p = p.fma(r, FloatVector.broadcast(F256, 4.1665795894e-2f));
-        p = p.fma(r, FloatVector.broadcast(F256, 1.6666665459e-1f));
-        p = p.fma(r, FloatVector.broadcast(F256, 5.0000001201e-1f));
+        FloatVector r = n.fma(FloatVector.broadcast(F, -0.693359375f), x);
+        r = n.fma(FloatVector.broadcast(F, 2.12194440e-4f), r);
+        FloatVector p = r.fma(FloatVector.broadcast(F, 1.9875691500e-4f), FloatVector.broadcast(F, 1.3981999507e-3f));
+        p = p.fma(r, FloatVector.broadcast(F, 8.3334519073e-3f));
+        p = p.fma(r, FloatVector.broadcast(F, 4.1665795894e-2f));
+        p = p.fma(r, FloatVector.broadcast(F, 1.6666665459e-1f));
+        p = p.fma(r, FloatVector.broadcast(F, 5.0000001201e-1f));
         p = p.fma(r.mul(r), r).add(1f);
         IntVector exponent = shifted.reinterpretAsInts().lanewise(LSHL, 23);
         return p.reinterpretAsInts().add(exponent).reinterpretAsFloats();

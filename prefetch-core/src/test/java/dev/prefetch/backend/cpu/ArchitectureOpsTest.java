@@ -107,11 +107,15 @@ class ArchitectureOpsTest {
             Ops ops = device.compute().ops();
             for (int n : SIZES) {
                 float[] x = TestData.randomFloats(random, n);
-                DeviceBuffer data = device.allocate(4L * (n + 7), "x");
-                data.upload(java.lang.foreign.MemorySegment.ofArray(x), 0);
+                float behind = 123;
+                DeviceBuffer data = TestData.buffer(device, Arrays.copyOf(x, n + 16));
+                data.upload(java.lang.foreign.MemorySegment.ofArray(new float[] {behind}), 4L * n);
                 ops.scale(data, 40, n);
                 float[] scaled = TestData.read(data, n);
                 ops.softCap(data, 30, n);
+                assertThat(TestData.read(data, n + 1)[n])
+                        .as("what lies behind %d", n)
+                        .isEqualTo(behind);
                 float[] capped = TestData.read(data, n);
                 for (int i = 0; i < n; i++) {
                     assertThat(scaled[i]).isEqualTo(x[i] * 40);
@@ -119,7 +123,7 @@ class ArchitectureOpsTest {
                 }
             }
             DeviceBuffer tight = device.allocate(4 * 9, "x");
-            assertThatThrownBy(() -> ops.softCap(tight, 30, 9)).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.softCap(tight, 30, 10)).isInstanceOf(IndexOutOfBoundsException.class);
             assertThatThrownBy(() -> ops.softCap(tight, 0, 8)).isInstanceOf(IllegalArgumentException.class);
         }
     }

@@ -34,22 +34,16 @@ class KernelSelectionTest {
     }
 
     @Test
-    void widerVectorsThanNeededAreFine() {
-        System.setProperty(KernelSelection.VECTOR_BITS_PROPERTY, "512");
-        assertThat(KernelSelection.select().kernels()).isInstanceOf(VectorKernels.class);
-        assertThat(KernelSelection.select().slowPaths()).isEmpty();
-    }
-
-    @Test
-    void narrowVectorsGetTheScalarKernels() {
+    void theWidthIsTheMachinesUnlessAPropertySaysOtherwise() {
+        assertThat(KernelSelection.vectorBits(256)).isEqualTo(256);
+        assertThat(KernelSelection.vectorBits(64)).isEqualTo(128);
+        assertThat(KernelSelection.vectorBits(1024)).isEqualTo(512);
         System.setProperty(KernelSelection.VECTOR_BITS_PROPERTY, "128");
-        KernelSelection selection = KernelSelection.select();
-        assertThat(selection.kernels()).isInstanceOf(ScalarKernels.class);
-        assertThat(selection.slowPaths().getFirst().what()).contains("128 bits");
-        System.setProperty(KernelSelection.KERNELS_PROPERTY, "vector");
-        assertThatThrownBy(KernelSelection::select)
-                .isInstanceOf(IllegalStateException.class)
-                .hasMessageContaining("128 bits");
+        assertThat(KernelSelection.vectorBits(256)).isEqualTo(128);
+        System.setProperty(KernelSelection.VECTOR_BITS_PROPERTY, "384");
+        assertThatThrownBy(() -> KernelSelection.vectorBits(256))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("384");
     }
 
     @Test

@@ -69,6 +69,21 @@ class MatmulTest {
         }
     }
 
+    /** Rows for a pass over several at a time and a rest, columns for whole vectors and a rest. */
+    @ParameterizedTest
+    @MethodSource("types")
+    void smallShapesAreWithinRoundingOfTheExactProduct(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(300 + type.id());
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1)) {
+                check(device, random, type, 19, 256, 2, 3);
+                if (type.blockElements() <= 32) {
+                    check(device, random, type, 5, 160, 1, 2);
+                }
+            }
+        }
+    }
+
     private static void check(
             CpuDevice device, SplittableRandom random, GgmlType type, int rows, int cols, int decodeRows, int count) {
         Weight weight = TestData.randomWeight(device, random, type, rows, cols);

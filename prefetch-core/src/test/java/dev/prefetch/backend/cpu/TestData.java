@@ -14,8 +14,11 @@ final class TestData {
 
     private TestData() {}
 
-    /** Every kernel set. */
+    /** Every kernel set; only the vectors where their width is forced, because the others have been tested without. */
     static List<Kernels> kernelSets() {
+        if (System.getProperty(KernelSelection.VECTOR_BITS_PROPERTY) != null) {
+            return List.of(new VectorKernels());
+        }
         return List.of(new ScalarKernels(), new VectorKernels());
     }
 
