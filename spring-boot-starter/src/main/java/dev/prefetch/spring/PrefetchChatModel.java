@@ -62,6 +62,7 @@ public final class PrefetchChatModel implements ChatModel {
     private final ObservationRegistry observationRegistry;
     private final @Nullable ChatModelObservationConvention observationConvention;
     private final GenerationRecorder recorder;
+    private final GenerationGuard guard;
     private final AtomicBoolean toldOfUnknownSyntax = new AtomicBoolean();
 
     private PrefetchChatModel(Builder builder) {
@@ -76,6 +77,7 @@ public final class PrefetchChatModel implements ChatModel {
         this.observationRegistry = builder.observationRegistry;
         this.observationConvention = builder.observationConvention;
         this.recorder = builder.recorder;
+        this.guard = builder.guard;
     }
 
     /** A builder for a model on an engine, which the caller closes. */
@@ -92,8 +94,9 @@ public final class PrefetchChatModel implements ChatModel {
     /**
      * Answers a prompt.
      *
-     * @throws IllegalArgumentException for media, a model other than the loaded one, or an option out of its range
-     * @throws UnsupportedOperationException when the options set an output schema
+     * @throws IllegalArgumentException for media, a model other than the loaded one, an option out of its range, or an
+     *     output schema or grammar that cannot be enforced (for a schema a
+     *     {@link dev.prefetch.grammar.UnsupportedSchemaException} that names the keyword)
      * @throws dev.prefetch.api.ContextLengthExceededException when the prompt leaves no room for an answer
      * @throws dev.prefetch.template.TemplateException when the model's chat template refuses the conversation
      * @throws IllegalStateException when the engine is closed, or the waiting thread is interrupted
@@ -103,12 +106,7 @@ public final class PrefetchChatModel implements ChatModel {
         Request complete = complete(prompt);
         ChatModelObservationContext context = observationContext(complete.prompt(), false);
         ChatResponse response = observation(context).observe(() -> {
-            RequestMapper.Mapped request = map(complete);
-            GenerationResult result = await(engine.generate(request.generation(), new Recording()));
-            OutputParser output = output(request);
-            output.accept(result.text());
-            output.finish();
-            ChatResponse answer = responses(request).whole(result, output);
+            ChatResponse answer = guard.call(() -> answer(complete));
             context.setResponse(answer);
             return answer;
         });
@@ -123,8 +121,8 @@ public final class PrefetchChatModel implements ChatModel {
             ChatModelObservationContext context = observationContext(complete.prompt(), true);
             Observation observation =
                     observation(context).parentObservation(parentOf(subscriber)).start();
-            Flux<ChatResponse> answer = Flux.<ChatResponse>create(
-                            sink -> generate(complete, sink), FluxSink.OverflowStrategy.BUFFER)
+            Flux<ChatResponse> answer = guard.stream(Flux.<ChatResponse>create(
+                            sink -> generate(complete, sink), FluxSink.OverflowStrategy.BUFFER))
                     // The engine's thread serves all requests: what subscribers do must never run on it.
                     .publishOn(Schedulers.boundedElastic())
                     .doOnError(observation::error)
@@ -132,6 +130,15 @@ public final class PrefetchChatModel implements ChatModel {
                     .contextWrite(values -> values.put(ObservationThreadLocalAccessor.KEY, observation));
             return new MessageAggregator().aggregate(answer, context::setResponse);
         });
+    }
+
+    private ChatResponse answer(Request complete) {
+        RequestMapper.Mapped request = map(complete);
+        GenerationResult result = await(engine.generate(request.generation(), new Recording()));
+        OutputParser output = output(request);
+        output.accept(result.text());
+        output.finish();
+        return responses(request).whole(result, output);
     }
 
     private void generate(Request complete, FluxSink<ChatResponse> sink) {
@@ -248,6 +255,7 @@ public final class PrefetchChatModel implements ChatModel {
         private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
         private @Nullable ChatModelObservationConvention observationConvention;
         private GenerationRecorder recorder = GenerationRecorder.NONE;
+        private GenerationGuard guard = GenerationGuard.NONE;
 
         private Builder(PrefetchEngine engine) {
             this.engine = Objects.requireNonNull(engine, "engine");
@@ -274,6 +282,12 @@ public final class PrefetchChatModel implements ChatModel {
         /** Who hears how generations end, for meters. */
         public Builder recorder(GenerationRecorder value) {
             this.recorder = Objects.requireNonNull(value, "recorder");
+            return this;
+        }
+
+        /** What stands in front of every generation and may refuse it. */
+        public Builder guard(GenerationGuard value) {
+            this.guard = Objects.requireNonNull(value, "guard");
             return this;
         }
 

@@ -15,8 +15,6 @@ import org.springframework.ai.tool.ToolCallback;
  * Options of {@link PrefetchChatModel}: Spring AI's portable ones, and those that only this engine has. Immutable;
  * {@code null} means unset, and an unset option takes the model's default
  * ({@link PrefetchChatModel#getOptions()}), then the {@code DEFAULT_} constant of this class.
- *
- * <p>A limit of this release: a request with an {@link #getOutputSchema() output schema} is refused.
  */
 public final class PrefetchChatOptions extends DefaultToolCallingChatOptions implements StructuredOutputChatOptions {
 
@@ -36,6 +34,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
     private final @Nullable Double repetitionPenalty;
     private final @Nullable Long seed;
     private final @Nullable String outputSchema;
+    private final @Nullable String grammar;
     private final @Nullable Map<String, Object> templateVariables;
     private final @Nullable Boolean enableThinking;
     private final @Nullable Boolean thinkingInContent;
@@ -67,6 +66,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         this.repetitionPenalty = builder.repetitionPenalty;
         this.seed = builder.seed;
         this.outputSchema = builder.outputSchema;
+        this.grammar = builder.grammar;
         this.templateVariables = builder.templateVariables == null ? null : Map.copyOf(builder.templateVariables);
         this.enableThinking = builder.enableThinking;
         this.thinkingInContent = builder.thinkingInContent;
@@ -117,10 +117,19 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         return seed;
     }
 
-    /** JSON schema of the answer. A request that sets it is refused in this release. */
+    /**
+     * JSON schema that the answer follows: only tokens that lead to a valid value are chosen, and the model is told the
+     * schema. An answer that ends because of {@link #getMaxTokens()} is cut. With tools, the answer may be tool calls
+     * instead; with reasoning, that comes first.
+     */
     @Override
     public @Nullable String getOutputSchema() {
         return outputSchema;
+    }
+
+    /** GBNF grammar that the answer follows, as {@link #getOutputSchema()} otherwise; the two exclude each other. */
+    public @Nullable String getGrammar() {
+        return grammar;
     }
 
     /** Extra variables for the model's chat template, for example {@code enable_thinking}. */
@@ -159,6 +168,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 .repetitionPenalty(firstSet(repetitionPenalty, defaults.repetitionPenalty))
                 .seed(firstSet(seed, defaults.seed))
                 .outputSchema(firstSet(outputSchema, defaults.outputSchema))
+                .grammar(firstSet(grammar, defaults.grammar))
                 .templateVariables(firstSet(templateVariables, defaults.templateVariables))
                 .enableThinking(firstSet(enableThinking, defaults.enableThinking))
                 .thinkingInContent(firstSet(thinkingInContent, defaults.thinkingInContent))
@@ -186,6 +196,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 .repetitionPenalty(repetitionPenalty)
                 .seed(seed)
                 .outputSchema(outputSchema)
+                .grammar(grammar)
                 .templateVariables(templateVariables)
                 .enableThinking(enableThinking)
                 .thinkingInContent(thinkingInContent)
@@ -201,6 +212,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 && Objects.equals(repetitionPenalty, that.repetitionPenalty)
                 && Objects.equals(seed, that.seed)
                 && Objects.equals(outputSchema, that.outputSchema)
+                && Objects.equals(grammar, that.grammar)
                 && Objects.equals(templateVariables, that.templateVariables)
                 && Objects.equals(enableThinking, that.enableThinking)
                 && Objects.equals(thinkingInContent, that.thinkingInContent);
@@ -214,6 +226,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 repetitionPenalty,
                 seed,
                 outputSchema,
+                grammar,
                 templateVariables,
                 enableThinking,
                 thinkingInContent);
@@ -227,6 +240,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         private @Nullable Double repetitionPenalty;
         private @Nullable Long seed;
         private @Nullable String outputSchema;
+        private @Nullable String grammar;
         private @Nullable Map<String, Object> templateVariables;
         private @Nullable Boolean enableThinking;
         private @Nullable Boolean thinkingInContent;
@@ -255,6 +269,12 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         @Override
         public Builder outputSchema(@Nullable String value) {
             this.outputSchema = value;
+            return this;
+        }
+
+        /** See {@link PrefetchChatOptions#getGrammar()}. */
+        public Builder grammar(@Nullable String value) {
+            this.grammar = value;
             return this;
         }
 
@@ -291,6 +311,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 repetitionPenalty = firstSet(that.repetitionPenalty, repetitionPenalty);
                 seed = firstSet(that.seed, seed);
                 outputSchema = firstSet(that.outputSchema, outputSchema);
+                grammar = firstSet(that.grammar, grammar);
                 enableThinking = firstSet(that.enableThinking, enableThinking);
                 thinkingInContent = firstSet(that.thinkingInContent, thinkingInContent);
                 if (that.templateVariables != null) {

@@ -5,6 +5,7 @@ import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.api.ToolDefinition;
+import dev.prefetch.grammar.Grammar;
 import dev.prefetch.inference.SamplingOptions;
 import dev.prefetch.spring.ToolSyntax.OfferedTools;
 import dev.prefetch.template.TemplateException;
@@ -28,12 +29,23 @@ final class RequestMapper {
 
     private static final int PENALTY_WINDOW = SamplingOptions.GREEDY.penaltyWindow();
 
+    private static final String SCHEMA_INSTRUCTION = """
+            Your response should be in JSON format.
+            Do not include any explanations, only provide a RFC8259 compliant JSON response following this format without deviation.
+            Do not include markdown code blocks in your response.
+            Remove the ```json markdown from the output.
+            Here is the JSON Schema instance your output must adhere to:
+            ```%s```
+            """;
+
     private final PrefetchEngine engine;
     private final OutputSyntax syntax;
+    private final OutputGrammars grammars;
 
     RequestMapper(PrefetchEngine engine, OutputSyntax syntax) {
         this.engine = engine;
         this.syntax = syntax;
+        this.grammars = new OutputGrammars(syntax);
     }
 
     /**
@@ -55,29 +67,43 @@ final class RequestMapper {
     /**
      * @param options complete options: the model's defaults are already in them
      * @throws IllegalArgumentException for media, an unknown kind of message, another model than the loaded one, a tool
-     *     whose schema is not JSON, or an option out of its range
-     * @throws UnsupportedOperationException for an output schema
+     *     whose schema is not JSON, an option out of its range, or an output schema or grammar that cannot be enforced
      */
     Mapped map(List<Message> instructions, PrefetchChatOptions options) {
         requireLoadedModel(options.getModel());
-        if (options.getOutputSchema() != null) {
-            throw new UnsupportedOperationException("native structured output (the option outputSchema) is not"
-                    + " supported by this release: leave out useProviderStructuredOutput(), so that entity(...) puts"
-                    + " the schema into the prompt");
-        }
         List<ToolDefinition> tools = tools(options.getToolCallbacks());
         Map<String, Object> variables = templateVariables(options);
+        boolean insideThinking = opensThinking(variables);
+        List<ChatMessage> messages = messages(instructions);
+        String schema = options.getOutputSchema();
+        Grammar grammar = grammars.of(schema, options.getGrammar(), tools, insideThinking);
         GenerationRequest generation = new GenerationRequest(
-                new Prompt.Chat(messages(instructions), tools, variables),
+                new Prompt.Chat(schema == null ? messages : tellSchema(messages, schema), tools, variables),
                 sampling(options),
                 maxTokens(options.getMaxTokens()),
                 orElse(options.getStopSequences(), List.of()));
         return new Mapped(
-                generation,
+                generation.withGrammar(grammar),
                 offered(tools),
-                opensThinking(variables),
+                insideThinking,
                 Boolean.TRUE.equals(options.getThinkingInContent()),
                 ToolCallIds.of(instructions));
+    }
+
+    /**
+     * Puts the schema behind the last question: the grammar only takes away what is wrong, and a model that does not know
+     * what is wanted fills the form with the wrong things. The words are those of Spring AI's own converter.
+     */
+    private static List<ChatMessage> tellSchema(List<ChatMessage> messages, String schema) {
+        List<ChatMessage> told = new ArrayList<>(messages);
+        for (int i = told.size() - 1; i >= 0; i--) {
+            if (told.get(i).role().equals("user")) {
+                told.set(i, ChatMessage.user(told.get(i).content() + "\n" + SCHEMA_INSTRUCTION.formatted(schema)));
+                return told;
+            }
+        }
+        told.add(0, ChatMessage.system(SCHEMA_INSTRUCTION.formatted(schema)));
+        return told;
     }
 
     private static Map<String, Object> templateVariables(PrefetchChatOptions options) {

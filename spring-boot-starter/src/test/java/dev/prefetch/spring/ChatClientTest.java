@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.prefetch.api.ChatMessage;
 import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.Prompt.Chat;
+import dev.prefetch.grammar.UnsupportedSchemaException;
 import java.time.Duration;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -131,16 +132,44 @@ class ChatClientTest {
     }
 
     @Test
-    void refusesNativeStructuredOutput() {
-        FakeEngine engine = FakeEngine.answering("{}");
+    void bindsTheAnswerToTheSchemaAndTellsTheModel() {
+        FakeEngine engine = FakeEngine.answering("{\"name\":", "\"Rome\"}");
 
-        assertThatThrownBy(() -> client(engine)
+        assertThat(client(engine)
                         .prompt("the capital of Italy?")
                         .call()
                         .entity(City.class, spec -> spec.useProviderStructuredOutput()))
-                .isInstanceOf(UnsupportedOperationException.class)
-                .hasMessageContaining("outputSchema");
+                .isEqualTo(new City("Rome"));
+        assertThat(engine.last().request().grammar()).isNotNull();
+        assertThat(messages(engine.last().request()).getLast().content())
+                .startsWith("the capital of Italy?\nYour response should be in JSON format.")
+                .contains("\"name\"");
+    }
+
+    @Test
+    void namesTheKeywordOfASchemaThatCannotBeEnforced() {
+        FakeEngine engine = FakeEngine.answering("{}");
+
+        assertThatThrownBy(() -> client(engine)
+                        .prompt("hi")
+                        .options(PrefetchChatOptions.builder().outputSchema("{\"type\":\"string\",\"pattern\":\"a+\"}"))
+                        .call()
+                        .content())
+                .isInstanceOf(UnsupportedSchemaException.class)
+                .hasMessageContaining("'pattern'");
         assertThat(engine.requests()).isEmpty();
+    }
+
+    @Test
+    void schemaAndGrammarExcludeEachOther() {
+        assertThatThrownBy(() -> client(FakeEngine.answering("{}"))
+                        .prompt("hi")
+                        .options(
+                                PrefetchChatOptions.builder().outputSchema("{}").grammar("root ::= [a-z]"))
+                        .call()
+                        .content())
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("exclude each other");
     }
 
     /** What the model is asked for. */

@@ -44,7 +44,8 @@ public final class FakeEngine implements PrefetchEngine {
     private final ExecutorService thread = Executors.newSingleThreadExecutor(
             task -> Thread.ofPlatform().daemon().name(THREAD).unstarted(task));
     private final Consumer<FakeGeneration> script;
-    private EngineStatus status = new EngineStatus(EngineStatus.State.READY, 1, 2, 8, 1 << 20, 4 << 20, 0, 5, 0, null);
+    private volatile EngineStatus status =
+            new EngineStatus(EngineStatus.State.READY, 0, 0, 8, 1 << 20, 4 << 20, 0, 5, 0, null);
     private @Nullable String template;
     private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
@@ -219,6 +220,7 @@ public final class FakeEngine implements PrefetchEngine {
         private final List<String> parts = new CopyOnWriteArrayList<>();
         private final CompletableFuture<GenerationResult> end = new CompletableFuture<>();
         private final AtomicBoolean cancelled = new AtomicBoolean();
+        private final AtomicBoolean ended = new AtomicBoolean();
 
         private FakeGeneration(GenerationRequest request, GenerationListener listener) {
             this.request = request;
@@ -238,14 +240,17 @@ public final class FakeEngine implements PrefetchEngine {
         public void complete(FinishReason reason) {
             List<Integer> tokens = IntStream.range(0, parts.size()).boxed().toList();
             GenerationResult result = new GenerationResult(text.toString(), tokens, reason, PROMPT_TOKENS, TIMINGS);
-            if (end.complete(result)) {
+            if (ended.compareAndSet(false, true)) {
+                // The listener first, as the engine does it: who waits for the result finds everything told.
                 listener.onComplete(result);
+                end.complete(result);
             }
         }
 
         public void fail(RuntimeException failure) {
-            if (end.completeExceptionally(failure)) {
+            if (ended.compareAndSet(false, true)) {
                 listener.onFailure(failure);
+                end.completeExceptionally(failure);
             }
         }
 

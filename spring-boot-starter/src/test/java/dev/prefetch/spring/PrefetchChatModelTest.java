@@ -204,11 +204,9 @@ class PrefetchChatModelTest {
     }
 
     @Test
-    void refusesAnOutputSchemaAndNamesTheAlternative() {
-        assertThatThrownBy(() -> requestFor(options().outputSchema("{}").build()))
-                .isInstanceOf(UnsupportedOperationException.class)
-                .hasMessageContaining("outputSchema")
-                .hasMessageContaining("entity(");
+    void anOutputSchemaBindsTheAnswer() {
+        assertThat(requestFor(options().outputSchema("{}").build()).grammar()).isNotNull();
+        assertThat(requestFor(options().build()).grammar()).isNull();
     }
 
     private static Stream<PrefetchChatOptions> optionsOutOfRange() {

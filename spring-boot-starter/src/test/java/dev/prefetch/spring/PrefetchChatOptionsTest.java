@@ -50,6 +50,7 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                 .repetitionPenalty(1.1)
                 .seed(42L)
                 .outputSchema("{}")
+                .grammar("root ::= [a-z]")
                 .templateVariables(Map.of("enable_thinking", false))
                 .enableThinking(false)
                 .thinkingInContent(false)
@@ -71,6 +72,7 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                 b -> b.repetitionPenalty(1.9),
                 b -> b.seed(9L),
                 b -> b.outputSchema("{\"type\":\"object\"}"),
+                b -> b.grammar("root ::= [0-9]"),
                 b -> b.templateVariables(Map.of("enable_thinking", true)),
                 b -> b.enableThinking(true),
                 b -> b.thinkingInContent(true),
@@ -166,6 +168,7 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                         .repetitionPenalty(null)
                         .seed(null)
                         .outputSchema(null)
+                        .grammar(null)
                         .templateVariables(null)
                         .enableThinking(null)
                         .thinkingInContent(null)

@@ -1,6 +1,7 @@
 package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.spring.GenerationGuard;
 import dev.prefetch.spring.GenerationRecorder;
 import dev.prefetch.spring.PrefetchChatModel;
 import io.micrometer.observation.ObservationRegistry;
@@ -39,12 +40,14 @@ public class PrefetchChatAutoConfiguration {
             PrefetchProperties properties,
             ObjectProvider<ObservationRegistry> observationRegistry,
             ObjectProvider<ChatModelObservationConvention> observationConvention,
-            ObjectProvider<GenerationRecorder> recorder) {
+            ObjectProvider<GenerationRecorder> recorder,
+            ObjectProvider<GenerationGuard> guard) {
         return PrefetchChatModel.builder(engine)
                 .options(properties.chat().toOptions())
                 .observationRegistry(observationRegistry.getIfUnique(() -> ObservationRegistry.NOOP))
                 .observationConvention(observationConvention.getIfUnique())
                 .recorder(recorder.getIfUnique(() -> GenerationRecorder.NONE))
+                .guard(guard.getIfUnique(() -> GenerationGuard.NONE))
                 .build();
     }
 }
