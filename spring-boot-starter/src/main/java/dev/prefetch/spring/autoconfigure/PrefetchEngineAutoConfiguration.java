@@ -7,13 +7,14 @@ import org.springframework.beans.factory.ObjectProvider;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnSingleCandidate;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
 import org.springframework.context.annotation.Bean;
 import org.springframework.core.io.ResourceLoader;
 
 /**
  * Auto-configuration of the engine. The model is loaded while the context starts, so a server that accepts requests has
- * it; the engine is closed with the context.
+ * it. When the context closes, running generations may end within the phase's timeout; then the engine is closed.
  */
 @AutoConfiguration
 @ConditionalOnProperty(
@@ -29,5 +30,11 @@ public class PrefetchEngineAutoConfiguration {
             PrefetchProperties properties, ResourceLoader resources, ObjectProvider<EngineOpener> opener) {
         ModelLocator locator = new ModelLocator(resources, ModelCache.at(properties.cacheDirectory()));
         return new EngineLoader(opener.getIfAvailable(() -> PrefetchEngine::open), locator).load(properties);
+    }
+
+    @Bean
+    @ConditionalOnSingleCandidate(PrefetchEngine.class)
+    EngineDrain prefetchEngineDrain(PrefetchEngine engine) {
+        return new EngineDrain(engine);
     }
 }

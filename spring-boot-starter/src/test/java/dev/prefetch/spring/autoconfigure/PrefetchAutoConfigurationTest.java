@@ -3,6 +3,7 @@ package dev.prefetch.spring.autoconfigure;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.prefetch.MemoryAmount;
@@ -18,6 +19,7 @@ import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicReference;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
@@ -41,6 +43,7 @@ import org.springframework.boot.test.system.CapturedOutput;
 import org.springframework.boot.test.system.OutputCaptureExtension;
 import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Configuration;
+import org.springframework.context.support.DefaultLifecycleProcessor;
 import org.springframework.context.support.GenericApplicationContext;
 
 @ExtendWith(OutputCaptureExtension.class)
@@ -118,6 +121,41 @@ class PrefetchAutoConfigurationTest {
             assertThat(engine.isClosed()).isFalse();
         });
         assertThat(engine.isClosed()).isTrue();
+    }
+
+    @Test
+    void letsRunningGenerationsEndBeforeItClosesTheEngine() {
+        engine.withStatus(busy());
+        runner.run(context -> {
+            assertThat(context).hasNotFailed();
+            Thread closer = Thread.ofPlatform().start(context::close);
+            // The context is in the middle of its stop: the engine must still be there for what runs.
+            Awaitility.await().until(() -> closer.getState() == Thread.State.TIMED_WAITING);
+            assertThat(engine.isClosed()).isFalse();
+            engine.withStatus(idle());
+            closer.join();
+        });
+        assertThat(engine.isClosed()).isTrue();
+    }
+
+    @Test
+    void closesTheEngineWhenGenerationsDoNotEndInTime() {
+        engine.withStatus(busy());
+        runner.withBean("lifecycleProcessor", DefaultLifecycleProcessor.class, () -> {
+                    DefaultLifecycleProcessor processor = new DefaultLifecycleProcessor();
+                    processor.setTimeoutPerShutdownPhase(50);
+                    return processor;
+                })
+                .run(context -> assertThat(context).hasNotFailed());
+        assertThat(engine.isClosed()).isTrue();
+    }
+
+    private static EngineStatus busy() {
+        return new EngineStatus(EngineStatus.State.READY, 1, 0, 8, 0, 0, 0, 1, 0, null);
+    }
+
+    private static EngineStatus idle() {
+        return new EngineStatus(EngineStatus.State.READY, 0, 0, 8, 0, 0, 0, 1, 0, null);
     }
 
     @Test
