@@ -20,7 +20,7 @@ final class Network {
     /** Symbols below are bytes; those from here on are markers. */
     static final int FIRST_MARKER = 256;
 
-    private static final int MAX_NODES = 2_000_000;
+    private static final int MAX_NODES = 500_000;
 
     private final List<Node> nodes = new ArrayList<>();
     private final Map<Rule, Integer> entries = new IdentityHashMap<>();
