@@ -29,6 +29,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -85,6 +86,31 @@ class BatchLoopTest {
         Recorder four = submit(loop, 5);
         assertThat(three.end().tokens()).isEqualTo(expected);
         assertThat(four.end().tokens()).isEqualTo(expected);
+    }
+
+    @Test
+    void tellsWhatItHasToDo() throws Exception {
+        BatchLoop loop = loop(1, 1);
+        CountDownLatch inSweep = new CountDownLatch(1);
+        CountDownLatch goOn = new CountDownLatch(1);
+        weights.onSweep = (regime, tokens) -> {
+            inSweep.countDown();
+            await(goOn);
+        };
+        Recorder one = submit(loop, 3);
+        inSweep.await();
+        Recorder two = submit(loop, 3);
+        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 1, 1, 1));
+
+        goOn.countDown();
+        one.end();
+        two.end();
+
+        Awaitility.await()
+                .untilAsserted(() ->
+                        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 0, 0, 0)));
+        loop.close();
+        assertThat(loop.load().state()).isEqualTo(BatchLoop.Load.State.CLOSED);
     }
 
     @Test

@@ -95,6 +95,7 @@ final class OutputGrammars {
             case LLAMA ->
                 Grammar.marker("<|python_tag|>").optional().then(any(tools, tool -> call(tool, "parameters")));
             case MISTRAL -> mistral(tools);
+            case GRANITE -> Grammar.marker("<|tool_call|>").then(list(tools));
             case DEEPSEEK ->
                 Grammar.marker("<｜tool▁calls▁begin｜>")
                         .then(any(
@@ -112,9 +113,10 @@ final class OutputGrammars {
         };
     }
 
-    private static Grammar mistral(List<ToolDefinition> tools) {
+    /** {@code [{"name": ..., "arguments": {...}}, ...]}. */
+    private static Grammar list(List<ToolDefinition> tools) {
         Grammar call = any(tools, tool -> call(tool, "arguments"));
-        Grammar list = Grammar.text("[")
+        return Grammar.text("[")
                 .then(call)
                 .then(Grammar.text(",")
                         .then(Grammar.space())
@@ -122,6 +124,9 @@ final class OutputGrammars {
                         .oneOrMore()
                         .optional())
                 .then(Grammar.text("]"));
+    }
+
+    private static Grammar mistral(List<ToolDefinition> tools) {
         Grammar id = Grammar.marker("[CALL_ID]").then(Grammar.gbnf("root ::= [a-zA-Z0-9]{9}"));
         Grammar named = any(
                 tools,
@@ -130,7 +135,7 @@ final class OutputGrammars {
                         .then(Grammar.marker("[ARGS]"))
                         .then(arguments(tool)));
         Grammar opening = Grammar.marker("[TOOL_CALLS]").then(Grammar.space());
-        return opening.then(list).or(opening.then(named).oneOrMore());
+        return opening.then(list(tools)).or(opening.then(named).oneOrMore());
     }
 
     private static Grammar tagged(ToolDefinition tool) {

@@ -44,6 +44,8 @@ record OutputSyntax(@Nullable ToolSyntax tools, @Nullable ThinkingTags thinking,
             return ToolSyntax.MISTRAL;
         } else if (template.contains("<｜tool▁call▁begin｜>")) {
             return template.contains("```json") ? ToolSyntax.DEEPSEEK : null;
+        } else if (template.contains("<|tool_call|> followed by a JSON list")) {
+            return ToolSyntax.GRANITE;
         } else if (template.contains("<tool_call>")) {
             return template.contains("<arg_key>") ? null : ToolSyntax.HERMES;
         } else if (template.contains("<|start_header_id|>ipython") && template.contains("\"parameters\": ")) {

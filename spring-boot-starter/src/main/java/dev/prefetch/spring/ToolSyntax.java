@@ -89,22 +89,6 @@ enum ToolSyntax {
                     : named(text, body, tools);
         }
 
-        private @Nullable Match list(String text, int at, OfferedTools tools) {
-            JsonText.Value json = JsonText.read(text, at);
-            if (json == null || !json.node().isArray() || json.node().isEmpty()) {
-                return null;
-            }
-            List<WrittenCall> calls = new ArrayList<>();
-            for (JsonNode item : json.node()) {
-                WrittenCall call = named(item, tools, "arguments", "parameters");
-                if (call == null) {
-                    return null;
-                }
-                calls.add(call);
-            }
-            return new Match(calls, json.end());
-        }
-
         private @Nullable Match named(String text, int at, OfferedTools tools) {
             Matcher head = MISTRAL_HEAD.matcher(text).region(at, text.length());
             if (!head.lookingAt() || !tools.has(head.group(1))) {
@@ -117,6 +101,16 @@ enum ToolSyntax {
                             List.of(new WrittenCall(
                                     head.group(2), head.group(1), json.node().toString())),
                             json.end());
+        }
+    },
+
+    /** {@code <|tool_call|>[{"name": ..., "arguments": {...}}]}: Granite 3. */
+    GRANITE(List.of("<|tool_call|>"), false) {
+        @Override
+        @Nullable
+        Match match(String text, int at, OfferedTools tools) {
+            int body = skip(text, at, "<|tool_call|>");
+            return body < 0 ? null : list(text, skipSpace(text, body), tools);
         }
     },
 
@@ -228,6 +222,23 @@ enum ToolSyntax {
         // A tool without parameters is often called without arguments.
         boolean none = List.of(argumentKeys).stream().noneMatch(json::has);
         return none ? new WrittenCall(null, name.asString(), "{}") : null;
+    }
+
+    /** A list of calls in JSON, or null. */
+    private static @Nullable Match list(String text, int at, OfferedTools tools) {
+        JsonText.Value json = JsonText.read(text, at);
+        if (json == null || !json.node().isArray() || json.node().isEmpty()) {
+            return null;
+        }
+        List<WrittenCall> calls = new ArrayList<>();
+        for (JsonNode item : json.node()) {
+            WrittenCall call = named(item, tools, "arguments", "parameters");
+            if (call == null) {
+                return null;
+            }
+            calls.add(call);
+        }
+        return new Match(calls, json.end());
     }
 
     private static int skip(String text, int at, String expected) {

@@ -76,6 +76,10 @@ class OutputGrammarsTest {
                         "[TOOL_CALLS]add[CALL_ID]abcdefghi[ARGS]{\"a\": 1}",
                         "[TOOL_CALLS]add[ARGS]{\"a\": \"1\"}"),
                 Arguments.of(
+                        ToolSyntax.GRANITE,
+                        "<|tool_call|>[{\"name\": \"add\", \"arguments\": {\"a\": 1}}]",
+                        "<|tool_call|>{\"name\": \"add\", \"arguments\": {\"a\": 1}}"),
+                Arguments.of(
                         ToolSyntax.DEEPSEEK,
                         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
                                 + "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",

@@ -118,6 +118,13 @@ class OutputParserTest {
                 plain(ToolSyntax.MISTRAL, "[TOOL_CALLS][{\"name\": \"time\", \"arguments\": {}}, {\"name\": 1}]"),
                 plain(ToolSyntax.MISTRAL, "[TOOL_CALLS]time[ARGS]{\"a\""),
                 calls(
+                        ToolSyntax.GRANITE,
+                        "<|tool_call|>[{\"name\": \"time\", \"arguments\": {}}, {\"name\": \"add\", \"arguments\": {\"a\": 1}}]",
+                        "",
+                        call("time", "{}"),
+                        call("add", "{\"a\":1}")),
+                plain(ToolSyntax.GRANITE, "<|tool_call|>{\"name\": \"time\", \"arguments\": {}}"),
+                calls(
                         ToolSyntax.DEEPSEEK,
                         "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>add\n```json\n{\"a\": 1}\n```"
                                 + "<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>time\n```json\n{}\n```"

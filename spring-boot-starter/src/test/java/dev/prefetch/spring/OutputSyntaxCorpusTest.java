@@ -13,9 +13,11 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Assumptions;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Real chat templates: what they write for an earlier tool call is what the model writes for a new one. */
 class OutputSyntaxCorpusTest {
@@ -140,6 +142,28 @@ class OutputSyntaxCorpusTest {
         assertThat(Objects.requireNonNull(OutputSyntax.of(source(name)).thinking())
                         .open())
                 .isEqualTo(open);
+    }
+
+    /** This template shows no calls of earlier turns, so there is nothing to read back; it tells the model the syntax. */
+    @Test
+    void knowsTheSyntaxThatATemplateDescribes() throws IOException {
+        assertThat(OutputSyntax.of(source("ibm-granite-granite-3.3-2B-Instruct"))
+                        .tools())
+                .isEqualTo(ToolSyntax.GRANITE);
+    }
+
+    /** What is not known must not be taken for something else. */
+    @ParameterizedTest
+    @ValueSource(
+            strings = {
+                "GLM-4.7-Flash",
+                "meetkai-functionary-medium-v3.1",
+                "moonshotai-Kimi-K2",
+                "google-gemma-2-2b-it",
+                "microsoft-Phi-3.5-mini-instruct"
+            })
+    void takesAnotherSyntaxForNone(String name) throws IOException {
+        assertThat(OutputSyntax.of(source(name)).tools()).isNull();
     }
 
     private static Stream<Arguments> reasoning() {
