@@ -65,6 +65,9 @@ final class OutputGrammars {
     }
 
     private Grammar make(Grammar form, Key key) {
+        if (syntax.harmony()) {
+            return harmony(form, key.tools);
+        }
         Grammar answer = form;
         if (syntax.tools() != null && !key.tools.isEmpty()) {
             answer = answer.or(calls(syntax.tools(), key.tools));
@@ -77,6 +80,31 @@ final class OutputGrammars {
         return key.insideThinking
                 ? rest.then(answer)
                 : Grammar.marker(tags.open()).then(rest).optional().then(answer);
+    }
+
+    /** Messages with headers: reasoning as often as the model likes, then a call or the form. */
+    private static Grammar harmony(Grammar form, List<ToolDefinition> tools) {
+        Grammar reasoning = header("analysis")
+                .then(Grammar.until("<|end|>"))
+                .then(Grammar.marker("<|start|>"))
+                .then(Grammar.text("assistant"));
+        Grammar answer = header("final").then(form);
+        if (!tools.isEmpty()) {
+            answer = answer.or(any(
+                    tools,
+                    tool -> Grammar.marker("<|channel|>")
+                            .then(Grammar.text("commentary to=functions." + tool.name() + " "))
+                            .then(Grammar.marker("<|constrain|>")
+                                    .then(Grammar.text("json"))
+                                    .optional())
+                            .then(Grammar.marker("<|message|>"))
+                            .then(arguments(tool))));
+        }
+        return reasoning.oneOrMore().optional().then(answer);
+    }
+
+    private static Grammar header(String channel) {
+        return Grammar.marker("<|channel|>").then(Grammar.text(channel)).then(Grammar.marker("<|message|>"));
     }
 
     private static Grammar calls(ToolSyntax syntax, List<ToolDefinition> tools) {

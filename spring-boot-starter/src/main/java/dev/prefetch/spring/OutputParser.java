@@ -4,6 +4,7 @@ import dev.prefetch.spring.OutputSyntax.ThinkingTags;
 import dev.prefetch.spring.ToolSyntax.OfferedTools;
 import dev.prefetch.spring.ToolSyntax.WrittenCall;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Takes an answer apart as it arrives: reasoning, content, tool calls. Text that may be the beginning of a tag is held
@@ -14,6 +15,7 @@ final class OutputParser {
 
     private final OutputSyntax syntax;
     private final OfferedTools tools;
+    private final @Nullable HarmonyFilter harmony;
     private final boolean keepThinking;
     private final StringBuilder held = new StringBuilder();
     private final StringBuilder thinking = new StringBuilder();
@@ -39,6 +41,7 @@ final class OutputParser {
     OutputParser(OutputSyntax syntax, OfferedTools tools, boolean insideThinking, boolean keepThinking) {
         this.syntax = syntax;
         this.tools = tools;
+        this.harmony = syntax.harmony() ? new HarmonyFilter() : null;
         this.keepThinking = keepThinking;
         this.state = insideThinking ? State.THINKING : syntax.thinking() != null ? State.BEGINNING : State.CONTENT;
     }
@@ -58,12 +61,15 @@ final class OutputParser {
 
     /** Takes more text and returns what is clear now. */
     Part accept(String text) {
-        held.append(text);
+        held.append(harmony == null ? text : harmony.accept(text));
         return advance(false);
     }
 
     /** Returns what was held back; nothing follows. */
     Part finish() {
+        if (harmony != null) {
+            held.append(harmony.finish());
+        }
         return advance(true);
     }
 

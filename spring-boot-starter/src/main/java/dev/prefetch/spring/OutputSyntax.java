@@ -9,9 +9,14 @@ import org.jspecify.annotations.Nullable;
  *
  * @param tools how calls are written; null when the template shows no syntax that is known here
  * @param thinking the tags around reasoning; null when the template knows none
- * @param singleCalls whether the template refuses a message with more than one call
+ * @param singleCalls whether the template takes no message with more than one call
+ * @param harmony whether the answer consists of messages with headers, which {@link HarmonyFilter} rewrites first
  */
-record OutputSyntax(@Nullable ToolSyntax tools, @Nullable ThinkingTags thinking, boolean singleCalls) {
+record OutputSyntax(@Nullable ToolSyntax tools, @Nullable ThinkingTags thinking, boolean singleCalls, boolean harmony) {
+
+    OutputSyntax(@Nullable ToolSyntax tools, @Nullable ThinkingTags thinking, boolean singleCalls) {
+        this(tools, thinking, singleCalls, false);
+    }
 
     /** Plain text. */
     static final OutputSyntax PLAIN = new OutputSyntax(null, null, false);
@@ -31,6 +36,9 @@ record OutputSyntax(@Nullable ToolSyntax tools, @Nullable ThinkingTags thinking,
     static OutputSyntax of(@Nullable String template) {
         if (template == null) {
             return PLAIN;
+        }
+        if (template.contains("<|channel|>") && template.contains("<|message|>")) {
+            return new OutputSyntax(ToolSyntax.HERMES, TAGS.getFirst(), true, true);
         }
         return new OutputSyntax(
                 tools(template), thinking(template), template.contains("only supports single tool-calls"));

@@ -138,6 +138,23 @@ class OutputGrammarsTest {
     }
 
     @Test
+    void harmonyAnswersAreMessages() {
+        Grammar grammar = new OutputGrammars(OutputSyntax.of("<|channel|> <|message|>")).of(SCHEMA, null, TOOLS, false);
+        String reasoning = "<|channel|>analysis<|message|>Hm {<|end|><|start|>assistant";
+
+        assertThat(matches(grammar, "<|channel|>final<|message|>{}")).isTrue();
+        assertThat(matches(grammar, reasoning + "<|channel|>final<|message|>{}"))
+                .isTrue();
+        assertThat(matches(
+                        grammar,
+                        reasoning + "<|channel|>commentary to=functions.add <|constrain|>json<|message|>{\"a\": 1}"))
+                .isTrue();
+        assertThat(matches(grammar, reasoning + "<|channel|>final<|message|>Hello"))
+                .isFalse();
+        assertThat(matches(grammar, "{}")).isFalse();
+    }
+
+    @Test
     void theSameQuestionGetsTheSameGrammar() {
         OutputGrammars grammars = new OutputGrammars(OutputSyntax.PLAIN);
 

@@ -175,6 +175,52 @@ class OutputParserTest {
         }
     }
 
+    private static Stream<Case> harmony() {
+        return Stream.of(
+                new Case(
+                        null,
+                        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes <b>.",
+                        "Yes <b>.",
+                        "Hm.",
+                        List.of()),
+                new Case(
+                        null,
+                        "<|channel|>analysis<|message|>One.<|end|><|start|>assistant<|channel|>analysis<|message|>Two.<|end|>"
+                                + "<|start|>assistant<|channel|>commentary to=functions.add <|constrain|>json<|message|>"
+                                + "{\"a\": 1}<|call|>",
+                        "",
+                        "One.\nTwo.",
+                        List.of(call("add", "{\"a\":1}"))),
+                new Case(
+                        null,
+                        "<|channel|>commentary<|message|>I will look.<|end|><|start|>assistant to=functions.time"
+                                + "<|channel|>commentary json<|message|>{}",
+                        "I will look.",
+                        "",
+                        List.of(call("time", "{}"))),
+                new Case(null, "<|channel|>analysis<|message|>cut off", "", "cut off", List.of()),
+                plain(null, "Plain, without a header < |"));
+    }
+
+    /** Messages with headers, in parts of every size. */
+    @ParameterizedTest
+    @MethodSource("harmony")
+    void takesHarmonyMessagesApart(Case given) {
+        for (int size = 1; size <= given.text().length(); size++) {
+            OutputParser parser = new OutputParser(
+                    OutputSyntax.of("<|start|>assistant<|channel|>final<|message|>"), TOOLS, false, false);
+            for (int from = 0; from < given.text().length(); from += size) {
+                parser.accept(given.text()
+                        .substring(from, Math.min(from + size, given.text().length())));
+            }
+            parser.finish();
+
+            assertThat(parser.content()).as("parts of %d", size).isEqualTo(given.content());
+            assertThat(parser.thinking()).isEqualTo(given.thinking());
+            assertThat(parser.calls()).isEqualTo(given.calls());
+        }
+    }
+
     @Test
     void givesOutTextAsSoonAsItIsClear() {
         OutputParser parser = parser(ToolSyntax.HERMES);
