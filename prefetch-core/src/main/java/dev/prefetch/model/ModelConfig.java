@@ -371,18 +371,26 @@ public record ModelConfig(
          */
         SlidingLayers slidingLayers(int usualPeriod, int layers) {
             String key = prefix + ".attention.sliding_window_pattern";
-            if (!contains("attention.sliding_window_pattern")
-                    || file.metadata().integer(key).isPresent()) {
+            if (!file.metadata().isArray(key)) {
                 int period = size("attention.sliding_window_pattern", usualPeriod);
                 return layer -> layer % period < period - 1;
             }
-            boolean[] pattern = file.metadata().bools(key).orElseThrow();
-            if (pattern.length < layers) {
+            List<?> pattern = file.metadata().list(key).orElseThrow();
+            if (pattern.size() < layers) {
                 throw refuse(
                         "attention.sliding_window_pattern",
-                        "has " + pattern.length + " elements, but there are " + layers + " layers");
+                        "has " + pattern.size() + " elements, but there are " + layers + " layers");
             }
-            return layer -> pattern[layer];
+            boolean[] slides = new boolean[layers];
+            for (int layer = 0; layer < layers; layer++) {
+                slides[layer] = switch (pattern.get(layer)) {
+                    case Boolean yes -> yes;
+                    case Number number -> number.longValue() != 0;
+                    default ->
+                        throw refuse("attention.sliding_window_pattern", "is an array of neither bools nor numbers");
+                };
+            }
+            return layer -> slides[layer];
         }
 
         UnsupportedModelException refuse(String key, String problem) {

@@ -50,6 +50,15 @@ final class TinyModel {
         return tensor("blk.0.ffn_down_exps.weight", 64, 32, 4);
     }
 
+    /** The same tensors and values as another architecture. */
+    TinyModel as(String architecture) {
+        Map<String, Object> renamed = new LinkedHashMap<>();
+        keys.forEach((key, value) -> renamed.put(key.replaceFirst("^llama\\.", architecture + "."), value));
+        keys.clear();
+        keys.putAll(renamed);
+        return key("general.architecture", architecture);
+    }
+
     TinyModel key(String key, Object value) {
         keys.put(key, value);
         return this;
