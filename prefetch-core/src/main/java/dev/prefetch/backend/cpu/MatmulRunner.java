@@ -77,7 +77,7 @@ final class MatmulRunner implements AutoCloseable {
         long totalBytes = 0;
         for (int i = 0; i < products.length; i++) {
             ActivationForm form = kernels.activationForm(products[i].type());
-            strides[i] = form == ActivationForm.PLAIN ? 4L * cols : align(kernels.activationBytes(form, cols));
+            strides[i] = form == ActivationForm.PLAIN ? 4L * cols : preparedStride(form, cols);
             activations[i] = done.computeIfAbsent(form, f -> prepare(f, x, cols, count));
             totalBytes += products[i].rowBytes() * products[i].rows();
         }
@@ -133,7 +133,7 @@ final class MatmulRunner implements AutoCloseable {
         if (form == ActivationForm.PLAIN) {
             return x;
         }
-        long stride = align(kernels.activationBytes(form, cols));
+        long stride = preparedStride(form, cols);
         long target = prepared.computeIfAbsent(form, f -> new Scratch("prepared activations"))
                 .ensure(stride * count);
         int rowsPerChunk = Math.max(1, (1 << 14) / cols);
@@ -145,8 +145,9 @@ final class MatmulRunner implements AutoCloseable {
         return target;
     }
 
-    private static long align(long bytes) {
-        return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    /** Bytes between prepared rows: not a power of two, or the rows would compete for the same places of the cache. */
+    private long preparedStride(ActivationForm form, int cols) {
+        return Math.ceilDiv(kernels.activationBytes(form, cols), ALIGNMENT) * ALIGNMENT + ALIGNMENT;
     }
 
     // prefill

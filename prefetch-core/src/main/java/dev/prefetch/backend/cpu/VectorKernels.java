@@ -111,8 +111,10 @@ final class VectorKernels implements Kernels {
             long yStride,
             long scratch) {
         long rowBytes = type.byteSize(cols);
-        int distance = rows / STREAMS;
-        int spread = distance * STREAMS;
+        // 16-bit weights take so many bytes per row that fewer streams measured better from pages of 4 KiB.
+        int streams = type == GgmlType.F16 || type == GgmlType.BF16 ? STREAMS / 2 : STREAMS;
+        int distance = rows / streams;
+        int spread = distance * streams;
         for (int first = 0; first < count; first += TOKENS) {
             int tokens = Math.min(TOKENS, count - first);
             long x = activations + activationStride * first;
@@ -122,13 +124,13 @@ final class VectorKernels implements Kernels {
                         type,
                         weights + rowBytes * r,
                         rowBytes * distance,
-                        STREAMS,
+                        streams,
                         cols,
                         x,
                         activationStride,
                         tokens,
                         scratch);
-                storeSums(type, scratch, STREAMS, tokens, out + 4L * r, 4L * distance, yStride);
+                storeSums(type, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;

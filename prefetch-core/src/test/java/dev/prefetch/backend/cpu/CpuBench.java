@@ -19,13 +19,14 @@ import java.util.stream.Stream;
 /**
  * Speed of the matrix products, for tuning: run {@code main}. Arguments: what ({@code decode}, {@code cached}, {@code prepare}, {@code attention},
  * {@code batch} or {@code prefill}), a comma-separated list of types, a comma-separated list of thread counts.
+ * System properties: {@code cols}, {@code rows} (of one product), {@code warmSeconds}.
  *
  * <p>Weights are about 300 MB (decode), so that they come from memory; the best of several passes. One thread
  * is timed by the processor time it takes, so that other work on the machine disturbs less.
  */
 final class CpuBench {
 
-    private static final int COLS = 4096;
+    private static final int COLS = Integer.getInteger("cols", 4096);
     private static final long DECODE_BYTES = 300L << 20;
     private static final long CACHED_BYTES = 400L << 10;
     private static final int PASSES = 9;
@@ -48,7 +49,11 @@ final class CpuBench {
                         case "cached" -> decode(device, weightType, 1, CACHED_BYTES);
                         case "prepare" -> prepare(weightType);
                         case "attention" -> attention(device);
-                        case "batch" -> decode(device, weightType, 8, DECODE_BYTES);
+                        case "batch" -> {
+                            for (int rows = 1; rows <= 16; rows *= 2) {
+                                decode(device, weightType, rows, DECODE_BYTES);
+                            }
+                        }
                         case "prefill" -> prefill(device, weightType, 4096, 512);
                         default -> throw new IllegalArgumentException(what);
                     }
@@ -157,12 +162,22 @@ final class CpuBench {
         for (int i = 0; i < PASSES; i++) {
             long start = now(device);
             for (int j = 0; j < repeats; j++) {
-                ops.matmul(weight, x, decodeRows, count, y);
+                multiply(ops, weight, x, decodeRows, count, y);
             }
             seconds[i] = (now(device) - start) * 1e-9 / repeats / slowness(device, ops);
         }
         Arrays.sort(seconds);
         return seconds[0];
+    }
+
+    /** One product, or with the system property {@code rows} as many as there are parts of so many rows. */
+    private static void multiply(Ops ops, Weight weight, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y) {
+        long rows = Long.getLong("rows", weight.rows());
+        long rowBytes = weight.type().byteSize(weight.cols());
+        for (long first = 0; first + rows <= weight.rows(); first += rows) {
+            Weight part = new Weight(weight.type(), rows, weight.cols(), weight.buffer(), first * rowBytes);
+            ops.matmul(part, x, decodeRows, count, y);
+        }
     }
 
     /** How much longer than on a quiet machine a product takes that depends on nothing but the core. */
