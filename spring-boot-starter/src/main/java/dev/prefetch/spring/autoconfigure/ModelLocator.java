@@ -1,7 +1,11 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.api.ModelCaches;
+import dev.prefetch.api.ModelNotFoundException;
+import dev.prefetch.api.ModelReference;
 import java.io.FileNotFoundException;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
@@ -16,14 +20,20 @@ final class ModelLocator {
     private static final String MODEL = StartupFailure.property("model");
 
     private static final String HOW_TO_SET = "Set " + MODEL + " to a GGUF file, for example '/models/qwen3-0.6b.gguf'"
-            + " or 'classpath:models/demo.gguf'.";
+            + " or 'classpath:models/demo.gguf', or to the name of a model that was downloaded before, for example"
+            + " 'hf:Qwen/Qwen3-4B-GGUF:Q4_K_M'.";
 
     private final ResourceLoader resources;
     private final ModelCache cache;
+    private final ModelCaches otherTools;
 
-    ModelLocator(ResourceLoader resources, ModelCache cache) {
+    /**
+     * @param otherTools where other tools keep what they have downloaded
+     */
+    ModelLocator(ResourceLoader resources, ModelCache cache, ModelCaches otherTools) {
         this.resources = resources;
         this.cache = cache;
+        this.otherTools = otherTools;
     }
 
     /**
@@ -42,12 +52,32 @@ final class ModelLocator {
         if (stripped.startsWith(ResourceLoader.CLASSPATH_URL_PREFIX)) {
             return fromClasspath(stripped);
         }
+        Path published = byReference(stripped);
+        if (published != null) {
+            return published;
+        }
         if (stripped.startsWith("http://") || stripped.startsWith("https://")) {
             throw StartupFailure.of(
                     "The model '" + stripped + "' is an address on the network, and models are never downloaded.",
                     "Download the file, then set " + MODEL + " to its path.");
         }
         return requireFile(stripped, toPath(stripped));
+    }
+
+    /** The file of a model that is named as it is published; null when the location is no such name. */
+    private @Nullable Path byReference(String location) {
+        try {
+            return ModelReference.parse(location).map(otherTools::find).orElse(null);
+        } catch (ModelNotFoundException e) {
+            throw StartupFailure.of(e.getMessage(), e.remedy(), e);
+        } catch (IllegalArgumentException e) {
+            throw StartupFailure.of(e.getMessage() + ".", HOW_TO_SET, e);
+        } catch (UncheckedIOException e) {
+            throw StartupFailure.of(
+                    "The model '" + location + "' could not be looked up: " + e.getMessage(),
+                    "Make the folder readable, or set " + MODEL + " to the path of the file.",
+                    e);
+        }
     }
 
     private Path fromClasspath(String location) {

@@ -1,5 +1,6 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.api.ModelCaches;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.spring.PrefetchChatModel;
 import org.springframework.ai.model.SpringAIModelProperties;
@@ -28,7 +29,8 @@ public class PrefetchEngineAutoConfiguration {
     @ConditionalOnMissingBean({PrefetchEngine.class, PrefetchChatModel.class})
     PrefetchEngine prefetchEngine(
             PrefetchProperties properties, ResourceLoader resources, ObjectProvider<EngineOpener> opener) {
-        ModelLocator locator = new ModelLocator(resources, ModelCache.at(properties.cacheDirectory()));
+        ModelLocator locator =
+                new ModelLocator(resources, ModelCache.at(properties.cacheDirectory()), ModelCaches.ofSystem());
         return new EngineLoader(opener.getIfAvailable(() -> PrefetchEngine::open), locator).load(properties);
     }
 

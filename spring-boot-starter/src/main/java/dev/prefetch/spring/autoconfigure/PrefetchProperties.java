@@ -12,7 +12,9 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
 /**
  * The starter's properties. What is unset is left to the engine.
  *
- * @param model GGUF file of the model: a path, or a 'file:' or 'classpath:' location. Nothing is ever downloaded.
+ * @param model GGUF file of the model: a path, a 'file:' or 'classpath:' location, or the name of a
+ *     model that another tool has downloaded, such as 'hf:OWNER/REPOSITORY:Q4_K_M' or 'ollama:NAME:TAG'. Nothing is ever
+ *     downloaded.
  * @param cacheDirectory Folder into which a model inside a jar is extracted. By default the user's cache folder.
  * @param contextLength Most tokens of prompt and answer together. By default what the model was trained for, but at
  *     most 4096.

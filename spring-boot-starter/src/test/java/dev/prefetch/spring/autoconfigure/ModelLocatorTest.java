@@ -3,6 +3,7 @@ package dev.prefetch.spring.autoconfigure;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.prefetch.api.ModelCaches;
 import java.io.IOException;
 import java.net.URL;
 import java.net.URLClassLoader;
@@ -47,7 +48,10 @@ class ModelLocatorTest {
     }
 
     private ModelLocator locator(ClassLoader classes) {
-        return new ModelLocator(new DefaultResourceLoader(classes), ModelCache.at(cache));
+        return new ModelLocator(
+                new DefaultResourceLoader(classes),
+                ModelCache.at(cache),
+                new ModelCaches(List.of(folder.resolve("hub")), List.of(), List.of()));
     }
 
     private URLClassLoader jarWith(byte[] model) throws IOException {
@@ -64,6 +68,30 @@ class ModelLocatorTest {
         try (Stream<Path> files = Files.list(cache)) {
             return files.toList();
         }
+    }
+
+    @Test
+    void findsAModelThatAnotherToolHasDownloaded() throws IOException {
+        ModelLocator locator = locator(getClass().getClassLoader());
+        Path hub = folder.resolve("hub/models--acme--tiny-GGUF");
+        assertThatThrownBy(() -> locator.locate("hf:acme/tiny-GGUF:Q8_0"))
+                .isInstanceOfSatisfying(FailureAnalyzedException.class, failure -> {
+                    assertThat(failure.analysis().getDescription()).contains("acme/tiny-GGUF");
+                    assertThat(failure.analysis().getAction()).contains("hf download acme/tiny-GGUF");
+                });
+        Files.createDirectories(hub.resolve("refs"));
+        Files.writeString(hub.resolve("refs/main"), "abc");
+        Path snapshot = Files.createDirectories(hub.resolve("snapshots/abc"));
+        Path model = Files.write(snapshot.resolve("tiny-Q8_0.gguf"), content);
+
+        assertThat(locator.locate("hf:acme/tiny-GGUF:Q8_0")).isEqualTo(model);
+        assertThat(locator.locate("https://huggingface.co/acme/tiny-GGUF")).isEqualTo(model);
+        assertThatThrownBy(() -> locator.locate("hf:acme"))
+                .isInstanceOfSatisfying(
+                        FailureAnalyzedException.class,
+                        failure -> assertThat(failure.analysis().getDescription())
+                                .contains("hf:acme")
+                                .contains("hf:OWNER/REPOSITORY"));
     }
 
     @Test
