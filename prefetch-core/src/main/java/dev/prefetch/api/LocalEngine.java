@@ -83,18 +83,18 @@ final class LocalEngine implements PrefetchEngine {
         this.resources = resources;
     }
 
-    static PrefetchEngine open(EngineOptions options) {
+    static PrefetchEngine open(EngineOptions options, LoadListener listener) {
         long start = System.nanoTime();
         Resources resources = new Resources();
         try {
-            return open(options, resources, start);
+            return open(options, listener, resources, start);
         } catch (RuntimeException | Error e) {
             resources.close();
             throw e;
         }
     }
 
-    private static LocalEngine open(EngineOptions options, Resources resources, long start) {
+    private static LocalEngine open(EngineOptions options, LoadListener listener, Resources resources, long start) {
         Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
@@ -121,7 +121,7 @@ final class LocalEngine implements PrefetchEngine {
                 StreamingOptions.DEFAULT
                         .withTraceSweeps(options.memory().traceSweeps())
                         .withTune(choosesLookAhead),
-                LoadListener.logging()));
+                listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
         BatchLoop loop =

@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.prefetch.LoadListener;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
@@ -22,12 +23,23 @@ public interface PrefetchEngine extends AutoCloseable {
      * @throws dev.prefetch.prefetch.WeightUnavailableException when the weights cannot be read
      */
     static PrefetchEngine open(EngineOptions options) {
-        return LocalEngine.open(options);
+        return open(options, LoadListener.logging());
+    }
+
+    /**
+     * The same for an application that shows the progress of loading itself, instead of a log line at every tenth.
+     *
+     * @param listener hears how many bytes of the weights that stay are in memory, on the calling thread; nothing when the
+     *     model fits, since it is then mapped and not loaded
+     */
+    static PrefetchEngine open(EngineOptions options, LoadListener listener) {
+        return LocalEngine.open(options, listener);
     }
 
     /**
      * The plan an engine with these options would make now: what stays in memory, what streams, and what speed to expect.
-     * Reads the head of the file only.
+     * Reads the head of the file only, and where a large part does not fit a few hundred megabytes to measure the disk and
+     * the kernels, unless {@link MemoryOptions#costs()} says what they give.
      *
      * @throws dev.prefetch.prefetch.PlanException when the model cannot run within the budget
      */

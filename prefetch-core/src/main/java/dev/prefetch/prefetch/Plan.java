@@ -49,12 +49,12 @@ public record Plan(
         return slots == 0 && expertSlots == 0;
     }
 
-    /** Bytes of blocks with a residency, as in the file. */
+    /** Bytes of blocks with a residency, as in the file; a tensor that serves in two of them counts once. */
     public long bytes(Residency residency) {
-        return entries.stream()
+        return Planner.modelBytes(entries.stream()
                 .filter(e -> e.residency() == residency)
-                .mapToLong(e -> e.block().byteSize())
-                .sum();
+                .map(Entry::block)
+                .toList());
     }
 
     /** Memory the plan allocates: resident blocks, slots and expert cache. What is mapped is not allocated. */

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
@@ -14,6 +15,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicLong;
 import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -48,6 +50,23 @@ class PrefetchEngineTest {
         assertThat(info.backend()).isEqualTo("cpu");
         assertThat(info.contextLength()).isEqualTo(info.trainedContextLength()).isEqualTo(1024);
         assertThat(info.vocabularySize()).isEqualTo(1536);
+    }
+
+    @Test
+    void tellsAListenerHowFarLoadingIs() {
+        List<Long> done = new ArrayList<>();
+        AtomicLong total = new AtomicLong();
+        EngineOptions half = EngineOptions.of(DemoModel.file())
+                .withMemory(MemoryOptions.AUTO.withWeights(MemoryAmount.parse("50%")));
+        try (PrefetchEngine streaming = PrefetchEngine.open(half, (bytes, of) -> {
+            done.add(bytes);
+            total.set(of);
+        })) {
+            assertThat(total.get())
+                    .isEqualTo(streaming.statistics().loadedBytes())
+                    .isPositive();
+            assertThat(done).isSorted().startsWith(0L).endsWith(total.get());
+        }
     }
 
     @Test

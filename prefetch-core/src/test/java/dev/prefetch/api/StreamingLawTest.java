@@ -8,6 +8,8 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.GgufSplitter;
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -24,34 +26,16 @@ class StreamingLawTest {
 
     private static final int TOKENS = 40;
 
-    static Stream<Path> models() {
+    /** Every architecture and every weight format there is a model for. */
+    static Stream<Path> models() throws IOException {
         List<Path> models = new ArrayList<>(List.of(DemoModel.file()));
         Stream.of("granite", "olmo2", "qwen2moe", "smollm3")
                 .map(name -> ReferenceLogitsTest.OWN.resolve(name + "-F32.gguf"))
                 .forEach(models::add);
         if (Conformance.isPresent()) {
-            Path logits = Conformance.folder().resolve("logits");
-            Stream.of(
-                            "llama-F32",
-                            "llama-F16",
-                            "llama-BF16",
-                            "llama-Q8_0",
-                            "llama-Q4_0",
-                            "llama-Q4_K_M",
-                            "llama-Q6_K",
-                            "llama3-Q8_0",
-                            "qwen2-Q4_K_M",
-                            "qwen3-Q4_K_M",
-                            "qwen3-F16",
-                            "mixtral-Q4_K_M",
-                            "qwen3moe-Q8_0",
-                            "qwen3moe-Q4_K_M",
-                            "gemma2-Q4_K_M",
-                            "gemma3-Q8_0",
-                            "phi3-Q4_K_M",
-                            "gpt-oss-MXFP4")
-                    .map(name -> logits.resolve(name + ".gguf"))
-                    .forEach(models::add);
+            try (Stream<Path> files = Files.list(Conformance.folder().resolve("logits"))) {
+                files.filter(file -> file.toString().endsWith(".gguf")).sorted().forEach(models::add);
+            }
             models.add(Conformance.folder().resolve("demo-model/tiny-demo-moe-Q8_0.gguf"));
         }
         return models.stream();

@@ -169,8 +169,9 @@ class PlannerTest {
     void countsATensorOfTwoBlocksOnce() {
         WeightBlock embedding = dense.blocks.getFirst();
         List<WeightBlock> tied = List.of(embedding, new WeightBlock(1, Kind.OUTPUT, -1, -1, embedding.tensors()));
-        assertThat(Planner.plan(PlanRequest.of(tied, embedding.byteSize())).allResident())
-                .isTrue();
+        Plan plan = Planner.plan(PlanRequest.of(tied, embedding.byteSize()));
+        assertThat(plan.allResident()).isTrue();
+        assertThat(plan.bytes(Residency.MAPPED)).isEqualTo(plan.modelBytes()).isEqualTo(embedding.byteSize());
     }
 
     @Test

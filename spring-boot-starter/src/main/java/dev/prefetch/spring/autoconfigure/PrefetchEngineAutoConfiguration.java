@@ -2,6 +2,7 @@ package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.api.ModelCaches;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.prefetch.LoadListener;
 import dev.prefetch.spring.PrefetchChatModel;
 import org.springframework.ai.model.SpringAIModelProperties;
 import org.springframework.beans.factory.ObjectProvider;
@@ -28,10 +29,15 @@ public class PrefetchEngineAutoConfiguration {
     @Bean(destroyMethod = "close")
     @ConditionalOnMissingBean({PrefetchEngine.class, PrefetchChatModel.class})
     PrefetchEngine prefetchEngine(
-            PrefetchProperties properties, ResourceLoader resources, ObjectProvider<EngineOpener> opener) {
+            PrefetchProperties properties,
+            ResourceLoader resources,
+            ObjectProvider<EngineOpener> opener,
+            ObjectProvider<LoadListener> listener) {
         ModelLocator locator =
                 new ModelLocator(resources, ModelCache.at(properties.cacheDirectory()), ModelCaches.ofSystem());
-        return new EngineLoader(opener.getIfAvailable(() -> PrefetchEngine::open), locator).load(properties);
+        LoadListener progress = listener.getIfUnique(LoadListener::logging);
+        EngineOpener open = opener.getIfAvailable(() -> options -> PrefetchEngine.open(options, progress));
+        return new EngineLoader(open, locator).load(properties);
     }
 
     @Bean
