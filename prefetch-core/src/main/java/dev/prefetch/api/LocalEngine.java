@@ -51,9 +51,8 @@ final class LocalEngine implements PrefetchEngine {
     private final BatchLoop loop;
     private final Resources resources;
     private final GrammarConstraints constraints;
-    private final int maxConcurrency;
+    private final BatchLoop.Limits limits;
     private final long kvPageBytes;
-    private final int kvPages;
     private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
@@ -75,10 +74,9 @@ final class LocalEngine implements PrefetchEngine {
         this.encoder = encoder;
         this.weights = weights;
         this.loop = loop;
-        this.maxConcurrency = limits.maxConcurrency();
+        this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
         this.kvPageBytes = kvPageBytes;
-        this.kvPages = limits.kvPages();
         this.choosesLookAhead = choosesLookAhead;
         this.resources = resources;
     }
@@ -292,9 +290,9 @@ final class LocalEngine implements PrefetchEngine {
                 state,
                 load.running(),
                 load.waiting(),
-                maxConcurrency,
+                limits.maxConcurrency(),
                 load.kvPagesPromised() * kvPageBytes,
-                kvPages * kvPageBytes,
+                limits.kvPages() * kvPageBytes,
                 weights.lookAheadBlocks(),
                 generations.get(),
                 failures.get(),

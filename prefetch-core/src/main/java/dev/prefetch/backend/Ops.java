@@ -33,8 +33,12 @@ public interface Ops {
         }
     }
 
-    /** {@code y[i] += bias} for every row; {@code y [count x bias.cols]}. */
-    void addBias(DeviceBuffer y, int count, Weight bias);
+    /**
+     * {@code y[i] += bias} for every row; {@code y [count x bias.cols]}.
+     *
+     * @param bias a vector, or null for none, which changes nothing
+     */
+    void addBias(DeviceBuffer y, int count, @Nullable Weight bias);
 
     /**
      * Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv 1910.07467) of {@code rows} rows of {@code dim}

@@ -225,12 +225,7 @@ public final class GgufFile implements AutoCloseable {
      * @throws IndexOutOfBoundsException when the tensor is of another model and does not lie inside this one
      */
     public MemorySegment slice(GgufTensor tensor) {
-        GgufPart part = parts.getFirst();
-        for (GgufPart candidate : parts) {
-            if (candidate.start() <= tensor.offset()) {
-                part = candidate;
-            }
-        }
+        GgufPart part = parts.get(GgufPart.indexAt(parts, tensor.offset()));
         return part.mapping().asSlice(tensor.offset() - part.start(), tensor.byteSize());
     }
 

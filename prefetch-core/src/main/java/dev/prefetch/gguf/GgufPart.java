@@ -2,6 +2,7 @@ package dev.prefetch.gguf;
 
 import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
+import java.util.List;
 
 /**
  * One file of a model, which may lie in several.
@@ -16,6 +17,15 @@ public record GgufPart(Path path, long start, MemorySegment mapping) {
     /** Length of the file in bytes. */
     public long byteSize() {
         return mapping.byteSize();
+    }
+
+    /** Place in the list of the file that holds the byte at one of the model's offsets: the last that does not begin behind it. */
+    public static int indexAt(List<GgufPart> parts, long offset) {
+        int index = parts.size() - 1;
+        while (index > 0 && parts.get(index).start() > offset) {
+            index--;
+        }
+        return index;
     }
 
     /** One past the model's offset of the file's last byte. */

@@ -147,9 +147,9 @@ final class ForwardPass implements AutoCloseable {
                     w.weight(TensorRole.ATTENTION_K),
                     w.weight(TensorRole.ATTENTION_V));
             ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
-            addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
-            addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
-            addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
+            ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
+            ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
+            ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
             normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
             normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
             Rope rope = config.layerConfigs().get(layer).rope();
@@ -172,7 +172,7 @@ final class ForwardPass implements AutoCloseable {
 
             // output projection and residual
             ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
-            addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
+            ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
             addToResidual(n, w.find(TensorRole.ATTENTION_POST_NORM));
         }
     }
@@ -188,7 +188,7 @@ final class ForwardPass implements AutoCloseable {
             }
             if (dense) {
                 ops.matmul(w.weight(TensorRole.FFN_GATE), input, batch.decodeRows(), n, gate);
-                addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
+                ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
             }
         }
         if (experts != null) {
@@ -207,12 +207,12 @@ final class ForwardPass implements AutoCloseable {
         int n = batch.size();
         try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_UP), input, batch.decodeRows(), n, up);
-            addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
+            ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
         }
         Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim());
         try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
-            addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
+            ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
             if (experts != null) {
                 experts.addShared(projected, n, x);
             } else {
@@ -271,12 +271,6 @@ final class ForwardPass implements AutoCloseable {
     private void scale(DeviceBuffer values, float factor, long n) {
         if (factor != 1) {
             ops.scale(values, factor, n);
-        }
-    }
-
-    private void addBias(DeviceBuffer y, int n, @Nullable Weight bias) {
-        if (bias != null) {
-            ops.addBias(y, n, bias);
         }
     }
 

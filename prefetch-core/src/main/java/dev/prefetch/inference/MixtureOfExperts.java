@@ -13,7 +13,6 @@ import dev.prefetch.prefetch.WeightSource;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
-import org.jspecify.annotations.Nullable;
 
 /**
  * The feed-forward network of a layer as a sparse mixture of experts (Jiang et al. 2024, arXiv 2401.04088): a router
@@ -75,7 +74,7 @@ final class MixtureOfExperts implements AutoCloseable {
         this.decodeRows = decodeRows;
         weighShared(w, x, n);
         ops.matmul(w.weight(TensorRole.FFN_ROUTER), x, decodeRows, n, scores);
-        addBias(scores, n, w.find(TensorRole.FFN_ROUTER_BIAS));
+        ops.addBias(scores, n, w.find(TensorRole.FFN_ROUTER_BIAS));
         int experts = config.experts();
         scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * experts * Float.BYTES));
         for (ExpertRows rows : rowsOf) {
@@ -212,23 +211,17 @@ final class MixtureOfExperts implements AutoCloseable {
                     decode,
                     rows.count,
                     List.of(gate, up));
-            addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));
-            addBias(up, rows.count, w.find(TensorRole.FFN_UP_BIAS));
+            ops.addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));
+            ops.addBias(up, rows.count, w.find(TensorRole.FFN_UP_BIAS));
             Activations.run(ops, config, gate, up, (long) rows.count * config.ffnDim());
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
-            addBias(output, rows.count, w.find(TensorRole.FFN_DOWN_BIAS));
+            ops.addBias(output, rows.count, w.find(TensorRole.FFN_DOWN_BIAS));
         }
     }
 
     private void add(WeightBlock block, DeviceBuffer output, DeviceBuffer target) {
         ExpertRows rows = rowsOf[block.expert()];
         ops.scatterAddRows(output, rows.rows, rows.factors, rows.count, config.dim(), target);
-    }
-
-    private void addBias(DeviceBuffer y, int n, @Nullable Weight bias) {
-        if (bias != null) {
-            ops.addBias(y, n, bias);
-        }
     }
 
     @Override

@@ -9,6 +9,7 @@ import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.storage.BlockReader;
 import dev.prefetch.storage.DiskProbe;
+import dev.prefetch.storage.Extent;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -23,7 +24,8 @@ import org.slf4j.LoggerFactory;
 /**
  * Measures what a {@link CostModel} says, on this machine and with this model: how fast its file is read, and how fast
  * one of its own matrices is multiplied with one token and with many. Takes two to five seconds, most of it until the Java
- * compiler is done with the kernels (which the first request then need not wait for), and {@link #MEMORY_BYTES} of memory that is given back.
+ * compiler is done with the kernels (which the first request then need not wait for), and {@link #MEMORY_BYTES} of memory
+ * that is given back.
  */
 public final class CostProbe {
 
@@ -118,13 +120,12 @@ public final class CostProbe {
     }
 
     private void fill(DeviceBuffer memory, BlockTensor tensor, long bytes) {
-        int alignment = reader.alignment();
-        long start = tensor.fileOffset() & -alignment;
-        long wanted = tensor.fileOffset() + Math.min(tensor.byteSize(), bytes) - start;
+        Extent wanted = new Extent(tensor.fileOffset(), Math.min(tensor.byteSize(), bytes));
+        Extent run = wanted.alignedTo(reader.alignment());
         try (Arena arena = Arena.ofConfined()) {
-            MemorySegment source = arena.allocate((wanted + alignment - 1) & -alignment, alignment);
-            reader.read(start, source);
-            MemorySegment rows = source.asSlice(tensor.fileOffset() - start, Math.min(tensor.byteSize(), bytes));
+            MemorySegment source = arena.allocate(run.length(), reader.alignment());
+            reader.read(run.offset(), source);
+            MemorySegment rows = source.asSlice(wanted.offset() - run.offset(), wanted.length());
             for (long done = 0; done < bytes; done += rows.byteSize()) {
                 memory.upload(rows.asSlice(0, Math.min(rows.byteSize(), bytes - done)), done);
             }

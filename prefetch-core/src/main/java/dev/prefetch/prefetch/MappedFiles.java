@@ -45,12 +45,7 @@ final class MappedFiles {
             }
 
             private int part(int i) {
-                long offset = block.tensors().get(i).fileOffset();
-                int part = parts.size() - 1;
-                while (part > 0 && parts.get(part).start() > offset) {
-                    part--;
-                }
-                return part;
+                return GgufPart.indexAt(parts, block.tensors().get(i).fileOffset());
             }
         };
     }

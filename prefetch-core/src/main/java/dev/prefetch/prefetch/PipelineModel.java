@@ -1,7 +1,6 @@
 package dev.prefetch.prefetch;
 
 import java.util.SplittableRandom;
-import java.util.function.DoubleSupplier;
 
 /**
  * Plays the pipeline of link, slots and compute with given times. The link transfers in order, one block at a time; a
@@ -13,7 +12,7 @@ final class PipelineModel {
     /** Sweeps until the end of one prefetches the start of the next as it always will. */
     private static final int SETTLING_SWEEPS = 3;
 
-    private static final int UNEVEN_SWEEPS = 24;
+    private static final int SWEEPS = 24;
 
     /** The same numbers for every plan, so that plans are compared and not luck. */
     private static final long SEED = 42;
@@ -21,46 +20,29 @@ final class PipelineModel {
     private PipelineModel() {}
 
     /**
-     * Seconds per sweep in the steady state, where the end of a sweep prefetches the start of the next.
+     * Mean seconds per sweep in the steady state, where the end of a sweep prefetches the start of the next. Repeatable.
      *
      * @param compute seconds per block, in order
-     * @param transfer seconds per block; 0 for blocks that do not stream
+     * @param transfer mean seconds per block; 0 for blocks that do not stream
      * @param slots slots, at least 1
+     * @param variation standard deviation of a transfer's time, as a share of its mean; 0 for a steady link. A disk's take
+     *     unevenly long, which is what slots beyond the second are for
      */
-    static double sweepSeconds(double[] compute, double[] transfer, int slots) {
-        return play(compute, transfer, slots, 1, () -> 1);
-    }
-
-    /**
-     * The same for a link whose transfers take unevenly long, as those of a disk do: that is what slots beyond the
-     * second are for. Repeatable.
-     *
-     * @param variation standard deviation of a transfer's time, as a share of its mean
-     */
-    static double unevenSweepSeconds(double[] compute, double[] transfer, int slots, double variation) {
+    static double sweepSeconds(double[] compute, double[] transfer, int slots, double variation) {
         SplittableRandom random = new SplittableRandom(SEED);
-        return play(
-                compute,
-                transfer,
-                slots,
-                UNEVEN_SWEEPS,
-                () -> Math.clamp(1 + variation * random.nextGaussian(), 0.1, 1.9));
-    }
-
-    private static double play(
-            double[] compute, double[] transfer, int slots, int sweeps, DoubleSupplier transferFactor) {
         double[] freeAt = new double[slots];
         int next = 0;
         double link = 0;
         double now = 0;
         double settled = 0;
-        for (int sweep = 0; sweep < SETTLING_SWEEPS + sweeps; sweep++) {
+        for (int sweep = 0; sweep < SETTLING_SWEEPS + SWEEPS; sweep++) {
             if (sweep == SETTLING_SWEEPS) {
                 settled = now;
             }
             for (int block = 0; block < compute.length; block++) {
                 if (transfer[block] > 0) {
-                    link = Math.max(link, freeAt[next]) + transfer[block] * transferFactor.getAsDouble();
+                    double factor = Math.clamp(1 + variation * random.nextGaussian(), 0.1, 1.9);
+                    link = Math.max(link, freeAt[next]) + transfer[block] * factor;
                     now = Math.max(now, link) + compute[block];
                     freeAt[next] = now;
                     next = (next + 1) % slots;
@@ -69,6 +51,6 @@ final class PipelineModel {
                 }
             }
         }
-        return (now - settled) / sweeps;
+        return (now - settled) / SWEEPS;
     }
 }

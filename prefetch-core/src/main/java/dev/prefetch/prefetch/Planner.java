@@ -268,8 +268,7 @@ public final class Planner {
             computeSum += computing;
             transferSum += reading;
         }
-        double sweep =
-                PipelineModel.unevenSweepSeconds(compute, transfer, Math.max(1, choice.slots), TRANSFER_VARIATION);
+        double sweep = PipelineModel.sweepSeconds(compute, transfer, Math.max(1, choice.slots), TRANSFER_VARIATION);
         return new Forecast(tokens, computeSum, transferSum, sweep);
     }
 

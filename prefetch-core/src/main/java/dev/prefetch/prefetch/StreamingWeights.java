@@ -233,9 +233,12 @@ public final class StreamingWeights implements WeightSource {
 
     @Override
     public int readiest(List<WeightBlock> blocks) {
+        if (experts == null) {
+            return 0;
+        }
         lock.lock();
         try {
-            for (int i = 0; experts != null && i < blocks.size(); i++) {
+            for (int i = 0; i < blocks.size(); i++) {
                 if (experts.isReady(blocks.get(i).index())) {
                     return i;
                 }

@@ -122,11 +122,11 @@ final class SweepMeter {
             prefillDenseNanos = sweepDenseNanos;
             prefillExpertNanos = sweepExpertNanos;
         }
-        lastSweepNanos = computeNanos + stallNanos - atSweepStart.sweepNanos();
         inSweep = false;
         sweeps++;
         trace.endSweep(now);
         PrefetchStatistics sweep = snapshot().since(atSweepStart);
+        lastSweepNanos = sweep.sweepNanos();
         finished.merge(regime, sweep, PrefetchStatistics::plus);
         if (sweepEvent.shouldCommit()) {
             sweepEvent.regime = regime.name();

@@ -186,12 +186,12 @@ class PlannerTest {
             spread[i] = i % 4 == 3 ? 4 : 0;
             together[i] = i < 16 ? 4 : 0;
         }
-        assertThat(PipelineModel.sweepSeconds(compute, all, 1)).isEqualTo(128);
-        assertThat(PipelineModel.sweepSeconds(compute, all, 2)).isCloseTo(64, within(1e-9));
-        assertThat(PipelineModel.sweepSeconds(compute, spread, 2)).isCloseTo(64, within(1e-9));
+        assertThat(PipelineModel.sweepSeconds(compute, all, 1, 0)).isEqualTo(128);
+        assertThat(PipelineModel.sweepSeconds(compute, all, 2, 0)).isCloseTo(64, within(1e-9));
+        assertThat(PipelineModel.sweepSeconds(compute, spread, 2, 0)).isCloseTo(64, within(1e-9));
         // A contiguous run is up to 1.66 times slower.
-        assertThat(PipelineModel.sweepSeconds(compute, together, 2) / 64).isBetween(1.5, 1.75);
-        assertThat(PipelineModel.sweepSeconds(compute, new double[64], 1)).isEqualTo(64);
+        assertThat(PipelineModel.sweepSeconds(compute, together, 2, 0) / 64).isBetween(1.5, 1.75);
+        assertThat(PipelineModel.sweepSeconds(compute, new double[64], 1, 0)).isEqualTo(64);
     }
 
     @Test
@@ -200,16 +200,15 @@ class PlannerTest {
         Arrays.fill(compute, 1);
         double[] last = new double[8];
         for (int slots = 2; slots < 8; slots++) {
-            last[slots] = PipelineModel.unevenSweepSeconds(compute, compute, slots, 0.3) / 64;
+            last[slots] = PipelineModel.sweepSeconds(compute, compute, slots, 0.3) / 64;
             assertThat(last[slots])
-                    .isEqualTo(PipelineModel.unevenSweepSeconds(compute, compute, slots, 0.3) / 64)
+                    .isEqualTo(PipelineModel.sweepSeconds(compute, compute, slots, 0.3) / 64)
                     .isGreaterThan(0.97);
         }
         assertThat(last[2]).isBetween(1.08, 1.16);
         assertThat(last[3]).isLessThan(last[2] - 0.04);
         assertThat(last[6]).isLessThan(last[3]).isGreaterThan(last[7] - 0.01);
-        assertThat(PipelineModel.unevenSweepSeconds(compute, compute, 2, 0))
-                .isCloseTo(PipelineModel.sweepSeconds(compute, compute, 2), within(1e-9));
+        assertThat(PipelineModel.sweepSeconds(compute, compute, 2, 0)).isCloseTo(64, within(1e-9));
     }
 
     @Test

@@ -88,7 +88,10 @@ final class CpuOps implements Ops {
     }
 
     @Override
-    public void addBias(DeviceBuffer y, int count, Weight bias) {
+    public void addBias(DeviceBuffer y, int count, @Nullable Weight bias) {
+        if (bias == null) {
+            return;
+        }
         int cols = Math.toIntExact(bias.cols());
         checkCount(count, Integer.MAX_VALUE, "rows");
         long target = writable(y, floats(count, cols), "y");

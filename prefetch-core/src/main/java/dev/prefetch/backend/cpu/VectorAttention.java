@@ -76,8 +76,7 @@ final class VectorAttention {
         if (j < n) {
             // Whole logits are capped as well, and what lies behind them is not ours.
             VectorMask<Float> rest = Vectors.F.indexInRange(j, n);
-            FloatVector x = FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, scores + 4L * j, Vectors.LE, rest);
-            softCap(x, cap).intoMemorySegment(Memory.ALL, scores + 4L * j, Vectors.LE, rest);
+            Vectors.store(softCap(Vectors.floats(scores + 4L * j, rest), cap), scores + 4L * j, rest);
         }
     }
 

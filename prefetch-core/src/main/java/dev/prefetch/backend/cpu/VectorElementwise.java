@@ -48,9 +48,8 @@ final class VectorElementwise {
         if (i < n) {
             // The same arithmetic as above: an element's bits must not depend on where it stands.
             VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
-            FloatVector g = FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, gate + 4 * i, Vectors.LE, rest);
-            FloatVector u = FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, up + 4 * i, Vectors.LE, rest);
-            silu(g).mul(u).intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
+            FloatVector g = Vectors.floats(gate + 4 * i, rest);
+            Vectors.store(silu(g).mul(Vectors.floats(up + 4 * i, rest)), gate + 4 * i, rest);
         }
     }
 

@@ -18,9 +18,8 @@ final class VectorGates {
         }
         if (i < n) {
             VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
-            gelu(masked(gate + 4 * i, rest))
-                    .mul(masked(up + 4 * i, rest))
-                    .intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
+            FloatVector g = Vectors.floats(gate + 4 * i, rest);
+            Vectors.store(gelu(g).mul(Vectors.floats(up + 4 * i, rest)), gate + 4 * i, rest);
         }
     }
 
@@ -38,8 +37,8 @@ final class VectorGates {
         }
         if (i < n) {
             VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
-            clamped(masked(gate + 4 * i, rest), masked(up + 4 * i, rest), slope, limit)
-                    .intoMemorySegment(Memory.ALL, gate + 4 * i, Vectors.LE, rest);
+            FloatVector g = Vectors.floats(gate + 4 * i, rest);
+            Vectors.store(clamped(g, Vectors.floats(up + 4 * i, rest), slope, limit), gate + 4 * i, rest);
         }
     }
 
@@ -47,9 +46,5 @@ final class VectorGates {
         FloatVector g = gate.min(limit);
         FloatVector u = up.min(limit).max(-limit);
         return g.div(Vectors.exp(g.mul(-slope)).add(1)).mul(u.add(1));
-    }
-
-    private static FloatVector masked(long address, VectorMask<Float> rest) {
-        return FloatVector.fromMemorySegment(Vectors.F, Memory.ALL, address, Vectors.LE, rest);
     }
 }

@@ -11,6 +11,7 @@ import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
+import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
@@ -85,6 +86,16 @@ final class Vectors {
 
     static ShortVector shorts(long address) {
         return ShortVector.fromMemorySegment(S, Memory.ALL, address, LE);
+    }
+
+    /** The lanes under the mask; memory behind them is not touched. */
+    static FloatVector floats(long address, VectorMask<Float> mask) {
+        return FloatVector.fromMemorySegment(F, Memory.ALL, address, LE, mask);
+    }
+
+    /** Stores the lanes under the mask; memory behind them is not touched. */
+    static void store(FloatVector v, long address, VectorMask<Float> mask) {
+        v.intoMemorySegment(Memory.ALL, address, LE, mask);
     }
 
     static void store(FloatVector v, long address) {

@@ -3,11 +3,9 @@ package dev.prefetch.sample.web;
 import static com.microsoft.playwright.assertions.PlaywrightAssertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.microsoft.playwright.BrowserContext;
+import com.microsoft.playwright.Browser.NewContextOptions;
 import com.microsoft.playwright.Locator;
-import com.microsoft.playwright.Page;
 import com.microsoft.playwright.Page.GetByRoleOptions;
-import com.microsoft.playwright.assertions.PlaywrightAssertions;
 import com.microsoft.playwright.options.AriaRole;
 import dev.prefetch.api.FinishReason;
 import dev.prefetch.api.PrefetchEngine;
@@ -15,12 +13,7 @@ import dev.prefetch.sample.GoldenCases;
 import dev.prefetch.sample.GoldenCases.GoldenCase;
 import dev.prefetch.sample.ObservedEngine;
 import dev.prefetch.sample.SampleApplication;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.regex.Pattern;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.springframework.beans.factory.annotation.Autowired;
@@ -35,50 +28,22 @@ import org.springframework.context.annotation.Import;
         webEnvironment = WebEnvironment.RANDOM_PORT,
         properties = "sample.chat.heartbeat=20ms")
 @Import(EngineObservation.class)
-class ChatPageTest {
+class ChatPageTest extends BrowserTest {
 
     private static final String STORY = "Could you write me a story about a parrot called Lucia.";
 
-    private static Browser browser;
-
     private final int port;
     private final ObservedEngine engine;
-    private final List<String> scriptErrors = new ArrayList<>();
-    private BrowserContext context;
-    private Page page;
 
     ChatPageTest(@LocalServerPort int port, @Autowired PrefetchEngine engine) {
         this.port = port;
         this.engine = (ObservedEngine) engine;
     }
 
-    @BeforeAll
-    static void launchBrowser() {
-        browser = Browser.launchOrSkip();
-        // A limit for failures, not a measure: the first answers of a JVM on a busy machine take their time.
-        PlaywrightAssertions.setDefaultAssertionTimeout(60_000);
-    }
-
-    @AfterAll
-    static void closeBrowser() {
-        if (browser != null) {
-            browser.close();
-        }
-    }
-
     @BeforeEach
     void openPage() {
         engine.reset();
-        context = browser.get().newContext();
-        page = context.newPage();
-        page.onPageError(scriptErrors::add);
-        page.navigate("http://127.0.0.1:" + port + "/");
-    }
-
-    @AfterEach
-    void closePage() {
-        context.close();
-        assertThat(scriptErrors).isEmpty();
+        open(port, "/", new NewContextOptions());
     }
 
     @Test

@@ -3,20 +3,14 @@ package dev.prefetch.sample.web;
 import static com.microsoft.playwright.assertions.PlaywrightAssertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThat;
 
-import com.microsoft.playwright.BrowserContext;
+import com.microsoft.playwright.Browser.NewContextOptions;
 import com.microsoft.playwright.Locator;
 import com.microsoft.playwright.Page;
-import com.microsoft.playwright.assertions.PlaywrightAssertions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.sample.SampleApplication;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.List;
 import java.util.regex.Pattern;
 import org.awaitility.Awaitility;
-import org.junit.jupiter.api.AfterAll;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.springframework.beans.factory.annotation.Autowired;
@@ -33,33 +27,14 @@ import org.springframework.boot.test.web.server.LocalServerPort;
             "spring.ai.prefetch.look-ahead=2",
             "spring.ai.prefetch.trace-sweeps=6"
         })
-class PipelinePageTest {
-
-    private static Browser browser;
+class PipelinePageTest extends BrowserTest {
 
     private final int port;
     private final PrefetchEngine engine;
-    private final List<String> scriptErrors = new ArrayList<>();
-    private BrowserContext context;
-    private Page page;
 
     PipelinePageTest(@LocalServerPort int port, @Autowired PrefetchEngine engine) {
         this.port = port;
         this.engine = engine;
-    }
-
-    @BeforeAll
-    static void launchBrowser() {
-        browser = Browser.launchOrSkip();
-        // A limit for failures, not a measure.
-        PlaywrightAssertions.setDefaultAssertionTimeout(60_000);
-    }
-
-    @AfterAll
-    static void closeBrowser() {
-        if (browser != null) {
-            browser.close();
-        }
     }
 
     @BeforeEach
@@ -67,17 +42,7 @@ class PipelinePageTest {
         try (ChatHttpClient client = new ChatHttpClient(port)) {
             client.ask(client.startConversation(), "What is GGUF?");
         }
-        context = browser.get()
-                .newContext(new com.microsoft.playwright.Browser.NewContextOptions().setViewportSize(1180, 960));
-        page = context.newPage();
-        page.onPageError(scriptErrors::add);
-        page.navigate("http://127.0.0.1:" + port + "/pipeline.html");
-    }
-
-    @AfterEach
-    void closePage() {
-        context.close();
-        assertThat(scriptErrors).isEmpty();
+        open(port, "/pipeline.html", new NewContextOptions().setViewportSize(1180, 960));
     }
 
     @Test
