@@ -53,7 +53,6 @@ final class LocalEngine implements PrefetchEngine {
     private final GrammarConstraints constraints;
     private final Embedder embedder;
     private final BatchLoop.Limits limits;
-    private final long kvPageBytes;
     private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
@@ -67,7 +66,6 @@ final class LocalEngine implements PrefetchEngine {
             StreamingWeights weights,
             BatchLoop loop,
             BatchLoop.Limits limits,
-            long kvPageBytes,
             boolean choosesLookAhead,
             Resources resources) {
         this.info = info;
@@ -78,7 +76,6 @@ final class LocalEngine implements PrefetchEngine {
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
         this.embedder = new Embedder(encoder, loop, info, this::failed);
-        this.kvPageBytes = kvPageBytes;
         this.choosesLookAhead = choosesLookAhead;
         this.resources = resources;
     }
@@ -123,7 +120,11 @@ final class LocalEngine implements PrefetchEngine {
                         .withTune(choosesLookAhead),
                 listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
-                model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
+                model.contextLength(options),
+                memory.ubatch(),
+                options.maxConcurrency(),
+                memory.kvBytes(),
+                promptCacheBytes(options.serving(), memory.kvBytes()));
         BatchLoop loop =
                 resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
 
@@ -132,16 +133,7 @@ final class LocalEngine implements PrefetchEngine {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(
-                info,
-                tokenizer,
-                encoder,
-                weights,
-                loop,
-                limits,
-                BatchLoop.kvPageBytes(model.config()),
-                choosesLookAhead,
-                resources);
+        return new LocalEngine(info, tokenizer, encoder, weights, loop, limits, choosesLookAhead, resources);
     }
 
     static Plan plan(EngineOptions options) {
@@ -162,6 +154,12 @@ final class LocalEngine implements PrefetchEngine {
         try (BlockReader reader = SplitReader.open(model.file().parts())) {
             return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
         }
+    }
+
+    private static long promptCacheBytes(ServingOptions serving, long kvBytes) {
+        return serving.promptCache() == null
+                ? kvBytes
+                : Math.min(kvBytes, serving.promptCache().of(kvBytes));
     }
 
     private static int threads(EngineOptions options) {
@@ -300,13 +298,19 @@ final class LocalEngine implements PrefetchEngine {
                 load.running(),
                 load.waiting(),
                 limits.maxConcurrency(),
-                load.kvPagesPromised() * kvPageBytes,
-                limits.kvPages() * kvPageBytes,
+                load.kvBytesInUse(),
+                load.kvBytesCached(),
+                limits.kvBytes(),
                 weights.lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
                 lastFault,
-                new EngineStatus.Counters(load.embedded()));
+                counters(load.totals()));
+    }
+
+    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+        return new EngineStatus.Counters(
+                totals.promptTokens(), totals.cachedPromptTokens(), totals.answerTokens(), totals.embeddedTexts());
     }
 
     @Override

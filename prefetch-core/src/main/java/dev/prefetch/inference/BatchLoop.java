@@ -58,25 +58,31 @@ public final class BatchLoop implements AutoCloseable {
     private volatile boolean closed;
     private volatile boolean closeAsked;
     private volatile int running;
-    private volatile int promisedKvPages;
-    private volatile long embedded;
+    private volatile long kvBytesInUse;
+    private volatile long kvBytesCached;
+    private volatile Totals totals = Totals.NONE;
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
+    private final Map<Sequence, RuntimeException> failures = new LinkedHashMap<>();
+    /** Prompts with their answers, oldest first. */
+    private final ArrayDeque<int[]> answers = new ArrayDeque<>();
 
     /**
      * @param contextLength most positions of a sequence
      * @param ubatch most prompt tokens per sweep
      * @param maxConcurrency most sequences at the same time
-     * @param kvPages pages of KV cache for all sequences together, enough for one of full length: otherwise some would
-     *     wait for ever
+     * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
+     *     for ever
+     * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
      */
-    public record Limits(int contextLength, int ubatch, int maxConcurrency, int kvPages) {
+    public record Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes, long promptCacheBytes) {
 
         public Limits {
-            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvPages < KvPool.pagesFor(contextLength)) {
+            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvBytes < 1 || promptCacheBytes < 0) {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
-                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvPages " + kvPages);
+                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvBytes " + kvBytes + ", promptCacheBytes "
+                        + promptCacheBytes);
             }
         }
     }
@@ -87,10 +93,11 @@ public final class BatchLoop implements AutoCloseable {
      * @param state whether it can do anything
      * @param running sequences that take part in sweeps
      * @param waiting sequences in the queue
-     * @param kvPagesPromised pages of KV cache promised to the running ones
-     * @param embedded texts whose vectors were computed so far
+     * @param kvBytesInUse bytes of KV cache promised to the running ones
+     * @param kvBytesCached bytes of KV cache that keep earlier prompts and that nobody uses now
+     * @param totals what was done so far
      */
-    public record Load(State state, int running, int waiting, int kvPagesPromised, long embedded) {
+    public record Load(State state, int running, int waiting, long kvBytesInUse, long kvBytesCached, Totals totals) {
 
         /** Whether a loop can do anything. */
         public enum State {
@@ -103,19 +110,50 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    /**
+     * What a loop has done; every number only grows.
+     *
+     * @param promptTokens tokens of the prompts of sequences that started
+     * @param cachedPromptTokens of them, those that the prompt cache had
+     * @param answerTokens tokens of answers computed as part of a prompt that may come next
+     * @param embeddedTexts texts whose vectors were computed
+     */
+    public record Totals(long promptTokens, long cachedPromptTokens, long answerTokens, long embeddedTexts) {
+
+        /** Nothing yet. */
+        public static final Totals NONE = new Totals(0, 0, 0, 0);
+
+        private Totals plusPrompt(int tokens, int cached) {
+            return new Totals(promptTokens + tokens, cachedPromptTokens + cached, answerTokens, embeddedTexts);
+        }
+
+        private Totals plusAnswer(int tokens) {
+            return new Totals(promptTokens, cachedPromptTokens, answerTokens + tokens, embeddedTexts);
+        }
+
+        private Totals plusText() {
+            return new Totals(promptTokens, cachedPromptTokens, answerTokens, embeddedTexts + 1);
+        }
+    }
+
     /** Bytes of the activations for sweeps of at most {@code rows} tokens. */
     public static long activationBytes(ModelConfig config, int rows) {
         return ForwardPass.activationBytes(config, rows);
     }
 
-    /** Bytes of a page of KV cache. */
-    public static long kvPageBytes(ModelConfig config) {
-        return KvPool.pageBytes(config.layers(), config.attention());
+    /**
+     * Bytes of KV cache of a sequence of that many positions.
+     *
+     * @param ubatch most prompt tokens per sweep
+     */
+    public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
+        return layout(config).sequenceBytes(tokens, ubatch);
     }
 
-    /** Pages of KV cache that a sequence of that many positions needs. */
-    public static int kvPages(int tokens) {
-        return KvPool.pagesFor(tokens);
+    private static KvLayout layout(ModelConfig config) {
+        return new KvLayout(config.layerConfigs().stream()
+                .map(ModelConfig.LayerConfig::attention)
+                .toList());
     }
 
     public BatchLoop(
@@ -131,8 +169,13 @@ public final class BatchLoop implements AutoCloseable {
         this.vocabularySize = config.vocabularySize();
         int rows = limits.ubatch() + limits.maxConcurrency();
         this.batch = new Batch(rows);
+        long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
+        if (limits.kvBytes() < longest) {
+            throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
+                    + " bytes of KV cache, but there are only " + limits.kvBytes());
+        }
         this.forward = new ForwardPass(device, config, graph, weights, rows);
-        this.kvPool = new KvPool(device, config.layers(), config.attention(), limits.kvPages());
+        this.kvPool = new KvPool(device, layout(config), limits.ubatch(), limits.kvBytes(), limits.promptCacheBytes());
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
@@ -212,7 +255,7 @@ public final class BatchLoop implements AutoCloseable {
         lock.lock();
         try {
             Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
-            return new Load(state, running, waiting.size() + waitingTexts.size(), promisedKvPages, embedded);
+            return new Load(state, running, waiting.size() + waitingTexts.size(), kvBytesInUse, kvBytesCached, totals);
         } finally {
             lock.unlock();
         }
@@ -255,6 +298,8 @@ public final class BatchLoop implements AutoCloseable {
                 showLoad();
                 if (!active.isEmpty()) {
                     sweep();
+                } else if (!answers.isEmpty() && !somethingWaits()) {
+                    prefillAnswer(answers.element());
                 }
                 showLoad();
             }
@@ -268,7 +313,8 @@ public final class BatchLoop implements AutoCloseable {
 
     private void showLoad() {
         running = active.size();
-        promisedKvPages = kvPool.promisedPages();
+        kvBytesInUse = kvPool.bytesInUse();
+        kvBytesCached = kvPool.idleBytes();
     }
 
     /** Waits until there is something to do; false when the loop was closed. */
@@ -285,7 +331,11 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private boolean nothingToDo() {
-        return active.isEmpty() && waiting.isEmpty() && waitingTexts.isEmpty() && logitsTasks.isEmpty();
+        return active.isEmpty()
+                && answers.isEmpty()
+                && waiting.isEmpty()
+                && waitingTexts.isEmpty()
+                && logitsTasks.isEmpty();
     }
 
     /** The next task for which there is KV cache now; running sequences end and make room. */
@@ -339,6 +389,8 @@ public final class BatchLoop implements AutoCloseable {
         } finally {
             lock.unlock();
         }
+        failures.forEach(BatchLoop::fail);
+        failures.clear();
     }
 
     /** The queue whose first may start and has waited longest; null when none may. */
@@ -354,11 +406,19 @@ public final class BatchLoop implements AutoCloseable {
     /** Starts the first of a queue if there is room for it. */
     private boolean start(ArrayDeque<? extends Sequence> queue) {
         Sequence sequence = queue.element();
-        if (!kvPool.hasRoomFor(sequence.capacity())) {
-            return false;
+        try {
+            KvCache cache = kvPool.open(sequence.prompt(), sequence.mostCachedTokens(), sequence.capacity());
+            if (cache == null) {
+                return false;
+            }
+            sequence.start(cache);
+            active.add(sequence);
+            if (sequence.keepsPrompt()) {
+                totals = totals.plusPrompt(sequence.length(), sequence.cachedTokens());
+            }
+        } catch (OutOfDeviceMemoryException e) {
+            failures.put(sequence, e);
         }
-        sequence.start(kvPool.open(sequence.capacity()));
-        active.add(sequence);
         queue.remove();
         return true;
     }
@@ -418,7 +478,64 @@ public final class BatchLoop implements AutoCloseable {
             failAll(carried, new IllegalStateException("computing failed: " + e, e));
         } finally {
             ended.forEach(BatchLoop::finish);
+            ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
+        }
+    }
+
+    private void rememberAnswer(Sequence sequence) {
+        if (limits.promptCacheBytes() > 0 && sequence instanceof GeneratingSequence generation) {
+            answers.add(generation.tokens());
+            if (answers.size() > limits.maxConcurrency()) {
+                answers.remove();
+            }
+        }
+    }
+
+    /**
+     * Computes an answer as part of the prompt it will be when the conversation goes on: what decode kernels made of it
+     * differs in the last bits from what a prompt's kernels make, and only the latter is kept. Gives way to whatever comes.
+     */
+    private void prefillAnswer(int[] tokens) {
+        KvCache cache = null;
+        boolean done = true;
+        try {
+            cache = kvPool.open(tokens, tokens.length, tokens.length);
+            if (cache != null) {
+                int from = cache.cachedTokens();
+                int to = (int) Math.min((long) from + limits.ubatch(), tokens.length);
+                done = to == tokens.length;
+                if (from < to) {
+                    cache.ensure(from, to);
+                    batch.clear();
+                    batch.addPrefill(cache, tokens, from, to - from, Batch.Outputs.NONE);
+                    boolean completed = forward.run(batch, () -> closed || somethingWaits(), (output, logits) -> {});
+                    done &= completed;
+                    cache.close(tokens, completed ? to : from);
+                    totals = totals.plusAnswer(completed ? to - from : 0);
+                } else {
+                    cache.close(tokens, from);
+                }
+            }
+        } catch (RuntimeException e) {
+            LOG.warn("An answer could not be kept for the next prompt", e);
+        } finally {
+            if (cache != null) {
+                cache.close();
+            }
+            if (done) {
+                answers.remove();
+            }
+        }
+    }
+
+    /** Whether somebody waits for this thread. */
+    private boolean somethingWaits() {
+        lock.lock();
+        try {
+            return !waiting.isEmpty() || !waitingTexts.isEmpty() || !logitsTasks.isEmpty();
+        } finally {
+            lock.unlock();
         }
     }
 
@@ -454,7 +571,7 @@ public final class BatchLoop implements AutoCloseable {
         sequence.computed(rows);
         if (sequence.hasEnded()) {
             active.remove(sequence);
-            embedded++;
+            totals = totals.plusText();
             ended.put(sequence, StopCause.MAX_TOKENS);
         }
     }
@@ -517,11 +634,11 @@ public final class BatchLoop implements AutoCloseable {
     private void run(LogitsTask task) {
         int[] tokens = task.tokens;
         try (KvCache cache = kvPool.open(tokens.length)) {
-            cache.ensure(tokens.length);
             float[] result = new float[tokens.length * vocabularySize];
             int step = task.stepByStep ? 1 : limits.ubatch();
             for (int from = 0; from < tokens.length; from += step) {
                 int first = from;
+                cache.ensure(first, Math.min(first + step, tokens.length));
                 batch.clear();
                 if (task.stepByStep) {
                     batch.addDecode(cache, tokens[first], first);

@@ -37,6 +37,12 @@ final class EmbeddingSequence extends Sequence {
         };
     }
 
+    /** Texts are embedded once, and would push out prompts that come again. */
+    @Override
+    boolean keepsPrompt() {
+        return false;
+    }
+
     @Override
     boolean hasEnded() {
         return !prefilling();

@@ -4,6 +4,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.tokenizer.TokenDecoder;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -57,7 +58,7 @@ final class GeneratingSequence extends Sequence {
         if (prefilling()) {
             super.reserve(room);
         } else {
-            started().ensure(position() + 1);
+            started().ensure(position(), position() + 1);
         }
     }
 
@@ -73,6 +74,20 @@ final class GeneratingSequence extends Sequence {
         }
         batch.addDecode(started(), generated.getLast(), position());
         return 1;
+    }
+
+    @Override
+    boolean keepsPrompt() {
+        return true;
+    }
+
+    /** Prompt and answer. */
+    int[] tokens() {
+        int[] tokens = Arrays.copyOf(prompt(), length() + generated.size());
+        for (int i = 0; i < generated.size(); i++) {
+            tokens[length() + i] = generated.get(i);
+        }
+        return tokens;
     }
 
     @Override
@@ -133,6 +148,7 @@ final class GeneratingSequence extends Sequence {
                         text.toString(),
                         List.copyOf(generated),
                         cause,
+                        cachedTokens(),
                         (started == 0 ? now : started) - submitted,
                         prefillDone == 0 ? 0 : prefillDone - started,
                         firstToken == 0 ? 0 : firstToken - submitted,

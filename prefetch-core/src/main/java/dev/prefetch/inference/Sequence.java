@@ -49,9 +49,19 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         return prompt;
     }
 
+    /** Begins with memory, which may hold the beginning of the prompt already. */
     void start(KvCache promised) {
         cache = promised;
+        prefilled = promised.cachedTokens();
     }
+
+    /** Tokens of the prompt that may come from the prompt cache: the last one is computed for what follows from it. */
+    final int mostCachedTokens() {
+        return keepsPrompt() ? prompt.length - 1 : 0;
+    }
+
+    /** Whether the prompt is shared with those that begin with the same tokens. */
+    abstract boolean keepsPrompt();
 
     /** Whether tokens of the prompt are left to compute. */
     final boolean prefilling() {
@@ -69,7 +79,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
      * @throws dev.prefetch.backend.OutOfDeviceMemoryException when it cannot be had
      */
     void reserve(int room) {
-        started().ensure(prefilled + Math.min(room, left()));
+        started().ensure(prefilled, prefilled + Math.min(room, left()));
     }
 
     /** Adds this sequence's next rows to a batch; returns how many. */
@@ -95,6 +105,9 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     void computed(int rows) {
         if (prefilling()) {
             prefilled += rows;
+            if (keepsPrompt()) {
+                started().keep(prompt, prefilled);
+            }
         }
     }
 
@@ -110,9 +123,16 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     abstract void fail(RuntimeException failure);
 
     final void release() {
-        if (cache != null) {
+        if (cache != null && keepsPrompt()) {
+            cache.close(prompt, prefilled);
+        } else if (cache != null) {
             cache.close();
         }
+    }
+
+    /** Tokens of the prompt that came from the prompt cache. */
+    final int cachedTokens() {
+        return cache == null ? 0 : cache.cachedTokens();
     }
 
     final KvCache started() {
