@@ -67,8 +67,8 @@ final class LocalEngine implements PrefetchEngine {
     private final BatchLoop loop;
     private final Resources resources;
     private final GrammarConstraints constraints;
+    private final Embedder embedder;
     private final BatchLoop.Limits limits;
-    private final long kvPageBytes;
     private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
@@ -82,7 +82,6 @@ final class LocalEngine implements PrefetchEngine {
             StreamingWeights weights,
             BatchLoop loop,
             BatchLoop.Limits limits,
-            long kvPageBytes,
             boolean choosesLookAhead,
             Resources resources) {
         this.info = info;
@@ -92,7 +91,7 @@ final class LocalEngine implements PrefetchEngine {
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
-        this.kvPageBytes = kvPageBytes;
+        this.embedder = new Embedder(encoder, loop, info, this::failed);
         this.choosesLookAhead = choosesLookAhead;
         this.resources = resources;
     }
@@ -142,7 +141,11 @@ final class LocalEngine implements PrefetchEngine {
                         .withTune(choosesLookAhead),
                 listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
-                model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
+                model.contextLength(options),
+                memory.ubatch(),
+                options.maxConcurrency(),
+                memory.kvBytes(),
+                promptCacheBytes(options.serving(), memory.kvBytes()));
         BatchLoop loop =
                 resources.add(new BatchLoop(devices, model.config(), model.graph(), weights, tokenizer, limits));
 
@@ -151,16 +154,7 @@ final class LocalEngine implements PrefetchEngine {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(
-                info,
-                tokenizer,
-                encoder,
-                weights,
-                loop,
-                limits,
-                BatchLoop.kvPageBytes(model.config()),
-                choosesLookAhead,
-                resources);
+        return new LocalEngine(info, tokenizer, encoder, weights, loop, limits, choosesLookAhead, resources);
     }
 
     static Plan plan(EngineOptions options) {
@@ -264,6 +258,12 @@ final class LocalEngine implements PrefetchEngine {
         }
     }
 
+    private static long promptCacheBytes(ServingOptions serving, long kvBytes) {
+        return serving.promptCache() == null
+                ? kvBytes
+                : Math.min(kvBytes, serving.promptCache().of(kvBytes));
+    }
+
     private static int threads(EngineOptions options) {
         return options.threads() > 0 ? options.threads() : Runtime.getRuntime().availableProcessors();
     }
@@ -304,6 +304,8 @@ final class LocalEngine implements PrefetchEngine {
                 ModelConfig.dominantType(file).name(),
                 config.layers(),
                 config.vocabularySize(),
+                config.dim(),
+                Embedder.poolingOf(file.metadata().intOr(config.architecture().id() + ".pooling_type", 0)),
                 limits.contextLength(),
                 config.trainedContextLength(),
                 device.backend(),
@@ -368,6 +370,11 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException {
+        return embedder.embed(texts, options);
+    }
+
+    @Override
     public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
         for (int token : tokens) {
             if (token < 0 || token >= info.vocabularySize()) {
@@ -396,12 +403,19 @@ final class LocalEngine implements PrefetchEngine {
                 load.running(),
                 load.waiting(),
                 limits.maxConcurrency(),
-                load.kvPagesPromised() * kvPageBytes,
-                limits.kvPages() * kvPageBytes,
+                load.kvBytesInUse(),
+                load.kvBytesCached(),
+                limits.kvBytes(),
                 weights.lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
-                lastFault);
+                lastFault,
+                counters(load.totals()));
+    }
+
+    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+        return new EngineStatus.Counters(
+                totals.promptTokens(), totals.cachedPromptTokens(), totals.answerTokens(), totals.embeddedTexts());
     }
 
     @Override

@@ -8,6 +8,7 @@ import dev.prefetch.prefetch.WeightSource;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -27,7 +28,7 @@ import org.slf4j.LoggerFactory;
  * <p>How it works: requests wait in a queue. Between two sweeps the loop drops cancelled sequences and admits waiting ones
  * for which there is a place and KV cache. Each sweep carries one token of every generating sequence and, as far as the
  * ubatch has room, prompt tokens of those that are not generating yet, oldest first. So sequences join and leave at token
- * boundaries, and all share each sweep's weights. A failing sweep fails the sequences it carried, nothing else; a failing
+ * boundaries, and all share each sweep's weights. Texts to embed are prompts that are not continued. A failing sweep fails the sequences it carried, nothing else; a failing
  * listener, or KV cache that cannot be had, fails its own sequence.
  *
  * <p>Shared state is the queue, guarded by {@link #lock}, and what {@link #load()} shows, which only the compute thread
@@ -36,6 +37,9 @@ import org.slf4j.LoggerFactory;
 public final class BatchLoop implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(BatchLoop.class);
+
+    /** Texts to embed at the same time, so that many short ones leave others a share of a sweep. */
+    private static final int MOST_TEXTS = 32;
 
     private final ForwardPass forward;
     private final KvPool kvPool;
@@ -49,28 +53,36 @@ public final class BatchLoop implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
     private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
+    private final ArrayDeque<EmbeddingSequence> waitingTexts = new ArrayDeque<>();
     private final ArrayDeque<LogitsTask> logitsTasks = new ArrayDeque<>();
     private volatile boolean closed;
     private volatile boolean closeAsked;
     private volatile int running;
-    private volatile int promisedKvPages;
+    private volatile long kvBytesInUse;
+    private volatile long kvBytesCached;
+    private volatile Totals totals = Totals.NONE;
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
+    private final Map<Sequence, RuntimeException> failures = new LinkedHashMap<>();
+    /** Prompts with their answers, oldest first. */
+    private final ArrayDeque<int[]> answers = new ArrayDeque<>();
 
     /**
      * @param contextLength most positions of a sequence
      * @param ubatch most prompt tokens per sweep
      * @param maxConcurrency most sequences at the same time
-     * @param kvPages pages of KV cache for all sequences together, enough for one of full length: otherwise some would
-     *     wait for ever
+     * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
+     *     for ever
+     * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
      */
-    public record Limits(int contextLength, int ubatch, int maxConcurrency, int kvPages) {
+    public record Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes, long promptCacheBytes) {
 
         public Limits {
-            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvPages < KvPool.pagesFor(contextLength)) {
+            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvBytes < 1 || promptCacheBytes < 0) {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
-                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvPages " + kvPages);
+                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvBytes " + kvBytes + ", promptCacheBytes "
+                        + promptCacheBytes);
             }
         }
     }
@@ -81,9 +93,11 @@ public final class BatchLoop implements AutoCloseable {
      * @param state whether it can do anything
      * @param running sequences that take part in sweeps
      * @param waiting sequences in the queue
-     * @param kvPagesPromised pages of KV cache promised to the running ones
+     * @param kvBytesInUse bytes of KV cache promised to the running ones
+     * @param kvBytesCached bytes of KV cache that keep earlier prompts and that nobody uses now
+     * @param totals what was done so far
      */
-    public record Load(State state, int running, int waiting, int kvPagesPromised) {
+    public record Load(State state, int running, int waiting, long kvBytesInUse, long kvBytesCached, Totals totals) {
 
         /** Whether a loop can do anything. */
         public enum State {
@@ -96,19 +110,50 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    /**
+     * What a loop has done; every number only grows.
+     *
+     * @param promptTokens tokens of the prompts of sequences that started
+     * @param cachedPromptTokens of them, those that the prompt cache had
+     * @param answerTokens tokens of answers computed as part of a prompt that may come next
+     * @param embeddedTexts texts whose vectors were computed
+     */
+    public record Totals(long promptTokens, long cachedPromptTokens, long answerTokens, long embeddedTexts) {
+
+        /** Nothing yet. */
+        public static final Totals NONE = new Totals(0, 0, 0, 0);
+
+        private Totals plusPrompt(int tokens, int cached) {
+            return new Totals(promptTokens + tokens, cachedPromptTokens + cached, answerTokens, embeddedTexts);
+        }
+
+        private Totals plusAnswer(int tokens) {
+            return new Totals(promptTokens, cachedPromptTokens, answerTokens + tokens, embeddedTexts);
+        }
+
+        private Totals plusText() {
+            return new Totals(promptTokens, cachedPromptTokens, answerTokens, embeddedTexts + 1);
+        }
+    }
+
     /** Bytes of the activations for sweeps of at most {@code rows} tokens. */
     public static long activationBytes(ModelConfig config, int rows) {
         return ForwardPass.activationBytes(config, rows);
     }
 
-    /** Bytes of a page of KV cache. */
-    public static long kvPageBytes(ModelConfig config) {
-        return KvPool.pageBytes(config.layers(), config.attention());
+    /**
+     * Bytes of KV cache of a sequence of that many positions.
+     *
+     * @param ubatch most prompt tokens per sweep
+     */
+    public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
+        return layout(config).sequenceBytes(tokens, ubatch);
     }
 
-    /** Pages of KV cache that a sequence of that many positions needs. */
-    public static int kvPages(int tokens) {
-        return KvPool.pagesFor(tokens);
+    private static KvLayout layout(ModelConfig config) {
+        return new KvLayout(config.layerConfigs().stream()
+                .map(ModelConfig.LayerConfig::attention)
+                .toList());
     }
 
     /** Bytes of the host's memory for such sweeps, beside a device with memory of its own. */
@@ -129,8 +174,14 @@ public final class BatchLoop implements AutoCloseable {
         this.vocabularySize = config.vocabularySize();
         int rows = limits.ubatch() + limits.maxConcurrency();
         this.batch = new Batch(rows);
+        long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
+        if (limits.kvBytes() < longest) {
+            throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
+                    + " bytes of KV cache, but there are only " + limits.kvBytes());
+        }
         this.forward = new ForwardPass(devices, config, graph, weights, rows);
-        this.kvPool = new KvPool(devices.primary(), config.layers(), config.attention(), limits.kvPages());
+        this.kvPool = new KvPool(
+                devices.primary(), layout(config), limits.ubatch(), limits.kvBytes(), limits.promptCacheBytes());
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
@@ -146,9 +197,30 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a prompt of " + request.prompt().length
                     + " tokens leaves no room in a context of " + limits.contextLength());
         }
-        Sequence sequence = new Sequence(request, tokenizer, limits.contextLength(), weights::statistics);
+        GeneratingSequence sequence =
+                new GeneratingSequence(request, tokenizer, limits.contextLength(), weights::statistics);
         enqueue(() -> waiting.add(sequence));
         return sequence::cancel;
+    }
+
+    /**
+     * Queues texts whose vectors are wanted, all at once, and returns; the returned action cancels those that are left.
+     * Texts share sweeps with each other and with what is generated.
+     *
+     * @throws IllegalArgumentException when a text is longer than the context
+     * @throws IllegalStateException when the loop is closed
+     */
+    public Runnable submit(List<EmbeddingRequest> requests) {
+        List<EmbeddingSequence> sequences = new ArrayList<>();
+        for (EmbeddingRequest request : requests) {
+            if (request.tokens().length > limits.contextLength()) {
+                throw new IllegalArgumentException("a text of " + request.tokens().length
+                        + " tokens does not fit a context of " + limits.contextLength());
+            }
+            sequences.add(new EmbeddingSequence(request));
+        }
+        enqueue(() -> waitingTexts.addAll(sequences));
+        return () -> sequences.forEach(Sequence::cancel);
     }
 
     /**
@@ -189,7 +261,7 @@ public final class BatchLoop implements AutoCloseable {
         lock.lock();
         try {
             Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
-            return new Load(state, running, waiting.size(), promisedKvPages);
+            return new Load(state, running, waiting.size() + waitingTexts.size(), kvBytesInUse, kvBytesCached, totals);
         } finally {
             lock.unlock();
         }
@@ -232,6 +304,8 @@ public final class BatchLoop implements AutoCloseable {
                 showLoad();
                 if (!active.isEmpty()) {
                     sweep();
+                } else if (!answers.isEmpty() && !somethingWaits()) {
+                    prefillAnswer(answers.element());
                 }
                 showLoad();
             }
@@ -245,20 +319,29 @@ public final class BatchLoop implements AutoCloseable {
 
     private void showLoad() {
         running = active.size();
-        promisedKvPages = kvPool.promisedPages();
+        kvBytesInUse = kvPool.bytesInUse();
+        kvBytesCached = kvPool.idleBytes();
     }
 
     /** Waits until there is something to do; false when the loop was closed. */
     private boolean awaitWork() {
         lock.lock();
         try {
-            while (!closed && active.isEmpty() && waiting.isEmpty() && logitsTasks.isEmpty()) {
+            while (!closed && nothingToDo()) {
                 changed.awaitUninterruptibly();
             }
             return !closed;
         } finally {
             lock.unlock();
         }
+    }
+
+    private boolean nothingToDo() {
+        return active.isEmpty()
+                && answers.isEmpty()
+                && waiting.isEmpty()
+                && waitingTexts.isEmpty()
+                && logitsTasks.isEmpty();
     }
 
     /** The next task for which there is KV cache now; running sequences end and make room. */
@@ -281,6 +364,7 @@ public final class BatchLoop implements AutoCloseable {
         lock.lock();
         try {
             moveCancelled(waiting.iterator(), cancelled);
+            moveCancelled(waitingTexts.iterator(), cancelled);
         } finally {
             lock.unlock();
         }
@@ -288,7 +372,7 @@ public final class BatchLoop implements AutoCloseable {
         cancelled.forEach(sequence -> finish(sequence, StopCause.CANCELLED));
     }
 
-    private static void moveCancelled(Iterator<Sequence> from, List<Sequence> to) {
+    private static void moveCancelled(Iterator<? extends Sequence> from, List<Sequence> to) {
         while (from.hasNext()) {
             Sequence sequence = from.next();
             if (sequence.cancelled()) {
@@ -301,37 +385,84 @@ public final class BatchLoop implements AutoCloseable {
     private void admit() {
         lock.lock();
         try {
-            // Were others let past it, a logits task that waits for room might wait for ever.
-            while (active.size() < limits.maxConcurrency()
-                    && !waiting.isEmpty()
-                    && !logitsTaskWaitsForRoom()
-                    && kvPool.hasRoomFor(waiting.peek().capacity())) {
-                Sequence sequence = waiting.peek();
-                sequence.start(kvPool.open(sequence.capacity()));
-                active.add(sequence);
-                waiting.remove();
+            // Were others let past one that waits for room, it might wait for ever.
+            boolean room = !logitsTaskWaitsForRoom();
+            ArrayDeque<? extends Sequence> queue = nextQueue();
+            while (room && queue != null) {
+                room = start(queue);
+                queue = nextQueue();
             }
         } finally {
             lock.unlock();
         }
+        failures.forEach(BatchLoop::fail);
+        failures.clear();
+    }
+
+    /** The queue whose first may start and has waited longest; null when none may. */
+    private @Nullable ArrayDeque<? extends Sequence> nextQueue() {
+        Sequence generation = generating() < limits.maxConcurrency() ? waiting.peek() : null;
+        EmbeddingSequence text = anotherText() ? waitingTexts.peek() : null;
+        if (generation == null) {
+            return text == null ? null : waitingTexts;
+        }
+        return text == null || generation.submitted - text.submitted <= 0 ? waiting : waitingTexts;
+    }
+
+    /** Starts the first of a queue if there is room for it. */
+    private boolean start(ArrayDeque<? extends Sequence> queue) {
+        Sequence sequence = queue.element();
+        try {
+            KvCache cache = kvPool.open(sequence.prompt(), sequence.mostCachedTokens(), sequence.capacity());
+            if (cache == null) {
+                return false;
+            }
+            sequence.start(cache);
+            active.add(sequence);
+            if (sequence.keepsPrompt()) {
+                totals = totals.plusPrompt(sequence.length(), sequence.cachedTokens());
+            }
+        } catch (OutOfDeviceMemoryException e) {
+            failures.put(sequence, e);
+        }
+        queue.remove();
+        return true;
+    }
+
+    private long generating() {
+        return active.stream().filter(GeneratingSequence.class::isInstance).count();
+    }
+
+    /** Whether a sweep has room for the rows of another text. */
+    private boolean anotherText() {
+        int rows = 0;
+        int texts = 0;
+        for (Sequence sequence : active) {
+            if (sequence instanceof EmbeddingSequence) {
+                rows += sequence.left();
+                texts++;
+            }
+        }
+        return rows < limits.ubatch() && texts < MOST_TEXTS;
     }
 
     private void sweep() {
         List<Sequence> carried = new ArrayList<>();
-        List<Sequence> outputs = new ArrayList<>();
+        List<GeneratingSequence> outputs = new ArrayList<>();
+        List<EmbeddingSequence> hiddens = new ArrayList<>();
         int[] rows = new int[active.size()];
         try {
             batch.clear();
             List<Sequence> wanting = List.copyOf(active);
             for (Sequence sequence : wanting) {
-                if (sequence.generating()) {
-                    carry(sequence, 1, carried, outputs, rows);
+                if (!sequence.prefilling()) {
+                    carry(sequence, 1, carried, outputs, hiddens, rows);
                 }
             }
             int room = limits.ubatch();
             for (Sequence sequence : wanting) {
-                if (!sequence.generating() && room > 0) {
-                    room -= carry(sequence, room, carried, outputs, rows);
+                if (sequence.prefilling() && room > 0) {
+                    room -= carry(sequence, room, carried, outputs, hiddens, rows);
                 }
             }
             if (carried.isEmpty()) {
@@ -340,10 +471,11 @@ public final class BatchLoop implements AutoCloseable {
             boolean completed = forward.run(
                     batch,
                     () -> closed || carried.stream().allMatch(Sequence::cancelled),
-                    (output, logits) -> take(outputs.get(output), logits));
+                    (output, logits) -> take(outputs.get(output), logits),
+                    (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
                 for (int i = 0; i < carried.size(); i++) {
-                    carried.get(i).computed(rows[i]);
+                    computed(carried.get(i), rows[i]);
                 }
             }
         } catch (RuntimeException e) {
@@ -352,11 +484,74 @@ public final class BatchLoop implements AutoCloseable {
             failAll(carried, new IllegalStateException("computing failed: " + e, e));
         } finally {
             ended.forEach(BatchLoop::finish);
+            ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
         }
     }
 
-    private int carry(Sequence sequence, int room, List<Sequence> carried, List<Sequence> outputs, int[] rows) {
+    private void rememberAnswer(Sequence sequence) {
+        if (limits.promptCacheBytes() > 0 && sequence instanceof GeneratingSequence generation) {
+            answers.add(generation.tokens());
+            if (answers.size() > limits.maxConcurrency()) {
+                answers.remove();
+            }
+        }
+    }
+
+    /**
+     * Computes an answer as part of the prompt it will be when the conversation goes on: what decode kernels made of it
+     * differs in the last bits from what a prompt's kernels make, and only the latter is kept. Gives way to whatever comes.
+     */
+    private void prefillAnswer(int[] tokens) {
+        KvCache cache = null;
+        boolean done = true;
+        try {
+            cache = kvPool.open(tokens, tokens.length, tokens.length);
+            if (cache != null) {
+                int from = cache.cachedTokens();
+                int to = (int) Math.min((long) from + limits.ubatch(), tokens.length);
+                done = to == tokens.length;
+                if (from < to) {
+                    cache.ensure(from, to);
+                    batch.clear();
+                    batch.addPrefill(cache, tokens, from, to - from, Batch.Outputs.NONE);
+                    boolean completed = forward.run(batch, () -> closed || somethingWaits(), (output, logits) -> {});
+                    done &= completed;
+                    cache.close(tokens, completed ? to : from);
+                    totals = totals.plusAnswer(completed ? to - from : 0);
+                } else {
+                    cache.close(tokens, from);
+                }
+            }
+        } catch (RuntimeException e) {
+            LOG.warn("An answer could not be kept for the next prompt", e);
+        } finally {
+            if (cache != null) {
+                cache.close();
+            }
+            if (done) {
+                answers.remove();
+            }
+        }
+    }
+
+    /** Whether somebody waits for this thread. */
+    private boolean somethingWaits() {
+        lock.lock();
+        try {
+            return !waiting.isEmpty() || !waitingTexts.isEmpty() || !logitsTasks.isEmpty();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private int carry(
+            Sequence sequence,
+            int room,
+            List<Sequence> carried,
+            List<GeneratingSequence> outputs,
+            List<EmbeddingSequence> hiddens,
+            int[] rows) {
         try {
             sequence.reserve(room);
         } catch (OutOfDeviceMemoryException e) {
@@ -364,17 +559,30 @@ public final class BatchLoop implements AutoCloseable {
             fail(sequence, e);
             return 0;
         }
-        int before = batch.outputs();
+        int outputsBefore = batch.outputs();
+        int hiddensBefore = batch.hiddens();
         int count = sequence.addTo(batch, room);
         rows[carried.size()] = count;
         carried.add(sequence);
-        if (batch.outputs() > before) {
-            outputs.add(sequence);
+        if (batch.outputs() > outputsBefore) {
+            outputs.add((GeneratingSequence) sequence);
+        }
+        if (sequence instanceof EmbeddingSequence text) {
+            hiddens.addAll(Collections.nCopies(batch.hiddens() - hiddensBefore, text));
         }
         return count;
     }
 
-    private void take(Sequence sequence, float[] logits) {
+    private void computed(Sequence sequence, int rows) {
+        sequence.computed(rows);
+        if (sequence.hasEnded()) {
+            active.remove(sequence);
+            totals = totals.plusText();
+            ended.put(sequence, StopCause.MAX_TOKENS);
+        }
+    }
+
+    private void take(GeneratingSequence sequence, float[] logits) {
         if (sequence.cancelled()) {
             return;
         }
@@ -413,7 +621,7 @@ public final class BatchLoop implements AutoCloseable {
         } catch (Error e) {
             failure = new IllegalStateException("a listener failed: " + e, e);
         }
-        if (sequence.told()) {
+        if (sequence.told) {
             LOG.warn("A listener failed when told of the end of its sequence", failure);
         } else {
             // It did not take the last piece of text; whoever waits for the end has to hear of one.
@@ -432,11 +640,11 @@ public final class BatchLoop implements AutoCloseable {
     private void run(LogitsTask task) {
         int[] tokens = task.tokens;
         try (KvCache cache = kvPool.open(tokens.length)) {
-            cache.ensure(tokens.length);
             float[] result = new float[tokens.length * vocabularySize];
             int step = task.stepByStep ? 1 : limits.ubatch();
             for (int from = 0; from < tokens.length; from += step) {
                 int first = from;
+                cache.ensure(first, Math.min(first + step, tokens.length));
                 batch.clear();
                 if (task.stepByStep) {
                     batch.addDecode(cache, tokens[first], first);
@@ -466,7 +674,9 @@ public final class BatchLoop implements AutoCloseable {
         try {
             closed = true;
             left.addAll(waiting);
+            left.addAll(waitingTexts);
             waiting.clear();
+            waitingTexts.clear();
             logitsTasks.forEach(task -> task.result.completeExceptionally(
                     new CancellationException("the engine was closed before the logits were computed")));
             logitsTasks.clear();
