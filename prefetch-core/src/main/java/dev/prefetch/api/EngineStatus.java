@@ -66,12 +66,24 @@ public record EngineStatus(
      * @param promptTokens tokens of the prompts of generations that started
      * @param cachedPromptTokens of them, those that were not computed, since an earlier prompt began with the same tokens
      * @param answerTokens tokens of answers computed ahead as part of the prompt that may come next
+     * @param draftedTokens tokens guessed and verified
+     * @param acceptedTokens of them, those that were right
      * @param embeddedTexts texts whose vectors were computed
+     * @param refused generations refused because the queue was full
+     * @param expired generations that were not done in their time
      */
-    public record Counters(long promptTokens, long cachedPromptTokens, long answerTokens, long embeddedTexts) {
+    public record Counters(
+            long promptTokens,
+            long cachedPromptTokens,
+            long answerTokens,
+            long draftedTokens,
+            long acceptedTokens,
+            long embeddedTexts,
+            long refused,
+            long expired) {
 
         /** Nothing yet. */
-        public static final Counters NONE = new Counters(0, 0, 0, 0);
+        public static final Counters NONE = new Counters(0, 0, 0, 0, 0, 0, 0, 0);
     }
 
     /** Whether an engine answers. */

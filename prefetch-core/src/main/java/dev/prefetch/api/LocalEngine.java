@@ -9,6 +9,7 @@ import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.ModelConfig;
@@ -143,9 +144,12 @@ final class LocalEngine implements PrefetchEngine {
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options),
                 memory.ubatch(),
+                ubatchBesideDecode(options.serving(), memory),
                 options.maxConcurrency(),
                 memory.kvBytes(),
-                promptCacheBytes(options.serving(), memory.kvBytes()));
+                promptCacheBytes(options.serving(), memory.kvBytes()),
+                options.serving().queueLimit(),
+                options.serving().speculation());
         BatchLoop loop =
                 resources.add(new BatchLoop(devices, model.config(), model.graph(), weights, tokenizer, limits));
 
@@ -264,6 +268,18 @@ final class LocalEngine implements PrefetchEngine {
                 : Math.min(kvBytes, serving.promptCache().of(kvBytes));
     }
 
+    /** Rows computed while the weights are on their way cost those that generate nothing. */
+    private static int ubatchBesideDecode(ServingOptions serving, MemoryPlanner.Division memory) {
+        Plan.Forecast prefill = memory.weights().prefill();
+        double free = prefill.computeSeconds() <= 0
+                ? 0
+                : memory.ubatch() * prefill.transferSeconds() / prefill.computeSeconds();
+        int chosen = serving.ubatchBesideDecode() > 0
+                ? serving.ubatchBesideDecode()
+                : (int) Math.max(ServingOptions.LEAST_UBATCH_BESIDE_DECODE, Math.min(free, Integer.MAX_VALUE));
+        return Math.min(memory.ubatch(), chosen);
+    }
+
     private static int threads(EngineOptions options) {
         return options.threads() > 0 ? options.threads() : Runtime.getRuntime().availableProcessors();
     }
@@ -359,12 +375,17 @@ final class LocalEngine implements PrefetchEngine {
                 request.stopSequences(),
                 request.ignoreEndTokens(),
                 request.grammar() == null ? null : constraints.of(request.grammar()),
+                request.timeout() == null ? 0 : Math.max(1, request.timeout().toNanos()),
                 generation)));
         generations.incrementAndGet();
         return generation;
     }
 
     private void failed(RuntimeException failure) {
+        if (failure instanceof DeadlineExceededException) {
+            // The request's own limit, and no fault of the engine; it is counted where it happens.
+            return;
+        }
         failures.incrementAndGet();
         lastFault = new EngineStatus.Fault(Instant.now(), String.valueOf(failure.getMessage()));
     }
@@ -415,7 +436,14 @@ final class LocalEngine implements PrefetchEngine {
 
     private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
         return new EngineStatus.Counters(
-                totals.promptTokens(), totals.cachedPromptTokens(), totals.answerTokens(), totals.embeddedTexts());
+                totals.promptTokens(),
+                totals.cachedPromptTokens(),
+                totals.answerTokens(),
+                totals.draftedTokens(),
+                totals.acceptedTokens(),
+                totals.embeddedTexts(),
+                totals.refused(),
+                totals.expired());
     }
 
     @Override

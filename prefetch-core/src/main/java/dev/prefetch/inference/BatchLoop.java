@@ -9,6 +9,7 @@ import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -16,6 +17,7 @@ import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -26,8 +28,9 @@ import org.slf4j.LoggerFactory;
  * Runs all sequences of an engine on one compute thread.
  *
  * <p>How it works: requests wait in a queue. Between two sweeps the loop drops cancelled sequences and admits waiting ones
- * for which there is a place and KV cache. Each sweep carries one token of every generating sequence and, as far as the
- * ubatch has room, prompt tokens of those that are not generating yet, oldest first. So sequences join and leave at token
+ * for which there is a place and KV cache. Each sweep carries one token of every generating sequence, with guesses of
+ * the next ones where that pays, and as far as the ubatch has room prompt tokens of those that are not generating yet, each
+ * an equal share. So sequences join and leave at token
  * boundaries, and all share each sweep's weights. Texts to embed are prompts that are not continued. A failing sweep fails the sequences it carried, nothing else; a failing
  * listener, or KV cache that cannot be had, fails its own sequence.
  *
@@ -58,32 +61,98 @@ public final class BatchLoop implements AutoCloseable {
     private volatile boolean closed;
     private volatile boolean closeAsked;
     private volatile int running;
+    private volatile int generating;
     private volatile long kvBytesInUse;
     private volatile long kvBytesCached;
-    private volatile Totals totals = Totals.NONE;
+    private final LongAdder promptTokens = new LongAdder();
+    private final LongAdder cachedPromptTokens = new LongAdder();
+    private final LongAdder answerTokens = new LongAdder();
+    private final LongAdder draftedTokens = new LongAdder();
+    private final LongAdder acceptedTokens = new LongAdder();
+    private final LongAdder embeddedTexts = new LongAdder();
+    private final LongAdder refused = new LongAdder();
+    private final LongAdder expired = new LongAdder();
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
     private final Map<Sequence, RuntimeException> failures = new LinkedHashMap<>();
-    /** Prompts with their answers, oldest first. */
-    private final ArrayDeque<int[]> answers = new ArrayDeque<>();
+    private final AnswerPrefill answers;
+    private final DraftCost draftCost = new DraftCost();
 
     /**
      * @param contextLength most positions of a sequence
      * @param ubatch most prompt tokens per sweep
+     * @param ubatchBesideDecode most prompt tokens of a sweep that also decodes, so that a long prompt does not stall those
+     *     that generate
      * @param maxConcurrency most sequences at the same time
      * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
      *     for ever
      * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
+     * @param queueLimit most sequences that wait for a place
+     * @param speculation whether and when tokens are guessed
      */
-    public record Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes, long promptCacheBytes) {
+    public record Limits(
+            int contextLength,
+            int ubatch,
+            int ubatchBesideDecode,
+            int maxConcurrency,
+            long kvBytes,
+            long promptCacheBytes,
+            int queueLimit,
+            Speculation speculation) {
 
         public Limits {
-            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvBytes < 1 || promptCacheBytes < 0) {
+            if (contextLength < 1
+                    || ubatch < 1
+                    || ubatchBesideDecode < 1
+                    || maxConcurrency < 1
+                    || kvBytes < 1
+                    || promptCacheBytes < 0
+                    || queueLimit < 0) {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
-                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvBytes " + kvBytes + ", promptCacheBytes "
-                        + promptCacheBytes);
+                        + ubatch + ", ubatchBesideDecode " + ubatchBesideDecode + ", maxConcurrency " + maxConcurrency
+                        + ", kvBytes " + kvBytes + ", promptCacheBytes " + promptCacheBytes + ", queueLimit "
+                        + queueLimit);
             }
+        }
+
+        /** Limits of a loop that keeps nothing, guesses nothing and lets everybody wait. */
+        public Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes) {
+            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF);
+        }
+
+        public Limits withUbatchBesideDecode(int value) {
+            return new Limits(
+                    contextLength, ubatch, value, maxConcurrency, kvBytes, promptCacheBytes, queueLimit, speculation);
+        }
+
+        public Limits withPromptCacheBytes(long value) {
+            return new Limits(
+                    contextLength, ubatch, ubatchBesideDecode, maxConcurrency, kvBytes, value, queueLimit, speculation);
+        }
+
+        public Limits withQueueLimit(int value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    value,
+                    speculation);
+        }
+
+        public Limits withSpeculation(Speculation value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    value);
         }
     }
 
@@ -116,25 +185,21 @@ public final class BatchLoop implements AutoCloseable {
      * @param promptTokens tokens of the prompts of sequences that started
      * @param cachedPromptTokens of them, those that the prompt cache had
      * @param answerTokens tokens of answers computed as part of a prompt that may come next
+     * @param draftedTokens tokens guessed and verified
+     * @param acceptedTokens of them, those that were right
      * @param embeddedTexts texts whose vectors were computed
+     * @param refused sequences refused because the queue was full
+     * @param expired sequences that were not done in their time
      */
-    public record Totals(long promptTokens, long cachedPromptTokens, long answerTokens, long embeddedTexts) {
-
-        /** Nothing yet. */
-        public static final Totals NONE = new Totals(0, 0, 0, 0);
-
-        private Totals plusPrompt(int tokens, int cached) {
-            return new Totals(promptTokens + tokens, cachedPromptTokens + cached, answerTokens, embeddedTexts);
-        }
-
-        private Totals plusAnswer(int tokens) {
-            return new Totals(promptTokens, cachedPromptTokens, answerTokens + tokens, embeddedTexts);
-        }
-
-        private Totals plusText() {
-            return new Totals(promptTokens, cachedPromptTokens, answerTokens, embeddedTexts + 1);
-        }
-    }
+    public record Totals(
+            long promptTokens,
+            long cachedPromptTokens,
+            long answerTokens,
+            long draftedTokens,
+            long acceptedTokens,
+            long embeddedTexts,
+            long refused,
+            long expired) {}
 
     /** Bytes of the activations for sweeps of at most {@code rows} tokens. */
     public static long activationBytes(ModelConfig config, int rows) {
@@ -147,7 +212,12 @@ public final class BatchLoop implements AutoCloseable {
      * @param ubatch most prompt tokens per sweep
      */
     public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
-        return layout(config).sequenceBytes(tokens, ubatch);
+        return layout(config).sequenceBytes(tokens, mostRows(ubatch));
+    }
+
+    /** Most rows of one sequence in a sweep. */
+    private static int mostRows(int ubatch) {
+        return Math.max(ubatch, 1 + DraftCost.MOST);
     }
 
     private static KvLayout layout(ModelConfig config) {
@@ -181,7 +251,12 @@ public final class BatchLoop implements AutoCloseable {
         }
         this.forward = new ForwardPass(devices, config, graph, weights, rows);
         this.kvPool = new KvPool(
-                devices.primary(), layout(config), limits.ubatch(), limits.kvBytes(), limits.promptCacheBytes());
+                devices.primary(),
+                layout(config),
+                mostRows(limits.ubatch()),
+                limits.kvBytes(),
+                limits.promptCacheBytes());
+        this.answers = new AnswerPrefill(forward, kvPool, batch, limits.ubatch(), limits.maxConcurrency());
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
@@ -190,6 +265,7 @@ public final class BatchLoop implements AutoCloseable {
      * Queues a sequence and returns at once; the returned action cancels it.
      *
      * @throws IllegalArgumentException when the prompt leaves no room for a token
+     * @throws QueueFullException when as many wait as may
      * @throws IllegalStateException when the loop is closed
      */
     public Runnable submit(SequenceRequest request) {
@@ -199,7 +275,15 @@ public final class BatchLoop implements AutoCloseable {
         }
         GeneratingSequence sequence =
                 new GeneratingSequence(request, tokenizer, limits.contextLength(), weights::statistics);
-        enqueue(() -> waiting.add(sequence));
+        enqueue(() -> {
+            // Those for whom there is a place leave the queue before the next sweep.
+            int places = Math.max(0, limits.maxConcurrency() - generating);
+            if (waiting.size() - places >= limits.queueLimit()) {
+                refused.increment();
+                throw new QueueFullException(limits.queueLimit(), generating);
+            }
+            waiting.add(sequence);
+        });
         return sequence::cancel;
     }
 
@@ -256,12 +340,25 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    private Totals totals() {
+        return new Totals(
+                promptTokens.sum(),
+                cachedPromptTokens.sum(),
+                answerTokens.sum(),
+                draftedTokens.sum(),
+                acceptedTokens.sum(),
+                embeddedTexts.sum(),
+                refused.sum(),
+                expired.sum());
+    }
+
     /** What there is to do now; for display, since it changes all the time. */
     public Load load() {
         lock.lock();
         try {
             Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
-            return new Load(state, running, waiting.size() + waitingTexts.size(), kvBytesInUse, kvBytesCached, totals);
+            return new Load(
+                    state, running, waiting.size() + waitingTexts.size(), kvBytesInUse, kvBytesCached, totals());
         } finally {
             lock.unlock();
         }
@@ -299,13 +396,13 @@ public final class BatchLoop implements AutoCloseable {
                 if (task != null) {
                     run(task);
                 }
-                endCancelled();
+                endAbandoned();
                 admit();
                 showLoad();
                 if (!active.isEmpty()) {
                     sweep();
                 } else if (!answers.isEmpty() && !somethingWaits()) {
-                    prefillAnswer(answers.element());
+                    answerTokens.add(answers.sweep(() -> closed || somethingWaits()));
                 }
                 showLoad();
             }
@@ -319,6 +416,7 @@ public final class BatchLoop implements AutoCloseable {
 
     private void showLoad() {
         running = active.size();
+        generating = (int) generating();
         kvBytesInUse = kvPool.bytesInUse();
         kvBytesCached = kvPool.idleBytes();
     }
@@ -359,23 +457,31 @@ public final class BatchLoop implements AutoCloseable {
         return task != null && !kvPool.hasRoomFor(task.tokens.length);
     }
 
-    private void endCancelled() {
-        List<Sequence> cancelled = new ArrayList<>();
+    /** Ends what was cancelled or is out of time. */
+    private void endAbandoned() {
+        List<Sequence> abandoned = new ArrayList<>();
         lock.lock();
         try {
-            moveCancelled(waiting.iterator(), cancelled);
-            moveCancelled(waitingTexts.iterator(), cancelled);
+            moveAbandoned(waiting.iterator(), abandoned);
+            moveAbandoned(waitingTexts.iterator(), abandoned);
         } finally {
             lock.unlock();
         }
-        moveCancelled(active.iterator(), cancelled);
-        cancelled.forEach(sequence -> finish(sequence, StopCause.CANCELLED));
+        moveAbandoned(active.iterator(), abandoned);
+        for (Sequence sequence : abandoned) {
+            if (sequence.cancelled()) {
+                finish(sequence, StopCause.CANCELLED);
+            } else {
+                expired.increment();
+                fail(sequence, sequence.deadlineExceeded());
+            }
+        }
     }
 
-    private static void moveCancelled(Iterator<? extends Sequence> from, List<Sequence> to) {
+    private static void moveAbandoned(Iterator<? extends Sequence> from, List<Sequence> to) {
         while (from.hasNext()) {
             Sequence sequence = from.next();
-            if (sequence.cancelled()) {
+            if (sequence.abandoned()) {
                 from.remove();
                 to.add(sequence);
             }
@@ -420,7 +526,8 @@ public final class BatchLoop implements AutoCloseable {
             sequence.start(cache);
             active.add(sequence);
             if (sequence.keepsPrompt()) {
-                totals = totals.plusPrompt(sequence.length(), sequence.cachedTokens());
+                promptTokens.add(sequence.length());
+                cachedPromptTokens.add(sequence.cachedTokens());
             }
         } catch (OutOfDeviceMemoryException e) {
             failures.put(sequence, e);
@@ -453,27 +560,46 @@ public final class BatchLoop implements AutoCloseable {
         int[] rows = new int[active.size()];
         try {
             batch.clear();
-            List<Sequence> wanting = List.copyOf(active);
-            for (Sequence sequence : wanting) {
-                if (!sequence.prefilling()) {
-                    carry(sequence, 1, carried, outputs, hiddens, rows);
+            List<GeneratingSequence> decoding = new ArrayList<>();
+            List<Sequence> prompts = new ArrayList<>();
+            for (Sequence sequence : active) {
+                if (!sequence.prefilling() && sequence instanceof GeneratingSequence generation) {
+                    decoding.add(generation);
+                } else {
+                    prompts.add(sequence);
                 }
             }
-            int room = limits.ubatch();
-            for (Sequence sequence : wanting) {
-                if (sequence.prefilling() && room > 0) {
-                    room -= carry(sequence, room, carried, outputs, hiddens, rows);
-                }
+            int draftRoom = prompts.isEmpty() ? limits.ubatch() : 0;
+            for (GeneratingSequence sequence : decoding) {
+                sequence.draft(limits.speculation(), draftCost, decoding.size(), draftRoom);
+                draftRoom -= sequence.drafted();
+                carry(sequence, 0, carried, outputs, hiddens, rows);
+            }
+            // The shortest first, each with an equal share of what the ones before it left: no prompt waits for
+            // another.
+            prompts.sort(Comparator.comparingInt(Sequence::left));
+            int room = batch.decodeRows() == 0 ? limits.ubatch() : limits.ubatchBesideDecode();
+            for (int i = 0; i < prompts.size() && room > 0; i++) {
+                int share = Math.max(1, room / (prompts.size() - i));
+                room -= carry(prompts.get(i), share, carried, outputs, hiddens, rows);
             }
             if (carried.isEmpty()) {
                 return;
             }
+            long before = System.nanoTime();
             boolean completed = forward.run(
                     batch,
-                    () -> closed || carried.stream().allMatch(Sequence::cancelled),
+                    () -> closed || carried.stream().allMatch(Sequence::abandoned),
                     (output, logits) -> take(outputs.get(output), logits),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
+                if (batch.decodeRows() == batch.size()) {
+                    draftCost.measured(batch.size(), System.nanoTime() - before);
+                }
+                for (GeneratingSequence sequence : decoding) {
+                    draftedTokens.add(sequence.drafted());
+                    acceptedTokens.add(sequence.accepted());
+                }
                 for (int i = 0; i < carried.size(); i++) {
                     computed(carried.get(i), rows[i]);
                 }
@@ -492,46 +618,6 @@ public final class BatchLoop implements AutoCloseable {
     private void rememberAnswer(Sequence sequence) {
         if (limits.promptCacheBytes() > 0 && sequence instanceof GeneratingSequence generation) {
             answers.add(generation.tokens());
-            if (answers.size() > limits.maxConcurrency()) {
-                answers.remove();
-            }
-        }
-    }
-
-    /**
-     * Computes an answer as part of the prompt it will be when the conversation goes on: what decode kernels made of it
-     * differs in the last bits from what a prompt's kernels make, and only the latter is kept. Gives way to whatever comes.
-     */
-    private void prefillAnswer(int[] tokens) {
-        KvCache cache = null;
-        boolean done = true;
-        try {
-            cache = kvPool.open(tokens, tokens.length, tokens.length);
-            if (cache != null) {
-                int from = cache.cachedTokens();
-                int to = (int) Math.min((long) from + limits.ubatch(), tokens.length);
-                done = to == tokens.length;
-                if (from < to) {
-                    cache.ensure(from, to);
-                    batch.clear();
-                    batch.addPrefill(cache, tokens, from, to - from, Batch.Outputs.NONE);
-                    boolean completed = forward.run(batch, () -> closed || somethingWaits(), (output, logits) -> {});
-                    done &= completed;
-                    cache.close(tokens, completed ? to : from);
-                    totals = totals.plusAnswer(completed ? to - from : 0);
-                } else {
-                    cache.close(tokens, from);
-                }
-            }
-        } catch (RuntimeException e) {
-            LOG.warn("An answer could not be kept for the next prompt", e);
-        } finally {
-            if (cache != null) {
-                cache.close();
-            }
-            if (done) {
-                answers.remove();
-            }
         }
     }
 
@@ -564,8 +650,8 @@ public final class BatchLoop implements AutoCloseable {
         int count = sequence.addTo(batch, room);
         rows[carried.size()] = count;
         carried.add(sequence);
-        if (batch.outputs() > outputsBefore) {
-            outputs.add((GeneratingSequence) sequence);
+        if (sequence instanceof GeneratingSequence generation) {
+            outputs.addAll(Collections.nCopies(batch.outputs() - outputsBefore, generation));
         }
         if (sequence instanceof EmbeddingSequence text) {
             hiddens.addAll(Collections.nCopies(batch.hiddens() - hiddensBefore, text));
@@ -577,13 +663,13 @@ public final class BatchLoop implements AutoCloseable {
         sequence.computed(rows);
         if (sequence.hasEnded()) {
             active.remove(sequence);
-            totals = totals.plusText();
+            embeddedTexts.increment();
             ended.put(sequence, StopCause.MAX_TOKENS);
         }
     }
 
     private void take(GeneratingSequence sequence, float[] logits) {
-        if (sequence.cancelled()) {
+        if (sequence.cancelled() || !sequence.wantsRow() || !active.contains(sequence)) {
             return;
         }
         try {

@@ -21,9 +21,36 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     /** Whether the listener has been told the end or a failure. */
     boolean told;
 
-    Sequence(int[] prompt, int capacity) {
+    private final long timeoutNanos;
+
+    /** @param timeoutNanos how long it may take from now on; 0 for as long as it takes */
+    Sequence(int[] prompt, int capacity, long timeoutNanos) {
         this.prompt = prompt;
         this.capacity = capacity;
+        this.timeoutNanos = timeoutNanos;
+    }
+
+    /** Whether its time is up. */
+    final boolean expired() {
+        return timeoutNanos > 0 && System.nanoTime() - submitted >= timeoutNanos;
+    }
+
+    /** Whether nobody wants what is computed for it any more. */
+    final boolean abandoned() {
+        return cancelled || expired();
+    }
+
+    /** Says how far it came in its time. */
+    final DeadlineExceededException deadlineExceeded() {
+        return new DeadlineExceededException("not done within " + timeoutNanos / 1_000_000 + " ms: " + progress()
+                + ". Allow more time, ask for fewer tokens, or let fewer run at the same time");
+    }
+
+    /** How far it came. */
+    String progress() {
+        return cache == null
+                ? "it still waited in the queue"
+                : prefilled + " of " + prompt.length + " prompt tokens were computed";
     }
 
     /** Asks for the end; may be called by any thread. */

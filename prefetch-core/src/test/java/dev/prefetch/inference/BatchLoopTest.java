@@ -108,7 +108,7 @@ class BatchLoopTest {
                         1,
                         BatchLoop.kvBytes(ModelConfig.read(file), CONTEXT, CONTEXT),
                         0,
-                        new BatchLoop.Totals(prompt().length, 0, 0, 0)));
+                        new BatchLoop.Totals(prompt().length, 0, 0, 0, 0, 0, 0, 0)));
 
         goOn.countDown();
         one.end();
@@ -122,7 +122,7 @@ class BatchLoopTest {
                                 0,
                                 0,
                                 0,
-                                new BatchLoop.Totals(2L * prompt().length, 0, 0, 0))));
+                                new BatchLoop.Totals(2L * prompt().length, 0, 0, 0, 0, 0, 0, 0))));
         loop.close();
         assertThat(loop.load().state()).isEqualTo(BatchLoop.Load.State.CLOSED);
     }
@@ -339,7 +339,7 @@ class BatchLoopTest {
                 .isThrownBy(() -> loop.submit(request(new int[CONTEXT], 1, List.of(), new Recorder(text -> {}))))
                 .withMessageContaining("64");
         assertThatIllegalArgumentException().isThrownBy(() -> request(new int[0], 1, List.of(), new Recorder(t -> {})));
-        assertThatIllegalArgumentException().isThrownBy(() -> new BatchLoop.Limits(65, 0, 1, 1, 0));
+        assertThatIllegalArgumentException().isThrownBy(() -> new BatchLoop.Limits(65, 0, 1, 1));
         assertThatIllegalArgumentException().isThrownBy(() -> loop(1, 0)).withMessageContaining("kvBytes");
         assertThatIllegalArgumentException().isThrownBy(() -> loop.logits(new int[CONTEXT + 1], false));
     }
@@ -353,7 +353,7 @@ class BatchLoopTest {
                 weights,
                 tokenizer,
                 new BatchLoop.Limits(
-                        CONTEXT, CONTEXT, maxConcurrency, kvPages * BatchLoop.kvBytes(config, CONTEXT, CONTEXT), 0));
+                        CONTEXT, CONTEXT, maxConcurrency, kvPages * BatchLoop.kvBytes(config, CONTEXT, CONTEXT)));
         loops.add(loop);
         return loop;
     }

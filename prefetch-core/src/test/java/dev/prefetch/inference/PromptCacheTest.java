@@ -39,7 +39,7 @@ class PromptCacheTest {
 
     private static BatchLoop.Limits limits(LoopFixture fixture, double sequences, boolean cached) {
         long kvBytes = (long) (sequences * fixture.kvBytes(CONTEXT, UBATCH));
-        return new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes, cached ? kvBytes : 0);
+        return new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(cached ? kvBytes : 0);
     }
 
     @ParameterizedTest
@@ -198,7 +198,7 @@ class PromptCacheTest {
         try (LoopFixture fixture = new LoopFixture(model)) {
             long kvBytes = 3 * fixture.kvBytes(CONTEXT, UBATCH);
             long most = fixture.kvBytes(300, UBATCH);
-            BatchLoop loop = fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, 2, kvBytes, most));
+            BatchLoop loop = fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, 2, kvBytes).withPromptCacheBytes(most));
             for (int i = 0; i < 6; i++) {
                 fixture.generate(loop, tokens(i, 250), 3);
             }

@@ -40,7 +40,7 @@ final class WeightSourceBench {
             ModelGraph graph = ModelGraph.of(file, config);
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
             long kvBytes = BatchLoop.kvBytes(config, steps.length, steps.length);
-            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, kvBytes, 0);
+            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, kvBytes);
             TestWeights bypass = new TestWeights(device, file);
             try (StreamingWeights machinery = StreamingWeights.open(
                             Planner.plan(PlanRequest.of(graph.blocks(), Long.MAX_VALUE)),
