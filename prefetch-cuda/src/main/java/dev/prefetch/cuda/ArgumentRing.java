@@ -126,10 +126,7 @@ final class ArgumentRing {
 
     private void release() {
         if (host != null) {
-            if (!context.isClosed() && !context.hasFailed()) {
-                context.makeCurrent();
-                context.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
-            }
+            context.finish(stream);
             host.close();
             host = null;
         }

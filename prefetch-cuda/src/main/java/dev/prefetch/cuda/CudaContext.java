@@ -7,6 +7,7 @@ import jcuda.driver.CUcontext;
 import jcuda.driver.CUdevice;
 import jcuda.driver.CUdevice_attribute;
 import jcuda.driver.CUresult;
+import jcuda.driver.CUstream;
 import jcuda.driver.JCudaDriver;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -86,6 +87,21 @@ final class CudaContext implements AutoCloseable {
             throw new IllegalStateException("the CUDA device is closed");
         }
         check(JCudaDriver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+    }
+
+    /** Makes the context current in order to give something back: never throws, because a fault must not stop that. */
+    void enterToRelease() {
+        if (!closed) {
+            release(JCudaDriver.cuCtxSetCurrent(context), "cuCtxSetCurrent");
+        }
+    }
+
+    /** Waits for a stream whose memory is about to be given back; never throws. */
+    void finish(CUstream stream) {
+        enterToRelease();
+        if (failure == null && !closed) {
+            release(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
+        }
     }
 
     boolean hasFailed() {

@@ -2,7 +2,6 @@ package dev.prefetch.cuda;
 
 import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.DeviceBuffer;
-import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.Event;
 import java.lang.foreign.MemorySegment;
 import jcuda.driver.CUstream;
@@ -84,16 +83,10 @@ final class CudaCopyStream implements CopyStream {
         if (context.isClosed()) {
             return;
         }
-        try {
-            context.makeCurrent();
-            context.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
-        } catch (DeviceFailedException e) {
-            // Its copies are lost with the device; whoever waits for one of them is told by its event.
-            context.release(0, "closing a copy stream of a failed device");
-        } finally {
-            events.close();
-            context.release(JCudaDriver.cuStreamDestroy(stream), "cuStreamDestroy");
-            device.closed(this);
-        }
+        // If the device has failed, its copies are lost; whoever waits for one of them is told by its event.
+        context.finish(stream);
+        events.close();
+        context.release(JCudaDriver.cuStreamDestroy(stream), "cuStreamDestroy");
+        device.closed(this);
     }
 }

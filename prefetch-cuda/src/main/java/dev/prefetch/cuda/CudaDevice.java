@@ -5,7 +5,6 @@ import dev.prefetch.backend.ComputeStream;
 import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
-import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.HostMemory;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgmlType;
@@ -129,15 +128,8 @@ final class CudaDevice implements Device {
 
     void free(CudaBuffer buffer, long address) {
         if (openBuffers.remove(buffer) && !context.isClosed()) {
-            enterToRelease();
+            context.enterToRelease();
             context.release(JCudaDriver.cuMemFree(new NativePointer.InDevice(address)), "cuMemFree");
-        }
-    }
-
-    /** Makes the context current where possible: a failed device is left to the end of its context. */
-    private void enterToRelease() {
-        if (!context.hasFailed()) {
-            context.makeCurrent();
         }
     }
 
@@ -227,7 +219,7 @@ final class CudaDevice implements Device {
 
     void release(CudaHostMemory memory) {
         if (openHostMemory.remove(memory) && !context.isClosed()) {
-            enterToRelease();
+            context.enterToRelease();
             memory.release(context);
         }
     }
@@ -255,14 +247,7 @@ final class CudaDevice implements Device {
             return;
         }
         closed = true;
-        if (!context.hasFailed()) {
-            try {
-                context.makeCurrent();
-                compute.synchronize();
-            } catch (DeviceFailedException e) {
-                log.warn("The CUDA device failed while it was closed: {}", e.getMessage());
-            }
-        }
+        context.finish(compute.stream());
         List.copyOf(openCopyStreams).forEach(CudaCopyStream::close);
         transfers.close();
         compute.close();

@@ -1,7 +1,6 @@
 package dev.prefetch.cuda;
 
 import jcuda.driver.CUstream;
-import jcuda.driver.JCudaDriver;
 import org.jspecify.annotations.Nullable;
 
 /** Device memory for intermediate results, which grows to the largest size asked for. Used in stream order. */
@@ -35,12 +34,8 @@ final class DeviceScratch {
         CudaBuffer existing = buffer;
         if (existing != null) {
             buffer = null;
-            CudaContext context = device.context();
-            if (!context.isClosed() && !context.hasFailed()) {
-                // Kernels may still be using it.
-                context.makeCurrent();
-                context.check(JCudaDriver.cuStreamSynchronize(stream), "cuStreamSynchronize");
-            }
+            // Kernels may still be using it.
+            device.context().finish(stream);
             existing.close();
         }
     }
