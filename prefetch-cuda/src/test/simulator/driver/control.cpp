@@ -72,12 +72,15 @@ DRIVER_API int64_t simulator_counter(const char* name) {
 }
 
 // Virtual time of the calling thread.
-DRIVER_API int64_t simulator_now() { return host_now; }
+DRIVER_API int64_t simulator_now() {
+    Lock lock(state.mutex);
+    return host_now();
+}
 
 // Models work of the calling host thread.
 DRIVER_API void simulator_advance(int64_t nanos) {
     Lock lock(state.mutex);
-    if (state.settings.virtual_clock) host_now += nanos;
+    if (state.settings.virtual_clock) host_now() += nanos;
 }
 
 // Declares that the host reads or writes page-locked memory now.
@@ -88,7 +91,18 @@ DRIVER_API void simulator_host_access(uint64_t address, uint64_t bytes, int writ
     check_access(address, address + bytes, write != 0, actor, state.host_clock, false);
 }
 
-// Forgets findings, counters, faults, calls and the timeline; live objects stay.
+static void restart_clock() {
+    state.epoch++;
+    for (Nanos& free : state.engine_free) free = 0;
+    for (Stream* stream : state.streams) {
+        stream->now = 0;
+        if (stream->tail) stream->tail->finished_at = 0;
+    }
+    for (Event* event : state.events)
+        if (event->record) event->record->finished_at = 0;
+}
+
+// Forgets findings, counters, faults, calls and the timeline; live objects stay. The virtual clock starts again at 0.
 DRIVER_API void simulator_reset() {
     Lock lock(state.mutex);
     state.findings.clear();
@@ -99,4 +113,5 @@ DRIVER_API void simulator_reset() {
     state.calls.clear();
     state.release_hangs = false;
     state.device_peak = state.device_used;
+    if (state.settings.virtual_clock) restart_clock();
 }

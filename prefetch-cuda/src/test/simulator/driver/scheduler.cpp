@@ -354,8 +354,8 @@ static void append(Stream* stream, const OperationPtr& operation) {
     operation->stream = stream;
     operation->sequence = ++stream->submitted;
     operation->global_sequence = ++state.next_global_sequence;
-    if (state.settings.virtual_clock) host_now += nanos(state.settings.call_us);
-    operation->submitted = host_now;
+    if (state.settings.virtual_clock) host_now() += nanos(state.settings.call_us);
+    operation->submitted = host_now();
     stream->tail = operation;
     stream->queue.push_back(operation);
     state.changed.notify_all();
@@ -397,7 +397,7 @@ bool wait_for_stream(Lock& lock, Stream* stream, bool observe) {
     wait_until(lock, [&] { return !state.streams.count(stream) || stream->done >= sequence; });
     if (!state.streams.count(stream)) return false;
     if (observe) host_observed(clock);
-    if (state.settings.virtual_clock) host_now = std::max(host_now, stream->now);
+    if (state.settings.virtual_clock) host_now() = std::max(host_now(), stream->now);
     return true;
 }
 
@@ -405,7 +405,7 @@ void wait_for_operation(Lock& lock, const OperationPtr& operation) {
     demand(operation->stream, operation->sequence);
     wait_until(lock, [&] { return operation->finished; });
     host_observed(operation->clock);
-    if (state.settings.virtual_clock) host_now = std::max(host_now, operation->finished_at);
+    if (state.settings.virtual_clock) host_now() = std::max(host_now(), operation->finished_at);
 }
 
 void wait_for_everything(Lock& lock) {
@@ -416,14 +416,14 @@ void wait_for_everything(Lock& lock) {
 
 CUresult poll(Lock& lock, const OperationPtr& operation) {
     demand(operation->stream, operation->sequence);
-    if (state.settings.virtual_clock) advance(lock, [&] { return operation->finished; }, host_now);
-    bool complete = operation->finished && (!state.settings.virtual_clock || operation->finished_at <= host_now);
+    if (state.settings.virtual_clock) advance(lock, [&] { return operation->finished; }, host_now());
+    bool complete = operation->finished && (!state.settings.virtual_clock || operation->finished_at <= host_now());
     if (complete) {
         host_observed(operation->clock);
         return sticky_error();
     }
     // A polling loop must make virtual time pass, or it would never end.
-    if (state.settings.virtual_clock) host_now += std::max<Nanos>(500, nanos(state.settings.call_us));
+    if (state.settings.virtual_clock) host_now() += std::max<Nanos>(500, nanos(state.settings.call_us));
     return NOT_READY;
 }
 

@@ -282,6 +282,7 @@ struct State {
 
     std::vector<Span> timeline;
     Nanos engine_free[ENGINES] = {};
+    uint64_t epoch = 1;  // changes when the virtual clock starts again
     std::mutex link[2];  // real clock: one copy per direction at a time
     std::map<std::string, long long> counters;
     std::map<std::string, long> calls;
@@ -300,9 +301,16 @@ inline State& state = *new State();
 typedef std::unique_lock<std::mutex> Lock;
 
 inline thread_local std::vector<Context*> current_contexts;
+
 // Virtual time of this host thread. Each has its own: a thread that fills buffers does not wait for one that
 // waits for results.
-inline thread_local Nanos host_now = 0;
+inline Nanos& host_now() {
+    thread_local Nanos now = 0;
+    thread_local uint64_t epoch = 0;
+    if (epoch != state.epoch) now = 0;
+    epoch = state.epoch;
+    return now;
+}
 
 inline Nanos nanos(double micros) { return (Nanos)(micros * 1e3 + 0.5); }
 inline uint64_t round_up(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }

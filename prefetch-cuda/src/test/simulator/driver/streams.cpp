@@ -8,7 +8,7 @@ static const unsigned DISABLE_TIMING = 2;
 static CUresult create_stream(void** handle, unsigned flags, int priority) {
     Stream* stream = new_stream(current_context(), flags & 1, priority);
     stream->flags = flags;
-    if (state.settings.virtual_clock) stream->now = host_now;
+    if (state.settings.virtual_clock) stream->now = host_now();
     *handle = stream;
     return SUCCESS;
 }
@@ -181,7 +181,7 @@ static CUresult elapsed_time(float* millis, Event* from, Event* to) {
     for (Event* event : {from, to})
         if (!state.events.count(event) || !event->record || (event->flags & DISABLE_TIMING)) return INVALID_HANDLE;
     for (Event* event : {from, to})
-        if (!event->record->finished || (state.settings.virtual_clock && event->record->finished_at > host_now)) return NOT_READY;
+        if (!event->record->finished || (state.settings.virtual_clock && event->record->finished_at > host_now())) return NOT_READY;
     *millis = (float)((to->record->finished_at - from->record->finished_at) / 1e6);
     return SUCCESS;
 }

@@ -72,8 +72,8 @@ public final class SimulatedDriver {
         } catch (IOException e) {
             throw new UncheckedIOException("the simulated CUDA driver cannot be built", e);
         }
-        driver.reset();
         driver.apply(settings);
+        driver.reset();
         return driver;
     }
 
@@ -92,7 +92,10 @@ public final class SimulatedDriver {
         set("kernel_libraries", String.join(":", libraries));
     }
 
-    /** Forgets findings, counters, calls, the timeline and the faults; what lives on the device stays. */
+    /**
+     * Forgets findings, counters, calls, the timeline and the faults; what lives on the device stays. The virtual clock starts
+     * again at 0.
+     */
     public void reset() {
         call("simulator_reset", FunctionDescriptor.ofVoid());
     }
