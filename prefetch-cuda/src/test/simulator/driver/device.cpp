@@ -24,6 +24,7 @@ void destroy_stream(Lock& lock, Stream* stream) {
     lock.unlock();
     worker.join();
     lock.lock();
+    state.free_threads.push_back({stream->index, stream->clock_base + stream->submitted});
     // The object stays: queued records and the race checker's clocks may still name it.
 }
 

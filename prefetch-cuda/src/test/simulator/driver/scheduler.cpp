@@ -15,16 +15,16 @@ static void sleep_until(Nanos when) {
 
 static Nanos transfer_time(uint64_t bytes, double gbps) { return gbps > 0 ? (Nanos)(bytes / gbps + 0.5) : 0; }
 
-void fail_device(int code, const std::string& why) {
-    for (Context* context : state.contexts)
-        if (!context->sticky_error) context->sticky_error = code;
+// The context of the operation is lost: nothing runs in it any more.
+static void fail(const Operation& operation, int code, const std::string& why) {
+    Context* context = operation.stream->context;
+    if (!context->sticky_error) context->sticky_error = code;
     find("device-error", why, "%d: %s", code, why.c_str());
 }
 
 int sticky_error() {
-    for (Context* context : state.contexts)
-        if (context->sticky_error) return context->sticky_error;
-    return SUCCESS;
+    Context* context = current_context();
+    return context ? context->sticky_error : SUCCESS;
 }
 
 static void add_span(Engine engine, const Operation& operation, Nanos begin, Nanos end) {
@@ -70,7 +70,7 @@ static Nanos run_copy(Operation& operation, Lock& lock, Nanos& start) {
     bool has_source = operation.kind != MEMSET;
     if ((!to_host && !reachable(operation.destination, operation.bytes))
         || (!from_host && has_source && !reachable(operation.source, operation.bytes))) {
-        fail_device(ILLEGAL_ADDRESS, operation.actor->description + ": its device memory is not (or no longer) allocated");
+        fail(operation, ILLEGAL_ADDRESS, operation.actor->description + ": its device memory is not (or no longer) allocated");
         return 0;
     }
     double gbps = from_host ? settings.host_to_device_gbps
@@ -165,7 +165,7 @@ static Nanos run_kernel(Operation& operation, Lock& lock, Nanos& start) {
 
     for (auto& range : accesses.reads) check_access(range.begin, range.end, false, operation.actor, operation.clock);
     for (auto& range : accesses.writes) check_access(range.begin, range.end, true, operation.actor, operation.clock);
-    if (launch.error) fail_device(launch.error, operation.actor->description + ": " + launch.message);
+    if (launch.error) fail(operation, launch.error, operation.actor->description + ": " + launch.message);
     if (settings.virtual_clock) {
         // One kernel at a time: overlap of kernels with each other would flatter the figures.
         begin = start = std::max(start, state.engine_free[COMPUTE_ENGINE]);
@@ -193,8 +193,8 @@ static void execute(const OperationPtr& op, Lock& lock) {
         std::this_thread::sleep_for(std::chrono::nanoseconds(operation.delay));
         lock.lock();
     }
-    if (operation.fault) fail_device(operation.fault, "injected at " + operation.actor->description);
-    bool failed = sticky_error() != SUCCESS;
+    if (operation.fault) fail(operation, operation.fault, "injected at " + operation.actor->description);
+    bool failed = stream->context->sticky_error != SUCCESS;
     switch (operation.kind) {
         case HOST_TO_DEVICE:
         case DEVICE_TO_HOST:
@@ -300,7 +300,12 @@ static void wait_until(Lock& lock, Condition condition) {
 Stream* new_stream(Context* context, bool non_blocking, int priority) {
     auto stream = new Stream();
     stream->context = context;
-    stream->index = state.next_thread++;
+    if (state.free_threads.empty()) {
+        stream->index = state.next_thread++;
+    } else {
+        std::tie(stream->index, stream->clock_base) = state.free_threads.back();
+        state.free_threads.pop_back();
+    }
     stream->non_blocking = non_blocking;
     stream->priority = priority;
     stream->clock = state.host_clock;
@@ -370,10 +375,10 @@ void submit(Stream* stream, const OperationPtr& operation) {
     describe(*operation, stream);
     state.host_clock.put(0, state.host_clock.at(0) + 1);
     stream->clock.join(state.host_clock);
-    stream->clock.put(stream->index, stream->submitted + 1);
-    operation->clock = stream->clock;
     operation->actor->thread = stream->index;
-    operation->actor->clock = stream->submitted + 1;
+    operation->actor->clock = stream->clock_base + stream->submitted + 1;
+    stream->clock.put(stream->index, operation->actor->clock);
+    operation->clock = stream->clock;
     append(stream, operation);
 }
 

@@ -21,6 +21,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #define DRIVER_API extern "C" __attribute__((visibility("default")))
@@ -184,7 +185,8 @@ struct Graph {
 
 struct Stream {
     Context* context = nullptr;
-    size_t index = 0;
+    size_t index = 0;  // the race checker's thread; used again, with higher clocks, when the stream is gone
+    uint64_t clock_base = 0;
     bool non_blocking = false, is_default = false;
     int priority = 0;
     unsigned flags = 0;
@@ -269,6 +271,7 @@ struct State {
 
     VectorClock host_clock;
     size_t next_thread = 1;
+    std::vector<std::pair<size_t, uint64_t>> free_threads;  // with the clock that each has reached
     uint64_t next_global_sequence = 0;
     bool executing = false;  // virtual clock: a host thread is running an operation
 
@@ -353,7 +356,6 @@ bool wait_for_stream(Lock& lock, Stream* stream, bool observe = true);
 void wait_for_operation(Lock& lock, const OperationPtr& operation);
 void wait_for_everything(Lock& lock);
 CUresult poll(Lock& lock, const OperationPtr& operation);
-void fail_device(int code, const std::string& why);
 int sticky_error();
 
 // graphs.cpp

@@ -73,7 +73,11 @@ final class Raw implements AutoCloseable {
         check(cuDeviceGet(device, 0));
         check(cuCtxCreate(context, 0, device));
         byte[] image = ptx.getBytes(StandardCharsets.US_ASCII);
-        check(cuModuleLoadData(module, Arrays.copyOf(image, image.length + 1)));
+        int loaded = cuModuleLoadData(module, Arrays.copyOf(image, image.length + 1));
+        if (loaded != CUresult.CUDA_SUCCESS) {
+            close();
+        }
+        check(loaded);
     }
 
     @Override
