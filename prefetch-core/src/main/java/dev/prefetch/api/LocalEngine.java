@@ -3,6 +3,8 @@ package dev.prefetch.api;
 import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Devices;
+import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
@@ -13,9 +15,11 @@ import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.model.WeightBlock;
-import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.CostProbe;
+import dev.prefetch.prefetch.LinkProbe;
+import dev.prefetch.prefetch.LinkReport;
 import dev.prefetch.prefetch.LoadListener;
+import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
@@ -30,17 +34,29 @@ import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /** The engine: wires the rooms together and translates between the public types and theirs. */
 final class LocalEngine implements PrefetchEngine {
+
+    /** Bytes of one copy to a device: large enough to reach nearly the link's full speed. */
+    static final int DEVICE_CHUNK_BYTES = 8 << 20;
+
+    /** Readers that fill staging buffers: more than a disk needs, since copying takes a core each. */
+    private static final int MOST_DEVICE_READERS = 8;
+
+    /** What hiding transfers must promise for it to be called worth while. */
+    private static final double WORTH_WHILE = 1.1;
 
     private static final Logger LOG = LoggerFactory.getLogger(LocalEngine.class);
 
@@ -105,27 +121,32 @@ final class LocalEngine implements PrefetchEngine {
 
         BackendProvider provider = Backends.choose(options.backend());
         int threads = threads(options);
-        Device device = resources.add(provider.open(new DeviceOptions(threads)));
+        Device device = resources.add(
+                provider.open(new DeviceOptions(threads, options.accelerator().ordinal())));
+        Devices devices = device.tier() == Tier.HOST
+                ? Devices.of(device)
+                : new Devices(device, resources.add(Backends.host().open(new DeviceOptions(threads))));
         requireSupportedTypes(file, model.graph(), device);
 
         warnOfLongContext(options, model.config());
-        MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
+        Preparation preparation = Preparation.of(model, devices, options);
+        MemoryPlanner.Division memory = preparation.memory();
         boolean choosesLookAhead = options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE;
         StreamingWeights weights = resources.add(StreamingWeights.open(
                 memory.weights(),
-                device,
+                devices,
                 SplitReader.open(file.parts()),
                 file.parts(),
-                StreamingOptions.DEFAULT
+                streaming(devices, options)
                         .withTraceSweeps(options.memory().traceSweeps())
                         .withTune(choosesLookAhead),
                 listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
         BatchLoop loop =
-                resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
+                resources.add(new BatchLoop(devices, model.config(), model.graph(), weights, tokenizer, limits));
 
-        EngineInfo info = info(model, device, limits, threads, System.nanoTime() - start);
+        EngineInfo info = info(model, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
@@ -143,22 +164,103 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     static Plan plan(EngineOptions options) {
-        try (GgufFile file = GgufFile.open(options.model())) {
-            Model model = Model.read(file, options);
-            return model.divide(options, () -> measure(model, options)).weights();
-        }
-    }
-
-    private static CostModel measure(Model model, EngineOptions options) {
-        try (Device device = Backends.choose(options.backend()).open(new DeviceOptions(threads(options)))) {
+        Resources resources = new Resources();
+        try {
+            Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
+            BackendProvider provider = Backends.choose(options.backend());
+            int threads = threads(options);
+            Device device = resources.add(provider.open(
+                    new DeviceOptions(threads, options.accelerator().ordinal())));
             requireSupportedTypes(model.file(), model.graph(), device);
-            return measure(model, device);
+            Devices devices = device.tier() == Tier.HOST
+                    ? Devices.of(device)
+                    : new Devices(device, resources.add(Backends.host().open(new DeviceOptions(threads))));
+            return Preparation.of(model, devices, options).memory().weights();
+        } finally {
+            resources.close();
         }
     }
 
-    private static CostModel measure(Model model, Device device) {
+    private static StreamingOptions streaming(Devices devices, EngineOptions options) {
+        if (!devices.accelerated()) {
+            return StreamingOptions.DEFAULT;
+        }
+        int readers = Math.clamp(
+                Runtime.getRuntime().availableProcessors() / 2,
+                StreamingOptions.DEFAULT_READER_THREADS,
+                MOST_DEVICE_READERS);
+        return StreamingOptions.DEFAULT
+                .withChunkBytes(DEVICE_CHUNK_BYTES)
+                .withReaderThreads(readers)
+                .withPageLock(options.accelerator().pageLock());
+    }
+
+    /**
+     * What was found out about the devices before weights are loaded.
+     *
+     * @param memory the division of the memory
+     * @param link what was measured of the link; null where the host computes alone
+     */
+    private record Preparation(
+            MemoryPlanner.Division memory, @Nullable LinkReport link) {
+
+        static Preparation of(Model model, Devices devices, EngineOptions options) {
+            if (!devices.accelerated()) {
+                return new Preparation(
+                        model.divide(options, OptionalLong.empty(), () -> measure(model, devices, options, null)),
+                        null);
+            }
+            OptionalLong free = devices.primary().availableBytes();
+            LinkReport link = LinkProbe.measure(devices.primary());
+            Preparation preparation = new Preparation(
+                    model.divide(
+                            options,
+                            OptionalLong.of(free.orElseThrow(() -> new IllegalStateException("device "
+                                    + devices.primary().description() + " does not say how much memory is free"))),
+                            () -> measure(model, devices, options, link)),
+                    link);
+            preparation.slowPath().ifPresent(path -> LOG.warn("{} ({})", path.what(), path.remedy()));
+            return preparation;
+        }
+
+        /** That hiding transfers gains next to nothing on this link, if so: one of the two takes nearly all the time. */
+        Optional<Device.SlowPath> slowPath() {
+            Plan plan = memory.weights();
+            if (link == null
+                    || plan.allResident()
+                    || gain(plan.decode()) >= WORTH_WHILE
+                    || gain(plan.prefill()) >= WORTH_WHILE) {
+                return Optional.empty();
+            }
+            return Optional.of(new Device.SlowPath(
+                    String.format(
+                            Locale.ROOT,
+                            "prefetching gains at most %.0f %% on this link of %.1f GB/s: a sweep computes %.1f ms and"
+                                    + " transfers %.1f ms for a token, %.1f ms and %.1f ms for a prompt",
+                            100 * (Math.max(gain(plan.decode()), gain(plan.prefill())) - 1),
+                            link.bytesPerSecond() / 1e9,
+                            plan.decode().computeSeconds() * 1e3,
+                            plan.decode().transferSeconds() * 1e3,
+                            plan.prefill().computeSeconds() * 1e3,
+                            plan.prefill().transferSeconds() * 1e3),
+                    "use a model with fewer bits per weight, more device memory, or longer prompts per sweep"
+                            + " (spring.ai.prefetch.ubatch)"));
+        }
+
+        private static double gain(Plan.Forecast forecast) {
+            double longer = Math.max(forecast.computeSeconds(), forecast.transferSeconds());
+            return longer == 0 ? 1 : (forecast.computeSeconds() + forecast.transferSeconds()) / longer;
+        }
+    }
+
+    private static MeasuredCosts measure(
+            Model model, Devices devices, EngineOptions options, @Nullable LinkReport link) {
         try (BlockReader reader = SplitReader.open(model.file().parts())) {
-            return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
+            StreamingOptions streaming = streaming(devices, options);
+            return link == null
+                    ? new MeasuredCosts(
+                            CostProbe.measure(model.graph().blocks(), devices.primary(), reader, streaming), null)
+                    : CostProbe.measure(model.graph().blocks(), devices, reader, streaming, link);
         }
     }
 
@@ -189,7 +291,8 @@ final class LocalEngine implements PrefetchEngine {
         }
     }
 
-    private static EngineInfo info(Model model, Device device, BatchLoop.Limits limits, int threads, long loadNanos) {
+    private static EngineInfo info(
+            Model model, Device device, Preparation preparation, BatchLoop.Limits limits, int threads, long loadNanos) {
         GgufFile file = model.file();
         ModelConfig config = model.config();
         return new EngineInfo(
@@ -207,7 +310,9 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
-                device.slowPaths());
+                Stream.concat(device.slowPaths().stream(), preparation.slowPath().stream())
+                        .toList(),
+                preparation.link());
     }
 
     @Override
@@ -347,8 +452,9 @@ final class LocalEngine implements PrefetchEngine {
                     : Math.min(config.trainedContextLength(), EngineOptions.DEFAULT_CONTEXT_LENGTH);
         }
 
-        MemoryPlanner.Division divide(EngineOptions options, Supplier<CostModel> measure) {
-            return MemoryPlanner.divide(options, config, graph, contextLength(options), measure);
+        MemoryPlanner.Division divide(
+                EngineOptions options, OptionalLong deviceFreeBytes, Supplier<MeasuredCosts> measure) {
+            return MemoryPlanner.divide(options, config, graph, contextLength(options), deviceFreeBytes, measure);
         }
     }
 

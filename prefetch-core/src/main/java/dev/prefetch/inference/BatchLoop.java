@@ -1,6 +1,6 @@
 package dev.prefetch.inference;
 
-import dev.prefetch.backend.Device;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -111,8 +111,13 @@ public final class BatchLoop implements AutoCloseable {
         return KvPool.pagesFor(tokens);
     }
 
+    /** Bytes of the host's memory for such sweeps, beside a device with memory of its own. */
+    public static long hostActivationBytes(ModelConfig config, int rows) {
+        return ForwardPass.hostActivationBytes(config, rows);
+    }
+
     public BatchLoop(
-            Device device,
+            Devices devices,
             ModelConfig config,
             ModelGraph graph,
             WeightSource weights,
@@ -124,8 +129,8 @@ public final class BatchLoop implements AutoCloseable {
         this.vocabularySize = config.vocabularySize();
         int rows = limits.ubatch() + limits.maxConcurrency();
         this.batch = new Batch(rows);
-        this.forward = new ForwardPass(device, config, graph, weights, rows);
-        this.kvPool = new KvPool(device, config.layers(), config.attention(), limits.kvPages());
+        this.forward = new ForwardPass(devices, config, graph, weights, rows);
+        this.kvPool = new KvPool(devices.primary(), config.layers(), config.attention(), limits.kvPages());
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
