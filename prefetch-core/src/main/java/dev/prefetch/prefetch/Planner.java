@@ -12,6 +12,7 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.TreeMap;
+import java.util.function.Function;
 import java.util.function.Predicate;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
@@ -20,8 +21,10 @@ import org.jspecify.annotations.Nullable;
 /**
  * Decides which blocks stay in memory.
  *
- * <p>What fits is mapped and read in place. Otherwise the embedding stays mapped, since only a row per token is read from
- * it; experts are the first to leave, into a cache of what is asked for often; then feed-forward blocks stream, then
+ * <p>A model that fits is read into memory of its own, with huge pages, from which decoding was measured up to 1.18 times as
+ * fast as from the mapped file; only the embedding, since only a row per token is read from it, and experts are read in
+ * place, and everything where whole blocks would take more than the budget. Otherwise the embedding stays mapped; experts
+ * are the first to leave, into a cache of what is asked for often; then feed-forward blocks stream, then
  * attention, then routers, last the output. Only as many blocks stream as must, spread evenly over the layers: a run of
  * them would leave the link idle during the others. Among the numbers of slots the one with the shortest simulated
  * decode sweep is taken, the smallest if they are alike, since a slot costs residency.
@@ -79,7 +82,8 @@ public final class Planner {
 
     private Plan plan() {
         if (modelBytes <= request.weightsBytes() && modelBytes <= request.residentBytes()) {
-            return finish(new Choice(Set.of(), 0, 0, 0), true);
+            boolean own = ownBytes() <= request.weightsBytes();
+            return finish(b -> own && isRead(b) ? Residency.RESIDENT : Residency.MAPPED, null);
         }
         Choice best = null;
         double bestSeconds = 0;
@@ -101,7 +105,8 @@ public final class Planner {
         if (best == null) {
             throw doesNotFit();
         }
-        return finish(best, false);
+        Choice choice = best;
+        return finish(b -> residency(b, choice), choice);
     }
 
     private int[] slotsToTry() {
@@ -208,10 +213,28 @@ public final class Planner {
         return Math.min(expertSlots, Math.max(leastExpertSlots(), Math.min(expertSlots / 8, MOST_PASSING_EXPERTS)));
     }
 
-    private Plan finish(Choice choice, boolean allMapped) {
+    /** What a model that fits takes when it is read into memory of its own. */
+    private long ownBytes() {
+        return embeddingBytes
+                + blocks.stream()
+                        .filter(b -> b.kind() != Kind.EMBEDDING)
+                        .mapToLong(b -> sizes[b.index()])
+                        .sum();
+    }
+
+    /** Whether a model that fits reads that block ahead. An expert would be in huge pages for the most part unused. */
+    private static boolean isRead(WeightBlock block) {
+        return block.kind() != Kind.EMBEDDING && block.kind() != Kind.EXPERT;
+    }
+
+    /**
+     * @param streaming what leaves memory, or null when nothing does
+     */
+    private Plan finish(Function<WeightBlock, Residency> residencies, @Nullable Choice streaming) {
+        Choice choice = streaming == null ? new Choice(Set.of(), 0, 0, 0) : streaming;
         List<Entry> entries = new ArrayList<>();
         for (WeightBlock block : blocks) {
-            Residency residency = allMapped ? Residency.MAPPED : residency(block, choice);
+            Residency residency = residencies.apply(block);
             entries.add(new Entry(block, residency, residency == Residency.RESIDENT ? sizes[block.index()] : 0));
         }
         return new Plan(
@@ -225,8 +248,10 @@ public final class Planner {
                 choice.expertSlots == 0 ? 0 : expertSlotBytes(),
                 passing(choice.expertSlots),
                 request.costs(),
-                allMapped ? residentForecast(1) : forecast(choice, 1),
-                allMapped ? residentForecast(request.ubatchTokens()) : forecast(choice, request.ubatchTokens()));
+                streaming == null ? residentForecast(1) : forecast(choice, 1),
+                streaming == null
+                        ? residentForecast(request.ubatchTokens())
+                        : forecast(choice, request.ubatchTokens()));
     }
 
     private static Residency residency(WeightBlock block, Choice choice) {
