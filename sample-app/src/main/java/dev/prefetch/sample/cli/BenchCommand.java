@@ -43,8 +43,8 @@ final class BenchCommand implements Callable<Integer> {
 
     private final CliContext context;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "GGUF file.")
-    private Path model = Path.of("");
+    @Option(names = "--model", paramLabel = "MODEL", required = true, description = ModelLocation.DESCRIPTION + ".")
+    private ModelLocation model = new ModelLocation("");
 
     @Option(
             names = "--prompt",
@@ -148,7 +148,8 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private EngineOptions options(int lookAhead) {
-        EngineOptions options = engineOptions.options(model, lookAhead).withMaxConcurrency(1);
+        EngineOptions options =
+                engineOptions.options(context.modelFile(model), lookAhead).withMaxConcurrency(1);
         if (options.contextLength() == 0) {
             options = options.withContextLength(Math.max(promptTokens, generateTokens) + 2);
         }
@@ -176,7 +177,7 @@ final class BenchCommand implements Callable<Integer> {
     private Map<String, Object> report(
             PrefetchEngine engine, String lookAhead, BenchFigures prefill, BenchFigures decode) {
         Map<String, Object> report = new LinkedHashMap<>();
-        report.put("model", model.getFileName().toString());
+        report.put("model", String.valueOf(engine.info().modelFile().getFileName()));
         report.put("modelBytes", engine.info().fileBytes());
         report.put("machine", engine.info().device());
         report.put("threads", engine.info().threads());
