@@ -53,7 +53,6 @@ final class LocalEngine implements PrefetchEngine {
     private final GrammarConstraints constraints;
     private final BatchLoop.Limits limits;
     private final long kvPageBytes;
-    private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
     private final AtomicLong failures = new AtomicLong();
@@ -67,7 +66,6 @@ final class LocalEngine implements PrefetchEngine {
             BatchLoop loop,
             BatchLoop.Limits limits,
             long kvPageBytes,
-            boolean choosesLookAhead,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
@@ -77,7 +75,6 @@ final class LocalEngine implements PrefetchEngine {
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
         this.kvPageBytes = kvPageBytes;
-        this.choosesLookAhead = choosesLookAhead;
         this.resources = resources;
     }
 
@@ -110,7 +107,6 @@ final class LocalEngine implements PrefetchEngine {
 
         warnOfLongContext(options, model.config());
         MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
-        boolean choosesLookAhead = options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE;
         StreamingWeights weights = resources.add(StreamingWeights.open(
                 memory.weights(),
                 device,
@@ -118,7 +114,7 @@ final class LocalEngine implements PrefetchEngine {
                 file.parts(),
                 StreamingOptions.DEFAULT
                         .withTraceSweeps(options.memory().traceSweeps())
-                        .withTune(choosesLookAhead),
+                        .withTune(options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE),
                 listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
@@ -131,15 +127,7 @@ final class LocalEngine implements PrefetchEngine {
         }
         LOG.debug("Opened {}", info);
         return new LocalEngine(
-                info,
-                tokenizer,
-                encoder,
-                weights,
-                loop,
-                limits,
-                BatchLoop.kvPageBytes(model.config()),
-                choosesLookAhead,
-                resources);
+                info, tokenizer, encoder, weights, loop, limits, BatchLoop.kvPageBytes(model.config()), resources);
     }
 
     static Plan plan(EngineOptions options) {
@@ -301,12 +289,17 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public void setLookAheadBlocks(int blocks) {
-        if (choosesLookAhead && !plan().allResident()) {
-            throw new IllegalStateException(
-                    "the engine chooses the look-ahead itself and would change it again: open it"
-                            + " with a number of look-ahead blocks to choose it from outside");
-        }
         weights.setLookAheadBlocks(blocks);
+    }
+
+    @Override
+    public void chooseLookAhead() {
+        weights.tuneLookAhead();
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return weights.tunesLookAhead();
     }
 
     @Override

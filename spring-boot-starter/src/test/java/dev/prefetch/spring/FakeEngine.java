@@ -191,6 +191,16 @@ public final class FakeEngine implements PrefetchEngine {
     }
 
     @Override
+    public void chooseLookAhead() {
+        throw new IllegalStateException("nothing streams");
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return false;
+    }
+
+    @Override
     public PrefetchStatistics statistics() {
         return PrefetchStatistics.NONE;
     }

@@ -89,6 +89,7 @@ final class EngineReport {
         load.put("waiting", status.waiting());
         load.put("maxConcurrency", status.maxConcurrency());
         load.put("lookAheadBlocks", status.lookAheadBlocks());
+        load.put("lookAheadChosen", engine.choosesLookAhead() ? "auto" : "fixed");
         load.put("generations", status.generations());
         load.put("failures", status.failures());
         if (status.lastFault() != null) {

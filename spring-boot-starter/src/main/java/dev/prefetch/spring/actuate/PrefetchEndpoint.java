@@ -65,16 +65,28 @@ public final class PrefetchEndpoint {
     /**
      * Changes the look-ahead from now on.
      *
-     * @throws InvalidEndpointRequestException, which becomes 400, when the engine refuses it
+     * @param lookAheadBlocks a number of blocks, which stays until it is changed again, or {@code auto} to let the engine
+     *     measure and choose
+     * @throws InvalidEndpointRequestException, which becomes 400, when it is neither or the engine refuses it
      */
     @WriteOperation
-    public Map<String, Object> changeLookAhead(int lookAheadBlocks) {
+    public Map<String, Object> changeLookAhead(String lookAheadBlocks) {
         try {
-            engine.setLookAheadBlocks(lookAheadBlocks);
+            if (lookAheadBlocks.strip().equalsIgnoreCase("auto")) {
+                engine.chooseLookAhead();
+            } else {
+                engine.setLookAheadBlocks(Integer.parseInt(lookAheadBlocks.strip()));
+            }
+        } catch (NumberFormatException e) {
+            throw refusal(lookAheadBlocks, "it must be 'auto' or a number of blocks", e);
         } catch (IllegalArgumentException | IllegalStateException e) {
-            throw new InvalidEndpointRequestException(
-                    "lookAheadBlocks cannot be " + lookAheadBlocks + ": " + e.getMessage(), e.getMessage(), e);
+            throw refusal(lookAheadBlocks, String.valueOf(e.getMessage()), e);
         }
         return report.load();
+    }
+
+    private static InvalidEndpointRequestException refusal(String wanted, String reason, RuntimeException cause) {
+        return new InvalidEndpointRequestException(
+                "lookAheadBlocks cannot be " + wanted + ": " + reason, reason, cause);
     }
 }

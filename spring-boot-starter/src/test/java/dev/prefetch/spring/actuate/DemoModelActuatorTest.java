@@ -122,24 +122,40 @@ class DemoModelActuatorTest {
     @Test
     void theLookAheadChangesAtRunTime() {
         try (PrefetchEngine engine = streaming(1)) {
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(engine);
             int slots = engine.plan().slots();
-            assertThat(new PrefetchEndpoint(engine).changeLookAhead(0)).containsEntry("lookAheadBlocks", 0);
+            assertThat(endpoint.changeLookAhead("0")).containsEntry("lookAheadBlocks", 0);
 
             answer(engine, new PrefetchMetrics(engine));
 
             assertThat(engine.status().lookAheadBlocks()).isZero();
-            assertThatThrownBy(() -> new PrefetchEndpoint(engine).changeLookAhead(slots))
+            assertThatThrownBy(() -> endpoint.changeLookAhead(Integer.toString(slots)))
                     .isInstanceOf(InvalidEndpointRequestException.class);
+            assertThatThrownBy(() -> endpoint.changeLookAhead("many"))
+                    .isInstanceOf(InvalidEndpointRequestException.class)
+                    .hasMessageContaining("'auto' or a number");
+            assertThat(engine.status().lookAheadBlocks()).isZero();
         }
     }
 
-    /** The engine would change it again at the next sweep, so it must not look as if it had been taken. */
+    /** A number stays until 'auto' is asked for: the tuner, which tries another one after eight sweeps, is paused. */
     @Test
-    void aLookAheadThatTheEngineChoosesCannotBeChanged() {
+    void aNumberPausesTheTunerAndAutoResumesIt() {
         try (PrefetchEngine engine = streaming(MemoryOptions.CHOOSE)) {
-            assertThatThrownBy(() -> new PrefetchEndpoint(engine).changeLookAhead(0))
-                    .isInstanceOf(InvalidEndpointRequestException.class)
-                    .hasMessageContaining("chooses the look-ahead itself");
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(engine);
+            assertThat(json(endpoint.engine()).at("/load/lookAheadChosen").asString())
+                    .isEqualTo("auto");
+
+            assertThat(endpoint.changeLookAhead("0")).containsEntry("lookAheadChosen", "fixed");
+            assertThat(answer(engine, new PrefetchMetrics(engine))).isGreaterThan(16);
+            assertThat(engine.status().lookAheadBlocks()).isZero();
+
+            assertThat(endpoint.changeLookAhead("auto"))
+                    .containsEntry("lookAheadBlocks", 0)
+                    .containsEntry("lookAheadChosen", "auto");
+            answer(engine, new PrefetchMetrics(engine));
+            // The tuner never chooses 0: that it is another number shows that it works again.
+            assertThat(engine.status().lookAheadBlocks()).isPositive();
         }
     }
 
