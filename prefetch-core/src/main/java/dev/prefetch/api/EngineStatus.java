@@ -29,8 +29,15 @@ public record EngineStatus(
         long failures,
         @Nullable Fault lastFault) {
 
+    /** The status of an engine that is not there: nothing runs and nothing is counted. */
+    public static EngineStatus absent(State state) {
+        return new EngineStatus(state, 0, 0, 0, 0, 0, 0, 0, 0, null);
+    }
+
     /** Whether an engine answers. */
     public enum State {
+        /** It is being loaded, by an application that opens it in the background. */
+        LOADING,
         /** It takes requests. */
         READY,
         /** It was closed. */

@@ -1,10 +1,12 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.spring.ChatFallback;
 import dev.prefetch.spring.PrefetchChatOptions;
 import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
@@ -30,6 +32,13 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
  * @param chat Default options of chat requests.
+ * @param loadInBackground Whether models are loaded while the rest of the application starts. The application is ready for
+ *     traffic when they are there, and shows the progress until then.
+ * @param warmUp Whether each model generates a few tokens when it has been loaded, so that the first request is fast.
+ * @param models More models, each by a name, with the properties that stand here for a single one.
+ * @param primary Name of the model in 'models' whose beans are injected where none is named. Not needed where 'model' is set,
+ *     whose beans then are, or where only one model serves chats.
+ * @param fallback Another chat model that answers when this one cannot.
  */
 @ConfigurationProperties(PrefetchProperties.PREFIX)
 public record PrefetchProperties(
@@ -44,10 +53,81 @@ public record PrefetchProperties(
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
         @Nullable Integer traceSweeps,
-        @DefaultValue Chat chat) {
+        @DefaultValue Chat chat,
+        @DefaultValue("true") boolean loadInBackground,
+        @DefaultValue("true") boolean warmUp,
+        @DefaultValue Map<String, Model> models,
+        @Nullable String primary,
+        @DefaultValue Fallback fallback) {
 
     /** Where all properties of the starter are. */
     public static final String PREFIX = "spring.ai.prefetch";
+
+    /** The model whose properties stand directly under the prefix. */
+    Model rootModel() {
+        return new Model(
+                model,
+                contextLength,
+                threads,
+                backend,
+                lookAhead,
+                bufferSize,
+                memory,
+                maxConcurrency,
+                ubatch,
+                traceSweeps,
+                chat,
+                Set.of(Use.CHAT, Use.EMBEDDING));
+    }
+
+    /**
+     * One of several models. Its properties mean what those of the same name mean for a single one.
+     *
+     * @param model GGUF file of the model: a path, a 'file:' or 'classpath:' location, or a published name.
+     * @param contextLength Most tokens of prompt and answer together.
+     * @param threads Compute threads.
+     * @param backend What computes.
+     * @param lookAhead Weight blocks to fetch ahead of compute: 'auto' or a number.
+     * @param bufferSize Memory for weight blocks on their way: 'auto' or a size.
+     * @param memory How much memory the engine may use.
+     * @param maxConcurrency Most generations that run at the same time.
+     * @param ubatch Most tokens the engine computes in one pass over the weights.
+     * @param traceSweeps How many of the last passes over the weights the trace shows.
+     * @param chat Default options of chat requests.
+     * @param serves What the model is used for: 'chat', 'embedding' or both. By default 'chat'.
+     */
+    public record Model(
+            @Nullable String model,
+            @Nullable Integer contextLength,
+            @Nullable Integer threads,
+            @Nullable String backend,
+            @Nullable String lookAhead,
+            @Nullable String bufferSize,
+            @DefaultValue Memory memory,
+            @Nullable Integer maxConcurrency,
+            @Nullable Integer ubatch,
+            @Nullable Integer traceSweeps,
+            @DefaultValue Chat chat,
+            @DefaultValue("chat") Set<Use> serves) {}
+
+    /** What a model is used for. */
+    public enum Use {
+        /** It answers, as a chat model. */
+        CHAT,
+        /** It turns texts into vectors, as an embedding model. */
+        EMBEDDING
+    }
+
+    /**
+     * Another chat model that answers when this one cannot.
+     *
+     * @param chatModel Name of the bean that is asked instead. By default there is none.
+     * @param on When it is asked: 'saturated' when too many requests run and wait, 'down' when the engine is being loaded or
+     *     has failed. By default both.
+     */
+    public record Fallback(
+            @Nullable String chatModel,
+            @DefaultValue({"saturated", "down"}) Set<ChatFallback.Reason> on) {}
 
     /**
      * How much memory the engine may use.
@@ -105,20 +185,21 @@ public record PrefetchProperties(
          *
          * @throws org.springframework.boot.diagnostics.FailureAnalyzedException for a value out of its range
          */
-        PrefetchChatOptions toOptions() {
-            check("temperature", temperature, temperature == null || temperature >= 0, "at least 0");
-            check("top-p", topP, topP == null || topP > 0 && topP <= 1, "above 0 and at most 1");
-            check("top-k", topK, topK == null || topK >= 0, "at least 0");
-            check("min-p", minP, minP == null || minP >= 0 && minP <= 1, "in 0 to 1");
-            check("max-tokens", maxTokens, maxTokens == null || maxTokens >= 1, "at least 1");
-            check(
+        PrefetchChatOptions toOptions(EngineDefinition definition) {
+            Checks checks = new Checks(definition);
+            checks.check("temperature", temperature, temperature == null || temperature >= 0, "at least 0");
+            checks.check("top-p", topP, topP == null || topP > 0 && topP <= 1, "above 0 and at most 1");
+            checks.check("top-k", topK, topK == null || topK >= 0, "at least 0");
+            checks.check("min-p", minP, minP == null || minP >= 0 && minP <= 1, "in 0 to 1");
+            checks.check("max-tokens", maxTokens, maxTokens == null || maxTokens >= 1, "at least 1");
+            checks.check(
                     "repetition-penalty",
                     repetitionPenalty,
                     repetitionPenalty == null || repetitionPenalty > 0,
                     "above 0");
-            check("presence-penalty", presencePenalty, isFinite(presencePenalty), "a number");
-            check("frequency-penalty", frequencyPenalty, isFinite(frequencyPenalty), "a number");
-            check(
+            checks.check("presence-penalty", presencePenalty, isFinite(presencePenalty), "a number");
+            checks.check("frequency-penalty", frequencyPenalty, isFinite(frequencyPenalty), "a number");
+            checks.check(
                     "stop-sequences",
                     stopSequences,
                     stopSequences == null || stopSequences.stream().noneMatch(String::isEmpty),
@@ -144,9 +225,12 @@ public record PrefetchProperties(
             return value == null || Double.isFinite(value);
         }
 
-        private static void check(String name, @Nullable Object value, boolean valid, String range) {
-            if (!valid) {
-                throw StartupFailure.invalidProperty("chat." + name, value, range);
+        private record Checks(EngineDefinition definition) {
+
+            void check(String name, @Nullable Object value, boolean valid, String range) {
+                if (!valid) {
+                    throw definition.invalid("chat." + name, value, range);
+                }
             }
         }
 

@@ -10,6 +10,7 @@ import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.spring.PrefetchChatModel;
 import dev.prefetch.spring.PrefetchChatOptions;
+import dev.prefetch.spring.PrefetchEngines;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import java.nio.file.Path;
@@ -56,7 +57,7 @@ class DemoModelActuatorTest {
     void metersAgreeWithTheEngineAndTheAnswer() {
         MeterRegistry registry = new SimpleMeterRegistry();
         try (PrefetchEngine engine = streaming(1)) {
-            PrefetchMetrics metrics = new PrefetchMetrics(engine);
+            PrefetchMetrics metrics = new PrefetchMetrics(PrefetchEngines.of(engine));
             metrics.bindTo(registry);
             int tokens = answer(engine, metrics);
 
@@ -99,8 +100,8 @@ class DemoModelActuatorTest {
     @Test
     void theEndpointShowsEngineBlocksAndTrace() {
         try (PrefetchEngine engine = streaming(1)) {
-            PrefetchEndpoint endpoint = new PrefetchEndpoint(engine);
-            answer(engine, new PrefetchMetrics(engine));
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(PrefetchEngines.of(engine));
+            answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
 
             JsonNode all = json(endpoint.engine());
             assertThat(all.at("/model/architecture").asString()).isEqualTo("qwen3");
@@ -122,16 +123,16 @@ class DemoModelActuatorTest {
     @Test
     void theLookAheadChangesAtRunTime() {
         try (PrefetchEngine engine = streaming(1)) {
-            PrefetchEndpoint endpoint = new PrefetchEndpoint(engine);
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(PrefetchEngines.of(engine));
             int slots = engine.plan().slots();
-            assertThat(endpoint.changeLookAhead("0")).containsEntry("lookAheadBlocks", 0);
+            assertThat(endpoint.changeLookAhead("0", null)).containsEntry("lookAheadBlocks", 0);
 
-            answer(engine, new PrefetchMetrics(engine));
+            answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
 
             assertThat(engine.status().lookAheadBlocks()).isZero();
-            assertThatThrownBy(() -> endpoint.changeLookAhead(Integer.toString(slots)))
+            assertThatThrownBy(() -> endpoint.changeLookAhead(Integer.toString(slots), null))
                     .isInstanceOf(InvalidEndpointRequestException.class);
-            assertThatThrownBy(() -> endpoint.changeLookAhead("many"))
+            assertThatThrownBy(() -> endpoint.changeLookAhead("many", null))
                     .isInstanceOf(InvalidEndpointRequestException.class)
                     .hasMessageContaining("'auto' or a number");
             assertThat(engine.status().lookAheadBlocks()).isZero();
@@ -142,18 +143,19 @@ class DemoModelActuatorTest {
     @Test
     void aNumberPausesTheTunerAndAutoResumesIt() {
         try (PrefetchEngine engine = streaming(MemoryOptions.CHOOSE)) {
-            PrefetchEndpoint endpoint = new PrefetchEndpoint(engine);
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(PrefetchEngines.of(engine));
             assertThat(json(endpoint.engine()).at("/load/lookAheadChosen").asString())
                     .isEqualTo("auto");
 
-            assertThat(endpoint.changeLookAhead("0")).containsEntry("lookAheadChosen", "fixed");
-            assertThat(answer(engine, new PrefetchMetrics(engine))).isGreaterThan(16);
+            assertThat(endpoint.changeLookAhead("0", null)).containsEntry("lookAheadChosen", "fixed");
+            assertThat(answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine))))
+                    .isGreaterThan(16);
             assertThat(engine.status().lookAheadBlocks()).isZero();
 
-            assertThat(endpoint.changeLookAhead("auto"))
+            assertThat(endpoint.changeLookAhead("auto", null))
                     .containsEntry("lookAheadBlocks", 0)
                     .containsEntry("lookAheadChosen", "auto");
-            answer(engine, new PrefetchMetrics(engine));
+            answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
             // The tuner never chooses 0: that it is another number shows that it works again.
             assertThat(engine.status().lookAheadBlocks()).isPositive();
         }
@@ -163,7 +165,7 @@ class DemoModelActuatorTest {
     void informationNamesModelAndBackend() {
         try (PrefetchEngine engine = PrefetchEngine.open(EngineOptions.of(MODEL))) {
             Info.Builder builder = new Info.Builder();
-            new PrefetchInfoContributor(engine).contribute(builder);
+            new PrefetchInfoContributor(PrefetchEngines.of(engine)).contribute(builder);
 
             JsonNode info = json(builder.build().getDetails());
             assertThat(info.at("/prefetch/model/quantization").asString()).isEqualTo("Q8_0");

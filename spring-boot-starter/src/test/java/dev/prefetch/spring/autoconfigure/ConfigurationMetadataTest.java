@@ -28,9 +28,10 @@ class ConfigurationMetadataTest {
     private static Stream<String> everyProperty() {
         return Stream.of(
                         names("spring.ai.prefetch.", PrefetchProperties.class)
-                                .filter(name -> !name.endsWith(".chat") && !name.endsWith(".memory")),
+                                .filter(name -> !name.matches(".*\\.(chat|memory|fallback)")),
                         names("spring.ai.prefetch.chat.", PrefetchProperties.Chat.class),
-                        names("spring.ai.prefetch.memory.", PrefetchProperties.Memory.class))
+                        names("spring.ai.prefetch.memory.", PrefetchProperties.Memory.class),
+                        names("spring.ai.prefetch.fallback.", PrefetchProperties.Fallback.class))
                 .flatMap(properties -> properties);
     }
 
