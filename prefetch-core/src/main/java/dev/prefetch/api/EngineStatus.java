@@ -16,6 +16,7 @@ import org.jspecify.annotations.Nullable;
  * @param generations generations started since the engine was opened
  * @param failures of them, those that failed
  * @param lastFault the last failure, or null when there was none
+ * @param counters what was done so far
  */
 public record EngineStatus(
         State state,
@@ -27,7 +28,45 @@ public record EngineStatus(
         int lookAheadBlocks,
         long generations,
         long failures,
-        @Nullable Fault lastFault) {
+        @Nullable Fault lastFault,
+        Counters counters) {
+
+    /** A status of an engine that has done nothing yet. */
+    public EngineStatus(
+            State state,
+            int running,
+            int waiting,
+            int maxConcurrency,
+            long kvBytesInUse,
+            long kvBytesCapacity,
+            int lookAheadBlocks,
+            long generations,
+            long failures,
+            @Nullable Fault lastFault) {
+        this(
+                state,
+                running,
+                waiting,
+                maxConcurrency,
+                kvBytesInUse,
+                kvBytesCapacity,
+                lookAheadBlocks,
+                generations,
+                failures,
+                lastFault,
+                Counters.NONE);
+    }
+
+    /**
+     * What an engine has done since it was opened; every number only grows.
+     *
+     * @param embeddedTexts texts whose vectors were computed
+     */
+    public record Counters(long embeddedTexts) {
+
+        /** Nothing yet. */
+        public static final Counters NONE = new Counters(0);
+    }
 
     /** The status of an engine that is not there: nothing runs and nothing is counted. */
     public static EngineStatus absent(State state) {

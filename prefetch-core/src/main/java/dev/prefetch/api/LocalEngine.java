@@ -51,6 +51,7 @@ final class LocalEngine implements PrefetchEngine {
     private final BatchLoop loop;
     private final Resources resources;
     private final GrammarConstraints constraints;
+    private final Embedder embedder;
     private final BatchLoop.Limits limits;
     private final long kvPageBytes;
     private final AtomicBoolean closed = new AtomicBoolean();
@@ -74,6 +75,7 @@ final class LocalEngine implements PrefetchEngine {
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
+        this.embedder = new Embedder(encoder, loop, info, this::failed);
         this.kvPageBytes = kvPageBytes;
         this.resources = resources;
     }
@@ -189,6 +191,8 @@ final class LocalEngine implements PrefetchEngine {
                 ModelConfig.dominantType(file).name(),
                 config.layers(),
                 config.vocabularySize(),
+                config.dim(),
+                Embedder.poolingOf(file.metadata().intOr(config.architecture().id() + ".pooling_type", 0)),
                 limits.contextLength(),
                 config.trainedContextLength(),
                 device.backend(),
@@ -251,6 +255,11 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException {
+        return embedder.embed(texts, options);
+    }
+
+    @Override
     public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
         for (int token : tokens) {
             if (token < 0 || token >= info.vocabularySize()) {
@@ -284,7 +293,8 @@ final class LocalEngine implements PrefetchEngine {
                 weights.lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
-                lastFault);
+                lastFault,
+                new EngineStatus.Counters(load.embedded()));
     }
 
     @Override

@@ -86,6 +86,23 @@ public interface PrefetchEngine extends AutoCloseable {
     }
 
     /**
+     * Makes a vector of every text, and waits for all of them. The texts share sweeps with each other and with what is
+     * generated. Works with every model; one that was trained for embeddings gives vectors that mean more.
+     *
+     * @throws ContextLengthExceededException when a text does not fit the context
+     * @throws IllegalArgumentException when a text is empty
+     * @throws IllegalStateException when the engine is closed, the caller is a listener, or neither the model nor the options
+     *     say how to pool
+     * @throws java.util.concurrent.CancellationException when the engine is closed meanwhile
+     */
+    EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException;
+
+    /** Vectors as the model's file wants them, of length 1. */
+    default EmbeddingResult embed(List<String> texts) throws InterruptedException {
+        return embed(texts, EmbeddingOptions.DEFAULT);
+    }
+
+    /**
      * The logits after each of the given tokens, for checks against other engines.
      *
      * @param stepByStep one token per sweep through the decode kernels, as generation does, instead of all as a prompt

@@ -8,6 +8,7 @@ import dev.prefetch.prefetch.WeightSource;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -27,7 +28,7 @@ import org.slf4j.LoggerFactory;
  * <p>How it works: requests wait in a queue. Between two sweeps the loop drops cancelled sequences and admits waiting ones
  * for which there is a place and KV cache. Each sweep carries one token of every generating sequence and, as far as the
  * ubatch has room, prompt tokens of those that are not generating yet, oldest first. So sequences join and leave at token
- * boundaries, and all share each sweep's weights. A failing sweep fails the sequences it carried, nothing else; a failing
+ * boundaries, and all share each sweep's weights. Texts to embed are prompts that are not continued. A failing sweep fails the sequences it carried, nothing else; a failing
  * listener, or KV cache that cannot be had, fails its own sequence.
  *
  * <p>Shared state is the queue, guarded by {@link #lock}, and what {@link #load()} shows, which only the compute thread
@@ -36,6 +37,9 @@ import org.slf4j.LoggerFactory;
 public final class BatchLoop implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(BatchLoop.class);
+
+    /** Texts to embed at the same time, so that many short ones leave others a share of a sweep. */
+    private static final int MOST_TEXTS = 32;
 
     private final ForwardPass forward;
     private final KvPool kvPool;
@@ -49,11 +53,13 @@ public final class BatchLoop implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
     private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
+    private final ArrayDeque<EmbeddingSequence> waitingTexts = new ArrayDeque<>();
     private final ArrayDeque<LogitsTask> logitsTasks = new ArrayDeque<>();
     private volatile boolean closed;
     private volatile boolean closeAsked;
     private volatile int running;
     private volatile int promisedKvPages;
+    private volatile long embedded;
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
@@ -82,8 +88,9 @@ public final class BatchLoop implements AutoCloseable {
      * @param running sequences that take part in sweeps
      * @param waiting sequences in the queue
      * @param kvPagesPromised pages of KV cache promised to the running ones
+     * @param embedded texts whose vectors were computed so far
      */
-    public record Load(State state, int running, int waiting, int kvPagesPromised) {
+    public record Load(State state, int running, int waiting, int kvPagesPromised, long embedded) {
 
         /** Whether a loop can do anything. */
         public enum State {
@@ -141,9 +148,30 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a prompt of " + request.prompt().length
                     + " tokens leaves no room in a context of " + limits.contextLength());
         }
-        Sequence sequence = new Sequence(request, tokenizer, limits.contextLength(), weights::statistics);
+        GeneratingSequence sequence =
+                new GeneratingSequence(request, tokenizer, limits.contextLength(), weights::statistics);
         enqueue(() -> waiting.add(sequence));
         return sequence::cancel;
+    }
+
+    /**
+     * Queues texts whose vectors are wanted, all at once, and returns; the returned action cancels those that are left.
+     * Texts share sweeps with each other and with what is generated.
+     *
+     * @throws IllegalArgumentException when a text is longer than the context
+     * @throws IllegalStateException when the loop is closed
+     */
+    public Runnable submit(List<EmbeddingRequest> requests) {
+        List<EmbeddingSequence> sequences = new ArrayList<>();
+        for (EmbeddingRequest request : requests) {
+            if (request.tokens().length > limits.contextLength()) {
+                throw new IllegalArgumentException("a text of " + request.tokens().length
+                        + " tokens does not fit a context of " + limits.contextLength());
+            }
+            sequences.add(new EmbeddingSequence(request));
+        }
+        enqueue(() -> waitingTexts.addAll(sequences));
+        return () -> sequences.forEach(Sequence::cancel);
     }
 
     /**
@@ -184,7 +212,7 @@ public final class BatchLoop implements AutoCloseable {
         lock.lock();
         try {
             Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
-            return new Load(state, running, waiting.size(), promisedKvPages);
+            return new Load(state, running, waiting.size() + waitingTexts.size(), promisedKvPages, embedded);
         } finally {
             lock.unlock();
         }
@@ -247,13 +275,17 @@ public final class BatchLoop implements AutoCloseable {
     private boolean awaitWork() {
         lock.lock();
         try {
-            while (!closed && active.isEmpty() && waiting.isEmpty() && logitsTasks.isEmpty()) {
+            while (!closed && nothingToDo()) {
                 changed.awaitUninterruptibly();
             }
             return !closed;
         } finally {
             lock.unlock();
         }
+    }
+
+    private boolean nothingToDo() {
+        return active.isEmpty() && waiting.isEmpty() && waitingTexts.isEmpty() && logitsTasks.isEmpty();
     }
 
     /** The next task for which there is KV cache now; running sequences end and make room. */
@@ -276,6 +308,7 @@ public final class BatchLoop implements AutoCloseable {
         lock.lock();
         try {
             moveCancelled(waiting.iterator(), cancelled);
+            moveCancelled(waitingTexts.iterator(), cancelled);
         } finally {
             lock.unlock();
         }
@@ -283,7 +316,7 @@ public final class BatchLoop implements AutoCloseable {
         cancelled.forEach(sequence -> finish(sequence, StopCause.CANCELLED));
     }
 
-    private static void moveCancelled(Iterator<Sequence> from, List<Sequence> to) {
+    private static void moveCancelled(Iterator<? extends Sequence> from, List<Sequence> to) {
         while (from.hasNext()) {
             Sequence sequence = from.next();
             if (sequence.cancelled()) {
@@ -296,37 +329,74 @@ public final class BatchLoop implements AutoCloseable {
     private void admit() {
         lock.lock();
         try {
-            // Were others let past it, a logits task that waits for room might wait for ever.
-            while (active.size() < limits.maxConcurrency()
-                    && !waiting.isEmpty()
-                    && !logitsTaskWaitsForRoom()
-                    && kvPool.hasRoomFor(waiting.peek().capacity())) {
-                Sequence sequence = waiting.peek();
-                sequence.start(kvPool.open(sequence.capacity()));
-                active.add(sequence);
-                waiting.remove();
+            // Were others let past one that waits for room, it might wait for ever.
+            boolean room = !logitsTaskWaitsForRoom();
+            ArrayDeque<? extends Sequence> queue = nextQueue();
+            while (room && queue != null) {
+                room = start(queue);
+                queue = nextQueue();
             }
         } finally {
             lock.unlock();
         }
     }
 
+    /** The queue whose first may start and has waited longest; null when none may. */
+    private @Nullable ArrayDeque<? extends Sequence> nextQueue() {
+        Sequence generation = generating() < limits.maxConcurrency() ? waiting.peek() : null;
+        EmbeddingSequence text = anotherText() ? waitingTexts.peek() : null;
+        if (generation == null) {
+            return text == null ? null : waitingTexts;
+        }
+        return text == null || generation.submitted - text.submitted <= 0 ? waiting : waitingTexts;
+    }
+
+    /** Starts the first of a queue if there is room for it. */
+    private boolean start(ArrayDeque<? extends Sequence> queue) {
+        Sequence sequence = queue.element();
+        if (!kvPool.hasRoomFor(sequence.capacity())) {
+            return false;
+        }
+        sequence.start(kvPool.open(sequence.capacity()));
+        active.add(sequence);
+        queue.remove();
+        return true;
+    }
+
+    private long generating() {
+        return active.stream().filter(GeneratingSequence.class::isInstance).count();
+    }
+
+    /** Whether a sweep has room for the rows of another text. */
+    private boolean anotherText() {
+        int rows = 0;
+        int texts = 0;
+        for (Sequence sequence : active) {
+            if (sequence instanceof EmbeddingSequence) {
+                rows += sequence.left();
+                texts++;
+            }
+        }
+        return rows < limits.ubatch() && texts < MOST_TEXTS;
+    }
+
     private void sweep() {
         List<Sequence> carried = new ArrayList<>();
-        List<Sequence> outputs = new ArrayList<>();
+        List<GeneratingSequence> outputs = new ArrayList<>();
+        List<EmbeddingSequence> hiddens = new ArrayList<>();
         int[] rows = new int[active.size()];
         try {
             batch.clear();
             List<Sequence> wanting = List.copyOf(active);
             for (Sequence sequence : wanting) {
-                if (sequence.generating()) {
-                    carry(sequence, 1, carried, outputs, rows);
+                if (!sequence.prefilling()) {
+                    carry(sequence, 1, carried, outputs, hiddens, rows);
                 }
             }
             int room = limits.ubatch();
             for (Sequence sequence : wanting) {
-                if (!sequence.generating() && room > 0) {
-                    room -= carry(sequence, room, carried, outputs, rows);
+                if (sequence.prefilling() && room > 0) {
+                    room -= carry(sequence, room, carried, outputs, hiddens, rows);
                 }
             }
             if (carried.isEmpty()) {
@@ -335,10 +405,11 @@ public final class BatchLoop implements AutoCloseable {
             boolean completed = forward.run(
                     batch,
                     () -> closed || carried.stream().allMatch(Sequence::cancelled),
-                    (output, logits) -> take(outputs.get(output), logits));
+                    (output, logits) -> take(outputs.get(output), logits),
+                    (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
                 for (int i = 0; i < carried.size(); i++) {
-                    carried.get(i).computed(rows[i]);
+                    computed(carried.get(i), rows[i]);
                 }
             }
         } catch (RuntimeException e) {
@@ -351,7 +422,13 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
-    private int carry(Sequence sequence, int room, List<Sequence> carried, List<Sequence> outputs, int[] rows) {
+    private int carry(
+            Sequence sequence,
+            int room,
+            List<Sequence> carried,
+            List<GeneratingSequence> outputs,
+            List<EmbeddingSequence> hiddens,
+            int[] rows) {
         try {
             sequence.reserve(room);
         } catch (OutOfDeviceMemoryException e) {
@@ -359,17 +436,30 @@ public final class BatchLoop implements AutoCloseable {
             fail(sequence, e);
             return 0;
         }
-        int before = batch.outputs();
+        int outputsBefore = batch.outputs();
+        int hiddensBefore = batch.hiddens();
         int count = sequence.addTo(batch, room);
         rows[carried.size()] = count;
         carried.add(sequence);
-        if (batch.outputs() > before) {
-            outputs.add(sequence);
+        if (batch.outputs() > outputsBefore) {
+            outputs.add((GeneratingSequence) sequence);
+        }
+        if (sequence instanceof EmbeddingSequence text) {
+            hiddens.addAll(Collections.nCopies(batch.hiddens() - hiddensBefore, text));
         }
         return count;
     }
 
-    private void take(Sequence sequence, float[] logits) {
+    private void computed(Sequence sequence, int rows) {
+        sequence.computed(rows);
+        if (sequence.hasEnded()) {
+            active.remove(sequence);
+            embedded++;
+            ended.put(sequence, StopCause.MAX_TOKENS);
+        }
+    }
+
+    private void take(GeneratingSequence sequence, float[] logits) {
         if (sequence.cancelled()) {
             return;
         }
@@ -408,7 +498,7 @@ public final class BatchLoop implements AutoCloseable {
         } catch (Error e) {
             failure = new IllegalStateException("a listener failed: " + e, e);
         }
-        if (sequence.told()) {
+        if (sequence.told) {
             LOG.warn("A listener failed when told of the end of its sequence", failure);
         } else {
             // It did not take the last piece of text; whoever waits for the end has to hear of one.
@@ -461,7 +551,9 @@ public final class BatchLoop implements AutoCloseable {
         try {
             closed = true;
             left.addAll(waiting);
+            left.addAll(waitingTexts);
             waiting.clear();
+            waitingTexts.clear();
             logitsTasks.forEach(task -> task.result.completeExceptionally(
                     new CancellationException("the engine was closed before the logits were computed")));
             logitsTasks.clear();

@@ -100,7 +100,7 @@ class BatchLoopTest {
         Recorder one = submit(loop, 3);
         inSweep.await();
         Recorder two = submit(loop, 3);
-        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 1, 1, 1));
+        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 1, 1, 1, 0));
 
         goOn.countDown();
         one.end();
@@ -108,7 +108,7 @@ class BatchLoopTest {
 
         Awaitility.await()
                 .untilAsserted(() ->
-                        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 0, 0, 0)));
+                        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 0, 0, 0, 0)));
         loop.close();
         assertThat(loop.load().state()).isEqualTo(BatchLoop.Load.State.CLOSED);
     }

@@ -1,5 +1,7 @@
 package dev.prefetch.spring;
 
+import dev.prefetch.api.EmbeddingOptions;
+import dev.prefetch.api.EmbeddingResult;
 import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.FinishReason;
@@ -9,6 +11,7 @@ import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.inference.Pooling;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
@@ -125,6 +128,8 @@ public final class FakeEngine implements PrefetchEngine {
                 "Q8_0",
                 4,
                 512,
+                64,
+                Pooling.MEAN,
                 1024,
                 2048,
                 "cpu",
@@ -132,6 +137,11 @@ public final class FakeEngine implements PrefetchEngine {
                 2,
                 1_500_000_000,
                 List.of());
+    }
+
+    @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) {
+        throw new UnsupportedOperationException("not needed here");
     }
 
     @Override
