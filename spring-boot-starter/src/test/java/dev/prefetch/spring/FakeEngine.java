@@ -54,6 +54,7 @@ public final class FakeEngine implements PrefetchEngine {
     private @Nullable String template;
     private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
+    private final List<EmbeddingOptions> embeddings = new CopyOnWriteArrayList<>();
     private final AtomicBoolean closed = new AtomicBoolean();
 
     private FakeEngine(Consumer<FakeGeneration> script) {
@@ -141,7 +142,15 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) {
-        throw new UnsupportedOperationException("not needed here");
+        embeddings.add(options);
+        return new EmbeddingResult(
+                texts.stream().map(text -> new float[] {text.length()}).toList(),
+                texts.stream().map(text -> text.split(" ").length).toList());
+    }
+
+    /** The options of the requests for vectors so far. */
+    public List<EmbeddingOptions> embeddings() {
+        return embeddings;
     }
 
     @Override

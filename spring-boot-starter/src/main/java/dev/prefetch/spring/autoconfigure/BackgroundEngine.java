@@ -1,5 +1,7 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.api.EmbeddingOptions;
+import dev.prefetch.api.EmbeddingResult;
 import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.Generation;
@@ -198,6 +200,11 @@ final class BackgroundEngine implements LoadingEngine {
     @Override
     public Generation generate(GenerationRequest request, GenerationListener listener) {
         return engine().generate(request, listener);
+    }
+
+    @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException {
+        return engine().embed(texts, options);
     }
 
     @Override

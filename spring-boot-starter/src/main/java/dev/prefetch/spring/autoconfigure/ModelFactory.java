@@ -6,10 +6,13 @@ import dev.prefetch.spring.GenerationGuard;
 import dev.prefetch.spring.GenerationLimits;
 import dev.prefetch.spring.GenerationRecorder;
 import dev.prefetch.spring.PrefetchChatModel;
+import dev.prefetch.spring.PrefetchEmbeddingModel;
+import dev.prefetch.spring.PrefetchEmbeddingOptions;
 import io.micrometer.observation.ObservationRegistry;
 import org.jspecify.annotations.Nullable;
 import org.springframework.ai.chat.model.ChatModel;
 import org.springframework.ai.chat.observation.ChatModelObservationConvention;
+import org.springframework.ai.embedding.observation.EmbeddingModelObservationConvention;
 import org.springframework.beans.BeansException;
 import org.springframework.beans.factory.BeanFactory;
 import org.springframework.beans.factory.ObjectProvider;
@@ -44,6 +47,21 @@ final class ModelFactory {
                         .getIfUnique(() -> GenerationLimits.NONE)
                         .forEngine(definition.name()))
                 .fallback(fallback(definition))
+                .build();
+    }
+
+    /** The embedding model of an engine. */
+    PrefetchEmbeddingModel embeddingModel(PrefetchEngine engine, EngineDefinition definition) {
+        PrefetchProperties.Embedding embedding = definition.properties().embedding();
+        return PrefetchEmbeddingModel.builder(engine)
+                .options(PrefetchEmbeddingOptions.builder()
+                        .pooling(embedding.pooling())
+                        .normalize(embedding.normalize())
+                        .build())
+                .metadataMode(embedding.metadataMode())
+                .observationRegistry(provider(ObservationRegistry.class).getIfUnique(() -> ObservationRegistry.NOOP))
+                .observationConvention(
+                        provider(EmbeddingModelObservationConvention.class).getIfUnique())
                 .build();
     }
 

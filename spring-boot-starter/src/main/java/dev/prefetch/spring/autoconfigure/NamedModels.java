@@ -2,6 +2,7 @@ package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.spring.PrefetchChatModel;
+import dev.prefetch.spring.PrefetchEmbeddingModel;
 import dev.prefetch.spring.PrefetchEngines;
 import dev.prefetch.spring.autoconfigure.PrefetchProperties.Use;
 import java.util.List;
@@ -40,6 +41,7 @@ final class NamedModels implements BeanRegistrar {
         boolean chat = Selection.chat(environment);
         boolean embedding = Selection.embedding(environment);
         String primary = Selection.root(environment) ? requireNone(properties.primary()) : primary(properties, chat);
+        String primaryEmbedding = Selection.root(environment) ? null : primaryEmbedding(properties, primary);
         properties.models().forEach((name, model) -> {
             boolean fallback = !name.equals(primary);
             boolean chats = chat && model.serves().contains(Use.CHAT);
@@ -56,6 +58,15 @@ final class NamedModels implements BeanRegistrar {
                     markFallback(spec, fallback);
                     spec.supplier(context -> context.bean(ModelFactory.class)
                             .chatModel(
+                                    context.bean(engineBean(name), PrefetchEngine.class),
+                                    EngineDefinition.named(name, model)));
+                });
+            }
+            if (embeds) {
+                registry.registerBean(embeddingModelBean(name), PrefetchEmbeddingModel.class, spec -> {
+                    markFallback(spec, !name.equals(primaryEmbedding));
+                    spec.supplier(context -> context.bean(ModelFactory.class)
+                            .embeddingModel(
                                     context.bean(engineBean(name), PrefetchEngine.class),
                                     EngineDefinition.named(name, model)));
                 });
@@ -111,6 +122,18 @@ final class NamedModels implements BeanRegistrar {
         return candidates.isEmpty() ? null : candidates.getFirst();
     }
 
+    /** The primary one if it embeds, else the only one that does; null where that leaves several. */
+    private static @Nullable String primaryEmbedding(PrefetchProperties properties, @Nullable String primary) {
+        List<String> embedding = properties.models().entrySet().stream()
+                .filter(entry -> entry.getValue().serves().contains(Use.EMBEDDING))
+                .map(Map.Entry::getKey)
+                .toList();
+        if (primary != null && embedding.contains(primary)) {
+            return primary;
+        }
+        return embedding.size() == 1 ? embedding.getFirst() : null;
+    }
+
     /** Name of the bean of an engine. */
     static String engineBean(String name) {
         return camelCase(name) + "Engine";
@@ -119,6 +142,11 @@ final class NamedModels implements BeanRegistrar {
     /** Name of the bean of a chat model. */
     static String chatModelBean(String name) {
         return camelCase(name) + "ChatModel";
+    }
+
+    /** Name of the bean of an embedding model. */
+    static String embeddingModelBean(String name) {
+        return camelCase(name) + "EmbeddingModel";
     }
 
     /** {@code big-one} as {@code bigOne}. */

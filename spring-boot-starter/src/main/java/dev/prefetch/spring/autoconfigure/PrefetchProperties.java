@@ -1,5 +1,6 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.inference.Pooling;
 import dev.prefetch.spring.ChatFallback;
 import dev.prefetch.spring.PrefetchChatOptions;
 import java.nio.file.Path;
@@ -8,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
+import org.springframework.ai.document.MetadataMode;
 import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
 
@@ -32,6 +34,7 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
  * @param chat Default options of chat requests.
+ * @param embedding How texts become vectors.
  * @param loadInBackground Whether models are loaded while the rest of the application starts. The application is ready for
  *     traffic when they are there, and shows the progress until then.
  * @param warmUp Whether each model generates a few tokens when it has been loaded, so that the first request is fast.
@@ -54,6 +57,7 @@ public record PrefetchProperties(
         @Nullable Integer ubatch,
         @Nullable Integer traceSweeps,
         @DefaultValue Chat chat,
+        @DefaultValue Embedding embedding,
         @DefaultValue("true") boolean loadInBackground,
         @DefaultValue("true") boolean warmUp,
         @DefaultValue Map<String, Model> models,
@@ -77,6 +81,7 @@ public record PrefetchProperties(
                 ubatch,
                 traceSweeps,
                 chat,
+                embedding,
                 Set.of(Use.CHAT, Use.EMBEDDING));
     }
 
@@ -94,6 +99,7 @@ public record PrefetchProperties(
      * @param ubatch Most tokens the engine computes in one pass over the weights.
      * @param traceSweeps How many of the last passes over the weights the trace shows.
      * @param chat Default options of chat requests.
+     * @param embedding How texts become vectors.
      * @param serves What the model is used for: 'chat', 'embedding' or both. By default 'chat'.
      */
     public record Model(
@@ -108,6 +114,7 @@ public record PrefetchProperties(
             @Nullable Integer ubatch,
             @Nullable Integer traceSweeps,
             @DefaultValue Chat chat,
+            @DefaultValue Embedding embedding,
             @DefaultValue("chat") Set<Use> serves) {}
 
     /** What a model is used for. */
@@ -143,6 +150,19 @@ public record PrefetchProperties(
             @Nullable String ram,
             @Nullable String weights,
             @Nullable String expertCache) {}
+
+    /**
+     * How texts become vectors.
+     *
+     * @param pooling How the hidden states of a text become one vector: 'mean', 'last' or 'cls'. By default what the model's
+     *     file says, and 'mean' where it says nothing.
+     * @param normalize Whether vectors get the length 1. By default they do.
+     * @param metadataMode Which metadata of a document becomes part of its text: 'none', 'embed', 'inference' or 'all'.
+     */
+    public record Embedding(
+            @Nullable Pooling pooling,
+            @Nullable Boolean normalize,
+            @DefaultValue("embed") MetadataMode metadataMode) {}
 
     /**
      * Default options of chat requests.
