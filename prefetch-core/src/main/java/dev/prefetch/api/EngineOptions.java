@@ -15,6 +15,7 @@ import java.util.Objects;
  *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
  * @param memory budgets, and how weights that do not fit reach compute
+ * @param serving how requests are served
  */
 public record EngineOptions(
         Path model,
@@ -23,7 +24,8 @@ public record EngineOptions(
         String backend,
         int ubatch,
         int maxConcurrency,
-        MemoryOptions memory) {
+        MemoryOptions memory,
+        ServingOptions serving) {
 
     /** Context length used when none is given and the model allows more. */
     public static final int DEFAULT_CONTEXT_LENGTH = 4096;
@@ -44,6 +46,7 @@ public record EngineOptions(
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(memory, "memory");
+        Objects.requireNonNull(serving, "serving");
         requireBetween("contextLength", contextLength, 0, MAX_CONTEXT_LENGTH);
         requireBetween("threads", threads, 0, MAX_THREADS);
         requireBetween("ubatch", ubatch, 0, MAX_UBATCH);
@@ -52,31 +55,36 @@ public record EngineOptions(
 
     /** Defaults for a model file. */
     public static EngineOptions of(Path model) {
-        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO);
+        return new EngineOptions(
+                model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO, ServingOptions.DEFAULT);
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory);
+        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory, serving);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory);
+        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory, serving);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory);
+        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory, serving);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory);
+        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory, serving);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory);
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory, serving);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value);
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value, serving);
+    }
+
+    public EngineOptions withServing(ServingOptions value) {
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value);
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

@@ -11,6 +11,7 @@ import org.jspecify.annotations.Nullable;
  * @param waiting generations in the queue
  * @param maxConcurrency most generations that run at the same time
  * @param kvBytesInUse KV cache promised to running generations
+ * @param kvBytesCached KV cache that holds earlier prompts for later ones and is given up when its place is needed
  * @param kvBytesCapacity KV cache there is
  * @param lookAheadBlocks streamed blocks on their way while compute holds one; 0 also when nothing streams
  * @param generations generations started since the engine was opened
@@ -24,6 +25,7 @@ public record EngineStatus(
         int waiting,
         int maxConcurrency,
         long kvBytesInUse,
+        long kvBytesCached,
         long kvBytesCapacity,
         int lookAheadBlocks,
         long generations,
@@ -49,6 +51,7 @@ public record EngineStatus(
                 waiting,
                 maxConcurrency,
                 kvBytesInUse,
+                0,
                 kvBytesCapacity,
                 lookAheadBlocks,
                 generations,
@@ -60,12 +63,27 @@ public record EngineStatus(
     /**
      * What an engine has done since it was opened; every number only grows.
      *
+     * @param promptTokens tokens of the prompts of generations that started
+     * @param cachedPromptTokens of them, those that were not computed, since an earlier prompt began with the same tokens
+     * @param answerTokens tokens of answers computed ahead as part of the prompt that may come next
+     * @param draftedTokens tokens guessed and verified
+     * @param acceptedTokens of them, those that were right
      * @param embeddedTexts texts whose vectors were computed
+     * @param refused generations refused because the queue was full
+     * @param expired generations that were not done in their time
      */
-    public record Counters(long embeddedTexts) {
+    public record Counters(
+            long promptTokens,
+            long cachedPromptTokens,
+            long answerTokens,
+            long draftedTokens,
+            long acceptedTokens,
+            long embeddedTexts,
+            long refused,
+            long expired) {
 
         /** Nothing yet. */
-        public static final Counters NONE = new Counters(0);
+        public static final Counters NONE = new Counters(0, 0, 0, 0, 0, 0, 0, 0);
     }
 
     /** The status of an engine that is not there: nothing runs and nothing is counted. */

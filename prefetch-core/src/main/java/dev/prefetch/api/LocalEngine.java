@@ -7,6 +7,7 @@ import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.ModelConfig;
@@ -53,7 +54,6 @@ final class LocalEngine implements PrefetchEngine {
     private final GrammarConstraints constraints;
     private final Embedder embedder;
     private final BatchLoop.Limits limits;
-    private final long kvPageBytes;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
     private final AtomicLong failures = new AtomicLong();
@@ -66,7 +66,6 @@ final class LocalEngine implements PrefetchEngine {
             StreamingWeights weights,
             BatchLoop loop,
             BatchLoop.Limits limits,
-            long kvPageBytes,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
@@ -76,7 +75,6 @@ final class LocalEngine implements PrefetchEngine {
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
         this.embedder = new Embedder(encoder, loop, info, this::failed);
-        this.kvPageBytes = kvPageBytes;
         this.resources = resources;
     }
 
@@ -119,7 +117,14 @@ final class LocalEngine implements PrefetchEngine {
                         .withTune(options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE),
                 listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
-                model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
+                model.contextLength(options),
+                memory.ubatch(),
+                ubatchBesideDecode(options.serving(), memory),
+                options.maxConcurrency(),
+                memory.kvBytes(),
+                promptCacheBytes(options.serving(), memory.kvBytes()),
+                options.serving().queueLimit(),
+                options.serving().speculation());
         BatchLoop loop =
                 resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
 
@@ -128,8 +133,7 @@ final class LocalEngine implements PrefetchEngine {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(
-                info, tokenizer, encoder, weights, loop, limits, BatchLoop.kvPageBytes(model.config()), resources);
+        return new LocalEngine(info, tokenizer, encoder, weights, loop, limits, resources);
     }
 
     static Plan plan(EngineOptions options) {
@@ -150,6 +154,24 @@ final class LocalEngine implements PrefetchEngine {
         try (BlockReader reader = SplitReader.open(model.file().parts())) {
             return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
         }
+    }
+
+    private static long promptCacheBytes(ServingOptions serving, long kvBytes) {
+        return serving.promptCache() == null
+                ? kvBytes
+                : Math.min(kvBytes, serving.promptCache().of(kvBytes));
+    }
+
+    /** Rows computed while the weights are on their way cost those that generate nothing. */
+    private static int ubatchBesideDecode(ServingOptions serving, MemoryPlanner.Division memory) {
+        Plan.Forecast prefill = memory.weights().prefill();
+        double free = prefill.computeSeconds() <= 0
+                ? 0
+                : memory.ubatch() * prefill.transferSeconds() / prefill.computeSeconds();
+        int chosen = serving.ubatchBesideDecode() > 0
+                ? serving.ubatchBesideDecode()
+                : (int) Math.max(ServingOptions.LEAST_UBATCH_BESIDE_DECODE, Math.min(free, Integer.MAX_VALUE));
+        return Math.min(memory.ubatch(), chosen);
     }
 
     private static int threads(EngineOptions options) {
@@ -244,12 +266,17 @@ final class LocalEngine implements PrefetchEngine {
                 request.stopSequences(),
                 request.ignoreEndTokens(),
                 request.grammar() == null ? null : constraints.of(request.grammar()),
+                request.timeout() == null ? 0 : Math.max(1, request.timeout().toNanos()),
                 generation)));
         generations.incrementAndGet();
         return generation;
     }
 
     private void failed(RuntimeException failure) {
+        if (failure instanceof DeadlineExceededException) {
+            // The request's own limit, and no fault of the engine; it is counted where it happens.
+            return;
+        }
         failures.incrementAndGet();
         lastFault = new EngineStatus.Fault(Instant.now(), String.valueOf(failure.getMessage()));
     }
@@ -288,13 +315,26 @@ final class LocalEngine implements PrefetchEngine {
                 load.running(),
                 load.waiting(),
                 limits.maxConcurrency(),
-                load.kvPagesPromised() * kvPageBytes,
-                limits.kvPages() * kvPageBytes,
+                load.kvBytesInUse(),
+                load.kvBytesCached(),
+                limits.kvBytes(),
                 weights.lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
                 lastFault,
-                new EngineStatus.Counters(load.embedded()));
+                counters(load.totals()));
+    }
+
+    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+        return new EngineStatus.Counters(
+                totals.promptTokens(),
+                totals.cachedPromptTokens(),
+                totals.answerTokens(),
+                totals.draftedTokens(),
+                totals.acceptedTokens(),
+                totals.embeddedTexts(),
+                totals.refused(),
+                totals.expired());
     }
 
     @Override

@@ -48,10 +48,10 @@ final class MemoryPlanner {
 
     /**
      * @param ubatch most prompt tokens per sweep
-     * @param kvPages pages of the KV cache
+     * @param kvBytes bytes of the KV cache
      * @param weights what stays and what streams
      */
-    record Division(int ubatch, int kvPages, Plan weights) {}
+    record Division(int ubatch, long kvBytes, Plan weights) {}
 
     /**
      * Divides the budget: activations and the KV cache of one full-length sequence first, then weights, with at most an
@@ -110,25 +110,18 @@ final class MemoryPlanner {
 
     private Division divide(int ubatch, CostModel costs) {
         long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
-        long pageBytes = BatchLoop.kvPageBytes(config);
-        int pagesPerSequence = BatchLoop.kvPages(contextLength);
-        // Compared before it is multiplied: a page of a huge model times a huge context is beyond a long.
         long available = engineBytes - activations;
-        if (pagesPerSequence >= available / pageBytes) {
+        long sequenceBytes = kvBytesOfSequence(ubatch);
+        if (sequenceBytes >= available) {
             throw new PlanException(
                     ("The memory budget of %d MiB is too small: activations need %d MiB and the KV cache of"
-                                    + " one sequence of %d tokens %.0f MiB, before any weights. Give the engine more"
+                                    + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
                                     + " memory, or shorten the context")
-                            .formatted(
-                                    engineBytes >> 20,
-                                    activations >> 20,
-                                    contextLength,
-                                    (double) pagesPerSequence * pageBytes / (1 << 20)));
+                            .formatted(engineBytes >> 20, activations >> 20, contextLength, sequenceBytes >> 20));
         }
-        long wantedPages = (long) pagesPerSequence * options.maxConcurrency();
-        int kvPages = Math.clamp((long) (KV_SHARE * available) / pageBytes, pagesPerSequence, (int)
-                Math.min(wantedPages, Integer.MAX_VALUE));
-        long kvBytes = kvPages * pageBytes;
+        // The sequence's bytes are below those available, and their number below 4096: no overflow.
+        long kvBytes =
+                Math.clamp((long) (KV_SHARE * available), sequenceBytes, sequenceBytes * options.maxConcurrency());
         long left = available - kvBytes;
         long modelBytes = Planner.modelBytes(graph.blocks());
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
@@ -145,7 +138,16 @@ final class MemoryPlanner {
                 .withExpertCacheBytes(bytes(options.memory().expertCache(), modelBytes, Long.MAX_VALUE))
                 .withUbatchTokens(ubatch)
                 .withCosts(costs));
-        return new Division(ubatch, kvPages, plan);
+        return new Division(ubatch, kvBytes, plan);
+    }
+
+    /** A huge model times a huge context is beyond a long, and beyond every memory. */
+    private long kvBytesOfSequence(int ubatch) {
+        try {
+            return BatchLoop.kvBytes(config, contextLength, ubatch);
+        } catch (ArithmeticException e) {
+            return Long.MAX_VALUE;
+        }
     }
 
     private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {

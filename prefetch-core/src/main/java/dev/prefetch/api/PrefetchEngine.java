@@ -76,6 +76,7 @@ public interface PrefetchEngine extends AutoCloseable {
      * Starts a generation and returns at once.
      *
      * @throws ContextLengthExceededException when the prompt leaves no room for an answer
+     * @throws dev.prefetch.inference.QueueFullException when as many generations wait as may
      * @throws IllegalStateException when the engine is closed
      */
     Generation generate(GenerationRequest request, GenerationListener listener);

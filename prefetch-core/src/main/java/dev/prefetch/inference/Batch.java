@@ -4,7 +4,8 @@ import java.util.ArrayList;
 import java.util.List;
 
 /**
- * The tokens of one sweep: first the decode rows (one token of each sequence that is generating), then the prefill rows
+ * The tokens of one sweep: first the decode rows (one token of each sequence that is generating, or
+ * several where the next ones are guessed), then the prefill rows
  * (runs of prompt tokens). Reused from sweep to sweep by the compute thread.
  */
 final class Batch {
@@ -36,12 +37,19 @@ final class Batch {
 
     /** Adds the next token of a generating sequence; its logits are wanted. */
     void addDecode(KvCache cache, int token, int position) {
+        addDecode(cache, new int[] {token}, position);
+    }
+
+    /** Adds the next tokens of a generating sequence at consecutive positions; the logits of all of them are wanted. */
+    void addDecode(KvCache cache, int[] run, int position) {
         if (size != decodeRows) {
             throw new IllegalStateException("decode rows come before prefill rows");
         }
-        segments.add(new Segment(cache, size, 1, position));
-        wantOutput(put(token, position));
-        decodeRows++;
+        segments.add(new Segment(cache, size, run.length, position));
+        for (int i = 0; i < run.length; i++) {
+            wantOutput(put(run[i], position + i));
+        }
+        decodeRows += run.length;
     }
 
     /** Adds a run of prompt tokens without a wish for hidden states. */

@@ -9,6 +9,7 @@ import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Collections;
+import java.util.Comparator;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -16,6 +17,7 @@ import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -26,8 +28,9 @@ import org.slf4j.LoggerFactory;
  * Runs all sequences of an engine on one compute thread.
  *
  * <p>How it works: requests wait in a queue. Between two sweeps the loop drops cancelled sequences and admits waiting ones
- * for which there is a place and KV cache. Each sweep carries one token of every generating sequence and, as far as the
- * ubatch has room, prompt tokens of those that are not generating yet, oldest first. So sequences join and leave at token
+ * for which there is a place and KV cache. Each sweep carries one token of every generating sequence, with guesses of
+ * the next ones where that pays, and as far as the ubatch has room prompt tokens of those that are not generating yet, each
+ * an equal share. So sequences join and leave at token
  * boundaries, and all share each sweep's weights. Texts to embed are prompts that are not continued. A failing sweep fails the sequences it carried, nothing else; a failing
  * listener, or KV cache that cannot be had, fails its own sequence.
  *
@@ -58,26 +61,98 @@ public final class BatchLoop implements AutoCloseable {
     private volatile boolean closed;
     private volatile boolean closeAsked;
     private volatile int running;
-    private volatile int promisedKvPages;
-    private volatile long embedded;
+    private volatile int generating;
+    private volatile long kvBytesInUse;
+    private volatile long kvBytesCached;
+    private final LongAdder promptTokens = new LongAdder();
+    private final LongAdder cachedPromptTokens = new LongAdder();
+    private final LongAdder answerTokens = new LongAdder();
+    private final LongAdder draftedTokens = new LongAdder();
+    private final LongAdder acceptedTokens = new LongAdder();
+    private final LongAdder embeddedTexts = new LongAdder();
+    private final LongAdder refused = new LongAdder();
+    private final LongAdder expired = new LongAdder();
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
+    private final Map<Sequence, RuntimeException> failures = new LinkedHashMap<>();
+    private final AnswerPrefill answers;
+    private final DraftCost draftCost = new DraftCost();
 
     /**
      * @param contextLength most positions of a sequence
      * @param ubatch most prompt tokens per sweep
+     * @param ubatchBesideDecode most prompt tokens of a sweep that also decodes, so that a long prompt does not stall those
+     *     that generate
      * @param maxConcurrency most sequences at the same time
-     * @param kvPages pages of KV cache for all sequences together, enough for one of full length: otherwise some would
-     *     wait for ever
+     * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
+     *     for ever
+     * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
+     * @param queueLimit most sequences that wait for a place
+     * @param speculation whether and when tokens are guessed
      */
-    public record Limits(int contextLength, int ubatch, int maxConcurrency, int kvPages) {
+    public record Limits(
+            int contextLength,
+            int ubatch,
+            int ubatchBesideDecode,
+            int maxConcurrency,
+            long kvBytes,
+            long promptCacheBytes,
+            int queueLimit,
+            Speculation speculation) {
 
         public Limits {
-            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvPages < KvPool.pagesFor(contextLength)) {
+            if (contextLength < 1
+                    || ubatch < 1
+                    || ubatchBesideDecode < 1
+                    || maxConcurrency < 1
+                    || kvBytes < 1
+                    || promptCacheBytes < 0
+                    || queueLimit < 0) {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
-                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvPages " + kvPages);
+                        + ubatch + ", ubatchBesideDecode " + ubatchBesideDecode + ", maxConcurrency " + maxConcurrency
+                        + ", kvBytes " + kvBytes + ", promptCacheBytes " + promptCacheBytes + ", queueLimit "
+                        + queueLimit);
             }
+        }
+
+        /** Limits of a loop that keeps nothing, guesses nothing and lets everybody wait. */
+        public Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes) {
+            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF);
+        }
+
+        public Limits withUbatchBesideDecode(int value) {
+            return new Limits(
+                    contextLength, ubatch, value, maxConcurrency, kvBytes, promptCacheBytes, queueLimit, speculation);
+        }
+
+        public Limits withPromptCacheBytes(long value) {
+            return new Limits(
+                    contextLength, ubatch, ubatchBesideDecode, maxConcurrency, kvBytes, value, queueLimit, speculation);
+        }
+
+        public Limits withQueueLimit(int value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    value,
+                    speculation);
+        }
+
+        public Limits withSpeculation(Speculation value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    value);
         }
     }
 
@@ -87,10 +162,11 @@ public final class BatchLoop implements AutoCloseable {
      * @param state whether it can do anything
      * @param running sequences that take part in sweeps
      * @param waiting sequences in the queue
-     * @param kvPagesPromised pages of KV cache promised to the running ones
-     * @param embedded texts whose vectors were computed so far
+     * @param kvBytesInUse bytes of KV cache promised to the running ones
+     * @param kvBytesCached bytes of KV cache that keep earlier prompts and that nobody uses now
+     * @param totals what was done so far
      */
-    public record Load(State state, int running, int waiting, int kvPagesPromised, long embedded) {
+    public record Load(State state, int running, int waiting, long kvBytesInUse, long kvBytesCached, Totals totals) {
 
         /** Whether a loop can do anything. */
         public enum State {
@@ -103,19 +179,51 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    /**
+     * What a loop has done; every number only grows.
+     *
+     * @param promptTokens tokens of the prompts of sequences that started
+     * @param cachedPromptTokens of them, those that the prompt cache had
+     * @param answerTokens tokens of answers computed as part of a prompt that may come next
+     * @param draftedTokens tokens guessed and verified
+     * @param acceptedTokens of them, those that were right
+     * @param embeddedTexts texts whose vectors were computed
+     * @param refused sequences refused because the queue was full
+     * @param expired sequences that were not done in their time
+     */
+    public record Totals(
+            long promptTokens,
+            long cachedPromptTokens,
+            long answerTokens,
+            long draftedTokens,
+            long acceptedTokens,
+            long embeddedTexts,
+            long refused,
+            long expired) {}
+
     /** Bytes of the activations for sweeps of at most {@code rows} tokens. */
     public static long activationBytes(ModelConfig config, int rows) {
         return ForwardPass.activationBytes(config, rows);
     }
 
-    /** Bytes of a page of KV cache. */
-    public static long kvPageBytes(ModelConfig config) {
-        return KvPool.pageBytes(config.layers(), config.attention());
+    /**
+     * Bytes of KV cache of a sequence of that many positions.
+     *
+     * @param ubatch most prompt tokens per sweep
+     */
+    public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
+        return layout(config).sequenceBytes(tokens, mostRows(ubatch));
     }
 
-    /** Pages of KV cache that a sequence of that many positions needs. */
-    public static int kvPages(int tokens) {
-        return KvPool.pagesFor(tokens);
+    /** Most rows of one sequence in a sweep. */
+    private static int mostRows(int ubatch) {
+        return Math.max(ubatch, 1 + DraftCost.MOST);
+    }
+
+    private static KvLayout layout(ModelConfig config) {
+        return new KvLayout(config.layerConfigs().stream()
+                .map(ModelConfig.LayerConfig::attention)
+                .toList());
     }
 
     public BatchLoop(
@@ -131,8 +239,15 @@ public final class BatchLoop implements AutoCloseable {
         this.vocabularySize = config.vocabularySize();
         int rows = limits.ubatch() + limits.maxConcurrency();
         this.batch = new Batch(rows);
+        long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
+        if (limits.kvBytes() < longest) {
+            throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
+                    + " bytes of KV cache, but there are only " + limits.kvBytes());
+        }
         this.forward = new ForwardPass(device, config, graph, weights, rows);
-        this.kvPool = new KvPool(device, config.layers(), config.attention(), limits.kvPages());
+        this.kvPool = new KvPool(
+                device, layout(config), mostRows(limits.ubatch()), limits.kvBytes(), limits.promptCacheBytes());
+        this.answers = new AnswerPrefill(forward, kvPool, batch, limits.ubatch(), limits.maxConcurrency());
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
@@ -141,6 +256,7 @@ public final class BatchLoop implements AutoCloseable {
      * Queues a sequence and returns at once; the returned action cancels it.
      *
      * @throws IllegalArgumentException when the prompt leaves no room for a token
+     * @throws QueueFullException when as many wait as may
      * @throws IllegalStateException when the loop is closed
      */
     public Runnable submit(SequenceRequest request) {
@@ -150,7 +266,15 @@ public final class BatchLoop implements AutoCloseable {
         }
         GeneratingSequence sequence =
                 new GeneratingSequence(request, tokenizer, limits.contextLength(), weights::statistics);
-        enqueue(() -> waiting.add(sequence));
+        enqueue(() -> {
+            // Those for whom there is a place leave the queue before the next sweep.
+            int places = Math.max(0, limits.maxConcurrency() - generating);
+            if (waiting.size() - places >= limits.queueLimit()) {
+                refused.increment();
+                throw new QueueFullException(limits.queueLimit(), generating);
+            }
+            waiting.add(sequence);
+        });
         return sequence::cancel;
     }
 
@@ -207,12 +331,25 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    private Totals totals() {
+        return new Totals(
+                promptTokens.sum(),
+                cachedPromptTokens.sum(),
+                answerTokens.sum(),
+                draftedTokens.sum(),
+                acceptedTokens.sum(),
+                embeddedTexts.sum(),
+                refused.sum(),
+                expired.sum());
+    }
+
     /** What there is to do now; for display, since it changes all the time. */
     public Load load() {
         lock.lock();
         try {
             Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
-            return new Load(state, running, waiting.size() + waitingTexts.size(), promisedKvPages, embedded);
+            return new Load(
+                    state, running, waiting.size() + waitingTexts.size(), kvBytesInUse, kvBytesCached, totals());
         } finally {
             lock.unlock();
         }
@@ -250,11 +387,13 @@ public final class BatchLoop implements AutoCloseable {
                 if (task != null) {
                     run(task);
                 }
-                endCancelled();
+                endAbandoned();
                 admit();
                 showLoad();
                 if (!active.isEmpty()) {
                     sweep();
+                } else if (!answers.isEmpty() && !somethingWaits()) {
+                    answerTokens.add(answers.sweep(() -> closed || somethingWaits()));
                 }
                 showLoad();
             }
@@ -268,7 +407,9 @@ public final class BatchLoop implements AutoCloseable {
 
     private void showLoad() {
         running = active.size();
-        promisedKvPages = kvPool.promisedPages();
+        generating = (int) generating();
+        kvBytesInUse = kvPool.bytesInUse();
+        kvBytesCached = kvPool.idleBytes();
     }
 
     /** Waits until there is something to do; false when the loop was closed. */
@@ -285,7 +426,11 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private boolean nothingToDo() {
-        return active.isEmpty() && waiting.isEmpty() && waitingTexts.isEmpty() && logitsTasks.isEmpty();
+        return active.isEmpty()
+                && answers.isEmpty()
+                && waiting.isEmpty()
+                && waitingTexts.isEmpty()
+                && logitsTasks.isEmpty();
     }
 
     /** The next task for which there is KV cache now; running sequences end and make room. */
@@ -303,23 +448,31 @@ public final class BatchLoop implements AutoCloseable {
         return task != null && !kvPool.hasRoomFor(task.tokens.length);
     }
 
-    private void endCancelled() {
-        List<Sequence> cancelled = new ArrayList<>();
+    /** Ends what was cancelled or is out of time. */
+    private void endAbandoned() {
+        List<Sequence> abandoned = new ArrayList<>();
         lock.lock();
         try {
-            moveCancelled(waiting.iterator(), cancelled);
-            moveCancelled(waitingTexts.iterator(), cancelled);
+            moveAbandoned(waiting.iterator(), abandoned);
+            moveAbandoned(waitingTexts.iterator(), abandoned);
         } finally {
             lock.unlock();
         }
-        moveCancelled(active.iterator(), cancelled);
-        cancelled.forEach(sequence -> finish(sequence, StopCause.CANCELLED));
+        moveAbandoned(active.iterator(), abandoned);
+        for (Sequence sequence : abandoned) {
+            if (sequence.cancelled()) {
+                finish(sequence, StopCause.CANCELLED);
+            } else {
+                expired.increment();
+                fail(sequence, sequence.deadlineExceeded());
+            }
+        }
     }
 
-    private static void moveCancelled(Iterator<? extends Sequence> from, List<Sequence> to) {
+    private static void moveAbandoned(Iterator<? extends Sequence> from, List<Sequence> to) {
         while (from.hasNext()) {
             Sequence sequence = from.next();
-            if (sequence.cancelled()) {
+            if (sequence.abandoned()) {
                 from.remove();
                 to.add(sequence);
             }
@@ -339,6 +492,8 @@ public final class BatchLoop implements AutoCloseable {
         } finally {
             lock.unlock();
         }
+        failures.forEach(BatchLoop::fail);
+        failures.clear();
     }
 
     /** The queue whose first may start and has waited longest; null when none may. */
@@ -354,11 +509,20 @@ public final class BatchLoop implements AutoCloseable {
     /** Starts the first of a queue if there is room for it. */
     private boolean start(ArrayDeque<? extends Sequence> queue) {
         Sequence sequence = queue.element();
-        if (!kvPool.hasRoomFor(sequence.capacity())) {
-            return false;
+        try {
+            KvCache cache = kvPool.open(sequence.prompt(), sequence.mostCachedTokens(), sequence.capacity());
+            if (cache == null) {
+                return false;
+            }
+            sequence.start(cache);
+            active.add(sequence);
+            if (sequence.keepsPrompt()) {
+                promptTokens.add(sequence.length());
+                cachedPromptTokens.add(sequence.cachedTokens());
+            }
+        } catch (OutOfDeviceMemoryException e) {
+            failures.put(sequence, e);
         }
-        sequence.start(kvPool.open(sequence.capacity()));
-        active.add(sequence);
         queue.remove();
         return true;
     }
@@ -387,27 +551,46 @@ public final class BatchLoop implements AutoCloseable {
         int[] rows = new int[active.size()];
         try {
             batch.clear();
-            List<Sequence> wanting = List.copyOf(active);
-            for (Sequence sequence : wanting) {
-                if (!sequence.prefilling()) {
-                    carry(sequence, 1, carried, outputs, hiddens, rows);
+            List<GeneratingSequence> decoding = new ArrayList<>();
+            List<Sequence> prompts = new ArrayList<>();
+            for (Sequence sequence : active) {
+                if (!sequence.prefilling() && sequence instanceof GeneratingSequence generation) {
+                    decoding.add(generation);
+                } else {
+                    prompts.add(sequence);
                 }
             }
-            int room = limits.ubatch();
-            for (Sequence sequence : wanting) {
-                if (sequence.prefilling() && room > 0) {
-                    room -= carry(sequence, room, carried, outputs, hiddens, rows);
-                }
+            int draftRoom = prompts.isEmpty() ? limits.ubatch() : 0;
+            for (GeneratingSequence sequence : decoding) {
+                sequence.draft(limits.speculation(), draftCost, decoding.size(), draftRoom);
+                draftRoom -= sequence.drafted();
+                carry(sequence, 0, carried, outputs, hiddens, rows);
+            }
+            // The shortest first, each with an equal share of what the ones before it left: no prompt waits for
+            // another.
+            prompts.sort(Comparator.comparingInt(Sequence::left));
+            int room = batch.decodeRows() == 0 ? limits.ubatch() : limits.ubatchBesideDecode();
+            for (int i = 0; i < prompts.size() && room > 0; i++) {
+                int share = Math.max(1, room / (prompts.size() - i));
+                room -= carry(prompts.get(i), share, carried, outputs, hiddens, rows);
             }
             if (carried.isEmpty()) {
                 return;
             }
+            long before = System.nanoTime();
             boolean completed = forward.run(
                     batch,
-                    () -> closed || carried.stream().allMatch(Sequence::cancelled),
+                    () -> closed || carried.stream().allMatch(Sequence::abandoned),
                     (output, logits) -> take(outputs.get(output), logits),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
+                if (batch.decodeRows() == batch.size()) {
+                    draftCost.measured(batch.size(), System.nanoTime() - before);
+                }
+                for (GeneratingSequence sequence : decoding) {
+                    draftedTokens.add(sequence.drafted());
+                    acceptedTokens.add(sequence.accepted());
+                }
                 for (int i = 0; i < carried.size(); i++) {
                     computed(carried.get(i), rows[i]);
                 }
@@ -418,7 +601,24 @@ public final class BatchLoop implements AutoCloseable {
             failAll(carried, new IllegalStateException("computing failed: " + e, e));
         } finally {
             ended.forEach(BatchLoop::finish);
+            ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
+        }
+    }
+
+    private void rememberAnswer(Sequence sequence) {
+        if (limits.promptCacheBytes() > 0 && sequence instanceof GeneratingSequence generation) {
+            answers.add(generation.tokens());
+        }
+    }
+
+    /** Whether somebody waits for this thread. */
+    private boolean somethingWaits() {
+        lock.lock();
+        try {
+            return !waiting.isEmpty() || !waitingTexts.isEmpty() || !logitsTasks.isEmpty();
+        } finally {
+            lock.unlock();
         }
     }
 
@@ -441,8 +641,8 @@ public final class BatchLoop implements AutoCloseable {
         int count = sequence.addTo(batch, room);
         rows[carried.size()] = count;
         carried.add(sequence);
-        if (batch.outputs() > outputsBefore) {
-            outputs.add((GeneratingSequence) sequence);
+        if (sequence instanceof GeneratingSequence generation) {
+            outputs.addAll(Collections.nCopies(batch.outputs() - outputsBefore, generation));
         }
         if (sequence instanceof EmbeddingSequence text) {
             hiddens.addAll(Collections.nCopies(batch.hiddens() - hiddensBefore, text));
@@ -454,13 +654,13 @@ public final class BatchLoop implements AutoCloseable {
         sequence.computed(rows);
         if (sequence.hasEnded()) {
             active.remove(sequence);
-            embedded++;
+            embeddedTexts.increment();
             ended.put(sequence, StopCause.MAX_TOKENS);
         }
     }
 
     private void take(GeneratingSequence sequence, float[] logits) {
-        if (sequence.cancelled()) {
+        if (sequence.cancelled() || !sequence.wantsRow() || !active.contains(sequence)) {
             return;
         }
         try {
@@ -517,11 +717,11 @@ public final class BatchLoop implements AutoCloseable {
     private void run(LogitsTask task) {
         int[] tokens = task.tokens;
         try (KvCache cache = kvPool.open(tokens.length)) {
-            cache.ensure(tokens.length);
             float[] result = new float[tokens.length * vocabularySize];
             int step = task.stepByStep ? 1 : limits.ubatch();
             for (int from = 0; from < tokens.length; from += step) {
                 int first = from;
+                cache.ensure(first, Math.min(first + step, tokens.length));
                 batch.clear();
                 if (task.stepByStep) {
                     batch.addDecode(cache, tokens[first], first);

@@ -13,7 +13,7 @@ final class EmbeddingSequence extends Sequence {
     private int states;
 
     EmbeddingSequence(EmbeddingRequest request) {
-        super(request.tokens(), request.tokens().length);
+        super(request.tokens(), request.tokens().length, 0);
         this.request = request;
     }
 
@@ -35,6 +35,12 @@ final class EmbeddingSequence extends Sequence {
             case CLS -> from == 0 ? Batch.Hidden.FIRST : Batch.Hidden.NONE;
             case LAST -> from + count == length() ? Batch.Hidden.LAST : Batch.Hidden.NONE;
         };
+    }
+
+    /** Texts are embedded once, and would push out prompts that come again. */
+    @Override
+    boolean keepsPrompt() {
+        return false;
     }
 
     @Override

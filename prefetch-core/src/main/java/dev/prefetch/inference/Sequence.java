@@ -21,9 +21,36 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     /** Whether the listener has been told the end or a failure. */
     boolean told;
 
-    Sequence(int[] prompt, int capacity) {
+    private final long timeoutNanos;
+
+    /** @param timeoutNanos how long it may take from now on; 0 for as long as it takes */
+    Sequence(int[] prompt, int capacity, long timeoutNanos) {
         this.prompt = prompt;
         this.capacity = capacity;
+        this.timeoutNanos = timeoutNanos;
+    }
+
+    /** Whether its time is up. */
+    final boolean expired() {
+        return timeoutNanos > 0 && System.nanoTime() - submitted >= timeoutNanos;
+    }
+
+    /** Whether nobody wants what is computed for it any more. */
+    final boolean abandoned() {
+        return cancelled || expired();
+    }
+
+    /** Says how far it came in its time. */
+    final DeadlineExceededException deadlineExceeded() {
+        return new DeadlineExceededException("not done within " + timeoutNanos / 1_000_000 + " ms: " + progress()
+                + ". Allow more time, ask for fewer tokens, or let fewer run at the same time");
+    }
+
+    /** How far it came. */
+    String progress() {
+        return cache == null
+                ? "it still waited in the queue"
+                : prefilled + " of " + prompt.length + " prompt tokens were computed";
     }
 
     /** Asks for the end; may be called by any thread. */
@@ -49,9 +76,19 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         return prompt;
     }
 
+    /** Begins with memory, which may hold the beginning of the prompt already. */
     void start(KvCache promised) {
         cache = promised;
+        prefilled = promised.cachedTokens();
     }
+
+    /** Tokens of the prompt that may come from the prompt cache: the last one is computed for what follows from it. */
+    final int mostCachedTokens() {
+        return keepsPrompt() ? prompt.length - 1 : 0;
+    }
+
+    /** Whether the prompt is shared with those that begin with the same tokens. */
+    abstract boolean keepsPrompt();
 
     /** Whether tokens of the prompt are left to compute. */
     final boolean prefilling() {
@@ -69,7 +106,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
      * @throws dev.prefetch.backend.OutOfDeviceMemoryException when it cannot be had
      */
     void reserve(int room) {
-        started().ensure(prefilled + Math.min(room, left()));
+        started().ensure(prefilled, prefilled + Math.min(room, left()));
     }
 
     /** Adds this sequence's next rows to a batch; returns how many. */
@@ -95,6 +132,9 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     void computed(int rows) {
         if (prefilling()) {
             prefilled += rows;
+            if (keepsPrompt()) {
+                started().keep(prompt, prefilled);
+            }
         }
     }
 
@@ -110,9 +150,16 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     abstract void fail(RuntimeException failure);
 
     final void release() {
-        if (cache != null) {
+        if (cache != null && keepsPrompt()) {
+            cache.close(prompt, prefilled);
+        } else if (cache != null) {
             cache.close();
         }
+    }
+
+    /** Tokens of the prompt that came from the prompt cache. */
+    final int cachedTokens() {
+        return cache == null ? 0 : cache.cachedTokens();
     }
 
     final KvCache started() {

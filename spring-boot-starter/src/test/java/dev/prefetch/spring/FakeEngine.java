@@ -41,6 +41,8 @@ public final class FakeEngine implements PrefetchEngine {
     /** Prompt tokens every generation reports. */
     public static final int PROMPT_TOKENS = 7;
 
+    public static final int CACHED_TOKENS = 4;
+
     /** Name of the engine's thread. */
     public static final String THREAD = "fake-engine";
 
@@ -291,7 +293,8 @@ public final class FakeEngine implements PrefetchEngine {
 
         public void complete(FinishReason reason) {
             List<Integer> tokens = IntStream.range(0, parts.size()).boxed().toList();
-            GenerationResult result = new GenerationResult(text.toString(), tokens, reason, PROMPT_TOKENS, TIMINGS);
+            GenerationResult result = new GenerationResult(
+                    text.toString(), tokens, reason, PROMPT_TOKENS, CACHED_TOKENS, TIMINGS, PrefetchStatistics.NONE);
             if (ended.compareAndSet(false, true)) {
                 // The listener first, as the engine does it: who waits for the result finds everything told.
                 listener.onComplete(result);
