@@ -86,8 +86,15 @@ public record EngineStatus(
         public static final Counters NONE = new Counters(0, 0, 0, 0, 0, 0, 0, 0);
     }
 
+    /** The status of an engine that is not there: nothing runs and nothing is counted. */
+    public static EngineStatus absent(State state) {
+        return new EngineStatus(state, 0, 0, 0, 0, 0, 0, 0, 0, null);
+    }
+
     /** Whether an engine answers. */
     public enum State {
+        /** It is being loaded, by an application that opens it in the background. */
+        LOADING,
         /** It takes requests. */
         READY,
         /** It takes requests, and the host computes them since its device failed; the device is tried again by and by. */

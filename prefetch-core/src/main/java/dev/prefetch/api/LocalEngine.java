@@ -39,7 +39,6 @@ final class LocalEngine implements PrefetchEngine {
     private final GrammarConstraints constraints;
     private final Embedder embedder;
     private final BatchLoop.Limits limits;
-    private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
     private final AtomicLong failures = new AtomicLong();
@@ -52,7 +51,6 @@ final class LocalEngine implements PrefetchEngine {
             Workplaces places,
             BatchLoop loop,
             BatchLoop.Limits limits,
-            boolean choosesLookAhead,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
@@ -62,7 +60,6 @@ final class LocalEngine implements PrefetchEngine {
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
         this.embedder = new Embedder(encoder, loop, info, this::failed);
-        this.choosesLookAhead = choosesLookAhead;
         this.resources = resources;
     }
 
@@ -95,7 +92,6 @@ final class LocalEngine implements PrefetchEngine {
         warnOfLongContext(options, model.config());
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
-        boolean choosesLookAhead = options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE;
         Workplaces places = resources.add(Workplaces.open(model, options, threads, devices, memory, listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options),
@@ -114,7 +110,7 @@ final class LocalEngine implements PrefetchEngine {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(info, tokenizer, encoder, places, loop, limits, choosesLookAhead, resources);
+        return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
 
     static Plan plan(EngineOptions options) {
@@ -234,6 +230,11 @@ final class LocalEngine implements PrefetchEngine {
         return generation;
     }
 
+    private static EngineStatus.@Nullable Fault latest(
+            EngineStatus.@Nullable Fault one, EngineStatus.@Nullable Fault other) {
+        return other == null || one != null && one.at().isAfter(other.at()) ? one : other;
+    }
+
     private void failed(RuntimeException failure) {
         if (failure instanceof DeadlineExceededException) {
             // The request's own limit, and no fault of the engine; it is counted where it happens.
@@ -283,7 +284,7 @@ final class LocalEngine implements PrefetchEngine {
                 places.weights().lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
-                lastFault,
+                latest(lastFault, places.deviceFault()),
                 counters(load.totals()));
     }
 
@@ -301,12 +302,17 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public void setLookAheadBlocks(int blocks) {
-        if (choosesLookAhead && !plan().allResident()) {
-            throw new IllegalStateException(
-                    "the engine chooses the look-ahead itself and would change it again: open it"
-                            + " with a number of look-ahead blocks to choose it from outside");
-        }
         places.weights().setLookAheadBlocks(blocks);
+    }
+
+    @Override
+    public void chooseLookAhead() {
+        places.weights().tuneLookAhead();
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return places.weights().tunesLookAhead();
     }
 
     @Override

@@ -121,14 +121,24 @@ public interface PrefetchEngine extends AutoCloseable {
     EngineStatus status();
 
     /**
-     * Changes how many streamed blocks may be on their way while compute holds one, from now on.
+     * Fixes how many streamed blocks may be on their way while compute holds one, from now on. An engine that chooses the
+     * look-ahead itself stops doing so until {@link #chooseLookAhead()}.
      *
      * @param blocks between 0 and the plan's slots - 1
      * @throws IllegalArgumentException when out of range
-     * @throws IllegalStateException when nothing streams, when the engine chooses the look-ahead itself (it would change
-     *     it again), or when it is closed
+     * @throws IllegalStateException when nothing streams, or when the engine is closed
      */
     void setLookAheadBlocks(int blocks);
+
+    /**
+     * Lets the engine choose the look-ahead itself from now on, by measuring, beginning with the present one.
+     *
+     * @throws IllegalStateException when nothing streams, or when the engine is closed
+     */
+    void chooseLookAhead();
+
+    /** Whether the engine chooses the look-ahead itself; false also when nothing streams. */
+    boolean choosesLookAhead();
 
     /** What moved so far and how well it was hidden; all requests together. */
     PrefetchStatistics statistics();

@@ -57,7 +57,9 @@ public final class StreamingWeights implements WeightSource {
     private final @Nullable Stream stream;
     private final @Nullable ExpertCache experts;
     private final @Nullable MappedFiles mapped;
-    private final @Nullable Tuner tuner;
+    /** Chooses the look-ahead; null while it is fixed. */
+    private @Nullable Tuner tuner;
+
     private boolean closing;
 
     private StreamingWeights(Plan plan, Devices devices, Link link, List<GgufPart> files, StreamingOptions options) {
@@ -92,8 +94,9 @@ public final class StreamingWeights implements WeightSource {
             }
             this.stream = makeStream();
             this.experts = makeExperts();
-            this.tuner =
-                    options.tune() && stream != null ? new Tuner(stream.lookAheadBlocks(), plan.slots() - 1) : null;
+            if (options.tune() && stream != null) {
+                this.tuner = new Tuner(stream.lookAheadBlocks(), plan.slots() - 1);
+            }
         } catch (RuntimeException e) {
             leases.free();
             throw e;
@@ -599,7 +602,7 @@ public final class StreamingWeights implements WeightSource {
     }
 
     /**
-     * Changes the look-ahead from now on.
+     * Fixes the look-ahead from now on; a tuner that was choosing it stops.
      *
      * @param blocks between 0 and the plan's slots - 1
      * @throws IllegalArgumentException when out of range
@@ -611,7 +614,34 @@ public final class StreamingWeights implements WeightSource {
                 throw new IllegalStateException("nothing streams");
             }
             stream.setLookAheadBlocks(blocks);
+            tuner = null;
         });
+    }
+
+    /**
+     * Lets the tuner choose the look-ahead from now on, beginning with the present one.
+     *
+     * @throws IllegalStateException when nothing streams
+     */
+    public void tuneLookAhead() {
+        underLock(() -> {
+            if (stream == null) {
+                throw new IllegalStateException("nothing streams");
+            }
+            if (tuner == null) {
+                tuner = new Tuner(stream.lookAheadBlocks(), plan.slots() - 1);
+            }
+        });
+    }
+
+    /** Whether the look-ahead is chosen by measuring; false also when nothing streams. */
+    public boolean tunesLookAhead() {
+        lock.lock();
+        try {
+            return tuner != null;
+        } finally {
+            lock.unlock();
+        }
     }
 
     private void underLock(Runnable action) {

@@ -179,6 +179,16 @@ public final class ObservedEngine implements PrefetchEngine {
     }
 
     @Override
+    public void chooseLookAhead() {
+        engine.chooseLookAhead();
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return engine.choosesLookAhead();
+    }
+
+    @Override
     public PrefetchStatistics statistics() {
         return engine.statistics();
     }

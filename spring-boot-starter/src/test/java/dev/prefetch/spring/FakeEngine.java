@@ -51,9 +51,12 @@ public final class FakeEngine implements PrefetchEngine {
     private final Consumer<FakeGeneration> script;
     private volatile EngineStatus status =
             new EngineStatus(EngineStatus.State.READY, 0, 0, 8, 1 << 20, 4 << 20, 0, 5, 0, null);
+    private volatile @Nullable RuntimeException refusal;
+    private String name = "Demo 1M";
     private @Nullable String template;
     private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
+    private final List<EmbeddingOptions> embeddings = new CopyOnWriteArrayList<>();
     private final AtomicBoolean closed = new AtomicBoolean();
 
     private FakeEngine(Consumer<FakeGeneration> script) {
@@ -78,6 +81,17 @@ public final class FakeEngine implements PrefetchEngine {
     /** Does nothing by itself: the test drives {@link #last()}. */
     public static FakeEngine manual() {
         return new FakeEngine(generation -> {});
+    }
+
+    /** Refuses every request. */
+    public void refuseWith(RuntimeException value) {
+        refusal = value;
+    }
+
+    /** Gives the model another name. */
+    public FakeEngine named(String value) {
+        name = value;
+        return this;
     }
 
     /** Gives the model a chat template; its source is all that is looked at. */
@@ -109,7 +123,7 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public EngineInfo info() {
         return new EngineInfo(
-                "Demo 1M",
+                name,
                 Path.of("/models/demo-1m.gguf"),
                 3 << 20,
                 "qwen3",
@@ -131,7 +145,15 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) {
-        throw new UnsupportedOperationException("not needed here");
+        embeddings.add(options);
+        return new EmbeddingResult(
+                texts.stream().map(text -> new float[] {text.length()}).toList(),
+                texts.stream().map(text -> text.split(" ").length).toList());
+    }
+
+    /** The options of the requests for vectors so far. */
+    public List<EmbeddingOptions> embeddings() {
+        return embeddings;
     }
 
     @Override
@@ -151,13 +173,23 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public List<Integer> encode(Prompt prompt) {
-        throw new UnsupportedOperationException("not needed here");
+        return switch (prompt) {
+            // As many tokens as words; which ones is of no interest here.
+            case Prompt.Text text ->
+                IntStream.range(0, text.text().split(" ").length).boxed().toList();
+            case Prompt.Tokens tokens -> tokens.tokens();
+            case Prompt.Chat chat -> throw new UnsupportedOperationException("not needed here");
+        };
     }
 
     @Override
     public Generation generate(GenerationRequest request, GenerationListener listener) {
         if (closed.get()) {
             throw new IllegalStateException("the engine is closed");
+        }
+        RuntimeException refused = refusal;
+        if (refused != null) {
+            throw refused;
         }
         FakeGeneration generation = new FakeGeneration(request, listener);
         generations.add(generation);
@@ -201,6 +233,16 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public void setLookAheadBlocks(int blocks) {
         throw new IllegalStateException("nothing streams");
+    }
+
+    @Override
+    public void chooseLookAhead() {
+        throw new IllegalStateException("nothing streams");
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return false;
     }
 
     @Override

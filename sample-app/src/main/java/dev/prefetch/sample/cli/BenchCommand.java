@@ -44,8 +44,8 @@ final class BenchCommand implements Callable<Integer> {
 
     private final CliContext context;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "GGUF file.")
-    private Path model = Path.of("");
+    @Option(names = "--model", paramLabel = "MODEL", required = true, description = ModelLocation.DESCRIPTION + ".")
+    private ModelLocation model = new ModelLocation("");
 
     @Option(
             names = "--prompt",
@@ -151,7 +151,7 @@ final class BenchCommand implements Callable<Integer> {
     private EngineOptions options(int lookAhead) {
         // Runs repeat the same prompt: from a cache it would cost nothing.
         EngineOptions options = engineOptions
-                .options(model, lookAhead)
+                .options(context.modelFile(model), lookAhead)
                 .withMaxConcurrency(1)
                 .withServing(ServingOptions.DEFAULT.withoutPromptCache());
         if (options.contextLength() == 0) {
@@ -181,7 +181,7 @@ final class BenchCommand implements Callable<Integer> {
     private Map<String, Object> report(
             PrefetchEngine engine, String lookAhead, BenchFigures prefill, BenchFigures decode) {
         Map<String, Object> report = new LinkedHashMap<>();
-        report.put("model", model.getFileName().toString());
+        report.put("model", String.valueOf(engine.info().modelFile().getFileName()));
         report.put("modelBytes", engine.info().fileBytes());
         report.put("machine", engine.info().device());
         report.put("threads", engine.info().threads());

@@ -1,11 +1,16 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.inference.Pooling;
+import dev.prefetch.spring.ChatFallback;
 import dev.prefetch.spring.PrefetchChatOptions;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
+import org.springframework.ai.document.MetadataMode;
 import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
 
@@ -25,11 +30,20 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param bufferSize Memory for weight blocks on their way when the model does not fit into memory: 'auto' or a size.
  *     By default 'auto'.
  * @param memory How much memory the engine may use.
+ * @param cuda How a CUDA device is used.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
  * @param chat Default options of chat requests.
+ * @param embedding How texts become vectors.
+ * @param loadInBackground Whether models are loaded while the rest of the application starts. The application is ready for
+ *     traffic when they are there, and shows the progress until then.
+ * @param warmUp Whether each model generates a few tokens when it has been loaded, so that the first request is fast.
+ * @param models More models, each by a name, with the properties that stand here for a single one.
+ * @param primary Name of the model in 'models' whose beans are injected where none is named. Not needed where 'model' is set,
+ *     whose beans then are, or where only one model serves chats.
+ * @param fallback Another chat model that answers when this one cannot.
  */
 @ConfigurationProperties(PrefetchProperties.PREFIX)
 public record PrefetchProperties(
@@ -41,13 +55,92 @@ public record PrefetchProperties(
         @Nullable String lookAhead,
         @Nullable String bufferSize,
         @DefaultValue Memory memory,
+        @DefaultValue Cuda cuda,
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
         @Nullable Integer traceSweeps,
-        @DefaultValue Chat chat) {
+        @DefaultValue Chat chat,
+        @DefaultValue Embedding embedding,
+        @DefaultValue("true") boolean loadInBackground,
+        @DefaultValue("true") boolean warmUp,
+        @DefaultValue Map<String, Model> models,
+        @Nullable String primary,
+        @DefaultValue Fallback fallback) {
 
     /** Where all properties of the starter are. */
     public static final String PREFIX = "spring.ai.prefetch";
+
+    /** The model whose properties stand directly under the prefix. */
+    Model rootModel() {
+        return new Model(
+                model,
+                contextLength,
+                threads,
+                backend,
+                lookAhead,
+                bufferSize,
+                memory,
+                cuda,
+                maxConcurrency,
+                ubatch,
+                traceSweeps,
+                chat,
+                embedding,
+                Set.of(Use.CHAT, Use.EMBEDDING));
+    }
+
+    /**
+     * One of several models. Its properties mean what those of the same name mean for a single one.
+     *
+     * @param model GGUF file of the model: a path, a 'file:' or 'classpath:' location, or a published name.
+     * @param contextLength Most tokens of prompt and answer together.
+     * @param threads Compute threads.
+     * @param backend What computes.
+     * @param lookAhead Weight blocks to fetch ahead of compute: 'auto' or a number.
+     * @param bufferSize Memory for weight blocks on their way: 'auto' or a size.
+     * @param memory How much memory the engine may use.
+     * @param cuda How a CUDA device is used.
+     * @param maxConcurrency Most generations that run at the same time.
+     * @param ubatch Most tokens the engine computes in one pass over the weights.
+     * @param traceSweeps How many of the last passes over the weights the trace shows.
+     * @param chat Default options of chat requests.
+     * @param embedding How texts become vectors.
+     * @param serves What the model is used for: 'chat', 'embedding' or both. By default 'chat'.
+     */
+    public record Model(
+            @Nullable String model,
+            @Nullable Integer contextLength,
+            @Nullable Integer threads,
+            @Nullable String backend,
+            @Nullable String lookAhead,
+            @Nullable String bufferSize,
+            @DefaultValue Memory memory,
+            @DefaultValue Cuda cuda,
+            @Nullable Integer maxConcurrency,
+            @Nullable Integer ubatch,
+            @Nullable Integer traceSweeps,
+            @DefaultValue Chat chat,
+            @DefaultValue Embedding embedding,
+            @DefaultValue("chat") Set<Use> serves) {}
+
+    /** What a model is used for. */
+    public enum Use {
+        /** It answers, as a chat model. */
+        CHAT,
+        /** It turns texts into vectors, as an embedding model. */
+        EMBEDDING
+    }
+
+    /**
+     * Another chat model that answers when this one cannot.
+     *
+     * @param chatModel Name of the bean that is asked instead. By default there is none.
+     * @param on When it is asked: 'saturated' when too many requests run and wait, 'down' when the engine is being loaded or
+     *     has failed. By default both.
+     */
+    public record Fallback(
+            @Nullable String chatModel,
+            @DefaultValue({"saturated", "down"}) Set<ChatFallback.Reason> on) {}
 
     /**
      * How much memory the engine may use.
@@ -63,6 +156,37 @@ public record PrefetchProperties(
             @Nullable String ram,
             @Nullable String weights,
             @Nullable String expertCache) {}
+
+    /**
+     * How a CUDA device is used. Nothing of it matters to the CPU backend.
+     *
+     * @param device Which of several devices, counted from 0.
+     * @param vram Most of the device's memory for weights, slots, KV cache and activations: a size such as '6GiB', or a
+     *     share of what is free such as '80%'. By default what is free, less a reserve.
+     * @param decodeOnHost Whether the host may compute feed-forward networks that are not in the device's memory while
+     *     decoding, where that is faster than moving them.
+     * @param pageLock Whether to try to page-lock the mapped model file in place, so that the device copies from it.
+     * @param retryAfter How long after a failure the device is tried again; doubles with each further failure.
+     */
+    public record Cuda(
+            @DefaultValue("0") int device,
+            @Nullable String vram,
+            @DefaultValue("true") boolean decodeOnHost,
+            @DefaultValue("true") boolean pageLock,
+            @DefaultValue("30s") Duration retryAfter) {}
+
+    /**
+     * How texts become vectors.
+     *
+     * @param pooling How the hidden states of a text become one vector: 'mean', 'last' or 'cls'. By default what the model's
+     *     file says, and 'mean' where it says nothing.
+     * @param normalize Whether vectors get the length 1. By default they do.
+     * @param metadataMode Which metadata of a document becomes part of its text: 'none', 'embed', 'inference' or 'all'.
+     */
+    public record Embedding(
+            @Nullable Pooling pooling,
+            @Nullable Boolean normalize,
+            @DefaultValue("embed") MetadataMode metadataMode) {}
 
     /**
      * Default options of chat requests.
@@ -105,20 +229,21 @@ public record PrefetchProperties(
          *
          * @throws org.springframework.boot.diagnostics.FailureAnalyzedException for a value out of its range
          */
-        PrefetchChatOptions toOptions() {
-            check("temperature", temperature, temperature == null || temperature >= 0, "at least 0");
-            check("top-p", topP, topP == null || topP > 0 && topP <= 1, "above 0 and at most 1");
-            check("top-k", topK, topK == null || topK >= 0, "at least 0");
-            check("min-p", minP, minP == null || minP >= 0 && minP <= 1, "in 0 to 1");
-            check("max-tokens", maxTokens, maxTokens == null || maxTokens >= 1, "at least 1");
-            check(
+        PrefetchChatOptions toOptions(EngineDefinition definition) {
+            Checks checks = new Checks(definition);
+            checks.check("temperature", temperature, temperature == null || temperature >= 0, "at least 0");
+            checks.check("top-p", topP, topP == null || topP > 0 && topP <= 1, "above 0 and at most 1");
+            checks.check("top-k", topK, topK == null || topK >= 0, "at least 0");
+            checks.check("min-p", minP, minP == null || minP >= 0 && minP <= 1, "in 0 to 1");
+            checks.check("max-tokens", maxTokens, maxTokens == null || maxTokens >= 1, "at least 1");
+            checks.check(
                     "repetition-penalty",
                     repetitionPenalty,
                     repetitionPenalty == null || repetitionPenalty > 0,
                     "above 0");
-            check("presence-penalty", presencePenalty, isFinite(presencePenalty), "a number");
-            check("frequency-penalty", frequencyPenalty, isFinite(frequencyPenalty), "a number");
-            check(
+            checks.check("presence-penalty", presencePenalty, isFinite(presencePenalty), "a number");
+            checks.check("frequency-penalty", frequencyPenalty, isFinite(frequencyPenalty), "a number");
+            checks.check(
                     "stop-sequences",
                     stopSequences,
                     stopSequences == null || stopSequences.stream().noneMatch(String::isEmpty),
@@ -144,9 +269,12 @@ public record PrefetchProperties(
             return value == null || Double.isFinite(value);
         }
 
-        private static void check(String name, @Nullable Object value, boolean valid, String range) {
-            if (!valid) {
-                throw StartupFailure.invalidProperty("chat." + name, value, range);
+        private record Checks(EngineDefinition definition) {
+
+            void check(String name, @Nullable Object value, boolean valid, String range) {
+                if (!valid) {
+                    throw definition.invalid("chat." + name, value, range);
+                }
             }
         }
 

@@ -65,13 +65,19 @@ class PrefetchAutoConfigurationTest {
                 .withConfiguration(AutoConfigurations.of(
                         PrefetchEngineAutoConfiguration.class,
                         PrefetchChatAutoConfiguration.class,
+                        PrefetchModelsAutoConfiguration.class,
+                        PrefetchEnginesAutoConfiguration.class,
                         ToolCallingAutoConfiguration.class,
                         ChatClientAutoConfiguration.class))
-                .withBean(EngineOpener.class, () -> options -> {
+                .withBean(EngineOpener.class, () -> (options, listener) -> {
                     opened.set(options);
                     return engine;
                 })
-                .withPropertyValues("spring.ai.prefetch.model=" + model);
+                .withPropertyValues(
+                        "spring.ai.prefetch.model=" + model,
+                        // What is asserted of the opening must have happened; LoadingTest is about the background.
+                        "spring.ai.prefetch.load-in-background=false",
+                        "spring.ai.prefetch.warm-up=false");
     }
 
     @Test
@@ -95,9 +101,12 @@ class PrefetchAutoConfigurationTest {
     void anApplicationNeedsNothingButTheStarterAndAModel(CapturedOutput output) {
         SpringApplicationBuilder application = new SpringApplicationBuilder(Application.class)
                 .web(WebApplicationType.NONE)
-                .properties("spring.ai.prefetch.model=" + model, "logging.level.dev.prefetch=INFO")
+                .properties(
+                        "spring.ai.prefetch.model=" + model,
+                        "spring.ai.prefetch.warm-up=false",
+                        "logging.level.dev.prefetch=INFO")
                 .initializers(context -> ((GenericApplicationContext) context)
-                        .registerBean(EngineOpener.class, () -> options -> engine));
+                        .registerBean(EngineOpener.class, () -> (options, listener) -> engine));
         try (ConfigurableApplicationContext context = application.run()) {
             ChatClient client = context.getBean(ChatClient.Builder.class).build();
             assertThat(client.prompt("hi").call().content()).isEqualTo("Hello");
