@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import dev.prefetch.backend.Device.SlowPath;
+import dev.prefetch.inference.Pooling;
 import dev.prefetch.prefetch.LinkReport;
 import java.nio.file.Path;
 import java.util.List;
@@ -17,6 +18,9 @@ import org.jspecify.annotations.Nullable;
  * @param quantization for example {@code Q8_0}
  * @param layers number of layers
  * @param vocabularySize number of tokens
+ * @param embeddingDimensions elements of a vector that {@link PrefetchEngine#embed} gives
+ * @param pooling how the file wants the hidden states of a text to become one vector; the mean where it does not say. Null
+ *     where it wants something that gives no vector, as rerankers do
  * @param contextLength tokens the engine was opened for
  * @param trainedContextLength tokens the model was trained for
  * @param backend the backend's identifier
@@ -35,6 +39,8 @@ public record EngineInfo(
         String quantization,
         int layers,
         int vocabularySize,
+        int embeddingDimensions,
+        @Nullable Pooling pooling,
         int contextLength,
         int trainedContextLength,
         String backend,

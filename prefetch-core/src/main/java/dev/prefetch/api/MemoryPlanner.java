@@ -37,7 +37,7 @@ final class MemoryPlanner {
     private static final long LEAST_RESERVE_BYTES = 256L << 20;
 
     /** Page-locked memory through which blocks pass on their way to a device. */
-    private static final long STAGING_BYTES = 16L * LocalEngine.DEVICE_CHUNK_BYTES;
+    private static final long STAGING_BYTES = 16L * Preparation.DEVICE_CHUNK_BYTES;
 
     /** Largest number of prompt tokens per sweep chosen here. */
     private static final int MOST_UBATCH = 4096;
@@ -63,10 +63,10 @@ final class MemoryPlanner {
 
     /**
      * @param ubatch most prompt tokens per sweep
-     * @param kvPages pages of the KV cache
+     * @param kvBytes bytes of the KV cache
      * @param weights what stays and what streams
      */
-    record Division(int ubatch, int kvPages, Plan weights) {}
+    record Division(int ubatch, long kvBytes, Plan weights) {}
 
     /**
      * Divides the budget: activations and the KV cache of one full-length sequence first, then weights, with at most an
@@ -86,6 +86,19 @@ final class MemoryPlanner {
             OptionalLong deviceFreeBytes,
             Supplier<MeasuredCosts> measure) {
         return new MemoryPlanner(options, config, graph, contextLength, deviceFreeBytes).divide(measure);
+    }
+
+    /**
+     * A plan for the host alone, with room for a KV cache that is given.
+     *
+     * @throws PlanException when the weights cannot run within what is left
+     */
+    static Plan hostPlan(EngineOptions options, ModelConfig config, ModelGraph graph, int ubatch, long kvBytes) {
+        long bytes = hostBytes(options.memory().ram());
+        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
+        return Planner.plan(PlanRequest.of(graph.blocks(), Math.max(0, bytes - activations - kvBytes))
+                .withExpertsPerToken(config.expertsUsed())
+                .withUbatchTokens(ubatch));
     }
 
     private Division divide(Supplier<MeasuredCosts> measure) {
@@ -129,26 +142,23 @@ final class MemoryPlanner {
         int rows = ubatch + options.maxConcurrency();
         long engineBytes = deviceBytes.orElse(hostBytes);
         long activations = BatchLoop.activationBytes(config, rows);
-        long pageBytes = BatchLoop.kvPageBytes(config);
-        int pagesPerSequence = BatchLoop.kvPages(contextLength);
-        // Compared before it is multiplied: a page of a huge model times a huge context is beyond a long.
         long available = engineBytes - activations;
-        if (pagesPerSequence >= available / pageBytes) {
+        long sequenceBytes = kvBytesOfSequence(ubatch);
+        if (sequenceBytes >= available) {
             throw new PlanException(("The %s budget of %d MiB is too small: activations need %d MiB and the KV cache of"
-                            + " one sequence of %d tokens %.0f MiB, before any weights. Give the engine more"
+                            + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
                             + " memory%s, or shorten the context")
                     .formatted(
                             deviceBytes.isPresent() ? "device memory" : "memory",
                             engineBytes >> 20,
                             activations >> 20,
                             contextLength,
-                            (double) pagesPerSequence * pageBytes / (1 << 20),
+                            sequenceBytes >> 20,
                             deviceBytes.isPresent() ? " of the device (option accelerator.memory)" : ""));
         }
-        long wantedPages = (long) pagesPerSequence * options.maxConcurrency();
-        int kvPages = Math.clamp((long) (KV_SHARE * available) / pageBytes, pagesPerSequence, (int)
-                Math.min(wantedPages, Integer.MAX_VALUE));
-        long kvBytes = kvPages * pageBytes;
+        // The sequence's bytes are below those available, and their number below 4096: no overflow.
+        long kvBytes =
+                Math.clamp((long) (KV_SHARE * available), sequenceBytes, sequenceBytes * options.maxConcurrency());
         long left = available - kvBytes;
         long modelBytes = Planner.modelBytes(graph.blocks());
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
@@ -166,7 +176,16 @@ final class MemoryPlanner {
                 .withUbatchTokens(ubatch)
                 .withCosts(costs.primary())
                 .withAccelerator(accelerator(rows, costs.host())));
-        return new Division(ubatch, kvPages, plan);
+        return new Division(ubatch, kvBytes, plan);
+    }
+
+    /** A huge model times a huge context is beyond a long, and beyond every memory. */
+    private long kvBytesOfSequence(int ubatch) {
+        try {
+            return BatchLoop.kvBytes(config, contextLength, ubatch);
+        } catch (ArithmeticException e) {
+            return Long.MAX_VALUE;
+        }
     }
 
     /** What the host can do for a device with memory of its own. */

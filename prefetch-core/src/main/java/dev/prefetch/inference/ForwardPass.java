@@ -51,6 +51,7 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
     private final float[] hostLogits;
+    private final float[] hostState;
     private final FeedForward network;
     private final @Nullable HostNetworks host;
 
@@ -70,6 +71,7 @@ final class ForwardPass implements AutoCloseable {
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
+        hostState = new float[config.dim()];
         qkv = List.of(q, k, v);
         network = new FeedForward(device, config, graph, weights, maxRows);
         host = devices.accelerated() ? new HostNetworks(devices, config, graph, weights, maxRows) : null;
@@ -102,23 +104,35 @@ final class ForwardPass implements AutoCloseable {
         void accept(int output, float[] logits);
     }
 
+    /** Takes the hidden state of one row behind the last norm; the array is reused for the next. */
+    @FunctionalInterface
+    interface HiddenConsumer {
+        void accept(int hidden, float[] state);
+    }
+
+    /** Runs a batch of which only logits are wanted. */
+    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+        return run(batch, abandoned, consumer, (hidden, state) -> {});
+    }
+
     /**
      * Runs the batch.
      *
      * @param abandoned asked between blocks; once true the sweep ends early
      * @return false when the sweep was abandoned
      */
-    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
         boolean decodesOnly = batch.decodeRows() == batch.size();
         weights.beginSweep(decodesOnly ? Regime.DECODE : Regime.PREFILL, batch.size());
         try {
-            return sweep(batch, abandoned, consumer);
+            return sweep(batch, abandoned, consumer, hiddenConsumer);
         } finally {
             weights.endSweep();
         }
     }
 
-    private boolean sweep(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+    private boolean sweep(
+            Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
         try (WeightLease w = weights.acquireOnHost(graph.embedding())) {
             Weight table = w.weight(TensorRole.TOKEN_EMBEDDING);
             if (host == null) {
@@ -135,7 +149,9 @@ final class ForwardPass implements AutoCloseable {
             attention(batch, layer);
             feedForward(batch, layer);
         }
-        output(batch, consumer);
+        if (batch.outputs() > 0 || batch.hiddens() > 0) {
+            output(batch, consumer, hiddenConsumer);
+        }
         return true;
     }
 
@@ -196,32 +212,49 @@ final class ForwardPass implements AutoCloseable {
         host.give(batch.decodeRows(), x);
     }
 
-    /** Logits of the wanted rows. They always take the decode kernels, so that they do not depend on the batch. */
-    private void output(Batch batch, LogitsConsumer consumer) {
-        if (batch.outputs() == 0) {
-            return;
-        }
+    /** Logits and hidden states of the wanted rows. */
+    private void output(Batch batch, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
         int[] rows = new int[OUTPUT_ROWS];
-        float[] row = hostLogits;
         try (WeightLease w = weights.acquire(graph.output())) {
+            for (int from = 0; from < batch.hiddens(); from += OUTPUT_ROWS) {
+                int count = Math.min(OUTPUT_ROWS, batch.hiddens() - from);
+                for (int i = 0; i < count; i++) {
+                    rows[i] = batch.hiddenRow(from + i);
+                }
+                lastNorm(w, rows, count);
+                for (int i = 0; i < count; i++) {
+                    outputX.download((long) i * config.dim() * Float.BYTES, MemorySegment.ofArray(hostState));
+                    hiddenConsumer.accept(from + i, hostState);
+                }
+            }
             for (int from = 0; from < batch.outputs(); from += OUTPUT_ROWS) {
                 int count = Math.min(OUTPUT_ROWS, batch.outputs() - from);
                 for (int i = 0; i < count; i++) {
                     rows[i] = batch.outputRow(from + i);
                 }
-                ops.gatherRows(x, rows, count, config.dim(), outputX);
-                ops.rmsNorm(
-                        outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
-                ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
-                Activations.scale(ops, logits, config.scaling().logits(), (long) count * row.length);
-                if (config.scaling().logitSoftCap() > 0) {
-                    ops.softCap(logits, config.scaling().logitSoftCap(), (long) count * row.length);
-                }
+                lastNorm(w, rows, count);
+                logits(w, count);
                 for (int i = 0; i < count; i++) {
-                    logits.download((long) i * row.length * Float.BYTES, MemorySegment.ofArray(row));
-                    consumer.accept(from + i, row);
+                    logits.download((long) i * hostLogits.length * Float.BYTES, MemorySegment.ofArray(hostLogits));
+                    consumer.accept(from + i, hostLogits);
                 }
             }
+        }
+    }
+
+    /** Rows of the residual stream, normalised, in {@link #outputX}. */
+    private void lastNorm(WeightLease w, int[] rows, int count) {
+        ops.gatherRows(x, rows, count, config.dim(), outputX);
+        ops.rmsNorm(outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
+    }
+
+    /** Logits of {@link #outputX}. They always take the decode kernels, so that they do not depend on the batch. */
+    private void logits(WeightLease w, int count) {
+        ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
+        long n = (long) count * hostLogits.length;
+        Activations.scale(ops, logits, config.scaling().logits(), n);
+        if (config.scaling().logitSoftCap() > 0) {
+            ops.softCap(logits, config.scaling().logitSoftCap(), n);
         }
     }
 

@@ -39,8 +39,8 @@ final class WeightSourceBench {
             ModelConfig config = ModelConfig.read(file);
             ModelGraph graph = ModelGraph.of(file, config);
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
-            int pages = BatchLoop.kvPages(steps.length);
-            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, pages);
+            long kvBytes = BatchLoop.kvBytes(config, steps.length, steps.length);
+            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, kvBytes);
             TestWeights bypass = new TestWeights(device, file);
             try (StreamingWeights machinery = StreamingWeights.open(
                             Planner.plan(PlanRequest.of(graph.blocks(), Long.MAX_VALUE)),
