@@ -1,6 +1,8 @@
 package dev.prefetch.api;
 
 import dev.prefetch.prefetch.MemoryAmount;
+import java.time.Duration;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -14,31 +16,41 @@ import org.jspecify.annotations.Nullable;
  *     decoding, where that is faster than moving them. Which block is computed where is part of the plan, and decides the
  *     last bits of the logits
  * @param pageLock whether to try to page-lock the mapped model file in place, so that the device copies from it
+ * @param retryAfter how long after a failure the device is tried again; doubles with each further one
  */
-public record AcceleratorOptions(int ordinal, @Nullable MemoryAmount memory, boolean decodeOnHost, boolean pageLock) {
+public record AcceleratorOptions(
+        int ordinal, @Nullable MemoryAmount memory, boolean decodeOnHost, boolean pageLock, Duration retryAfter) {
 
     /** Everything chosen by the engine. */
-    public static final AcceleratorOptions AUTO = new AcceleratorOptions(0, null, true, true);
+    public static final AcceleratorOptions AUTO = new AcceleratorOptions(0, null, true, true, Duration.ofSeconds(30));
 
     public AcceleratorOptions {
+        Objects.requireNonNull(retryAfter, "retryAfter");
+        if (retryAfter.isNegative() || retryAfter.isZero()) {
+            throw new IllegalArgumentException("retryAfter must be positive but was " + retryAfter);
+        }
         if (ordinal < 0) {
             throw new IllegalArgumentException("ordinal must not be negative but was " + ordinal);
         }
     }
 
     public AcceleratorOptions withOrdinal(int value) {
-        return new AcceleratorOptions(value, memory, decodeOnHost, pageLock);
+        return new AcceleratorOptions(value, memory, decodeOnHost, pageLock, retryAfter);
     }
 
     public AcceleratorOptions withMemory(@Nullable MemoryAmount value) {
-        return new AcceleratorOptions(ordinal, value, decodeOnHost, pageLock);
+        return new AcceleratorOptions(ordinal, value, decodeOnHost, pageLock, retryAfter);
     }
 
     public AcceleratorOptions withDecodeOnHost(boolean value) {
-        return new AcceleratorOptions(ordinal, memory, value, pageLock);
+        return new AcceleratorOptions(ordinal, memory, value, pageLock, retryAfter);
     }
 
     public AcceleratorOptions withPageLock(boolean value) {
-        return new AcceleratorOptions(ordinal, memory, decodeOnHost, value);
+        return new AcceleratorOptions(ordinal, memory, decodeOnHost, value, retryAfter);
+    }
+
+    public AcceleratorOptions withRetryAfter(Duration value) {
+        return new AcceleratorOptions(ordinal, memory, decodeOnHost, pageLock, value);
     }
 }

@@ -37,7 +37,7 @@ final class MemoryPlanner {
     private static final long LEAST_RESERVE_BYTES = 256L << 20;
 
     /** Page-locked memory through which blocks pass on their way to a device. */
-    private static final long STAGING_BYTES = 16L * LocalEngine.DEVICE_CHUNK_BYTES;
+    private static final long STAGING_BYTES = 16L * Preparation.DEVICE_CHUNK_BYTES;
 
     /** Largest number of prompt tokens per sweep chosen here. */
     private static final int MOST_UBATCH = 4096;
@@ -86,6 +86,19 @@ final class MemoryPlanner {
             OptionalLong deviceFreeBytes,
             Supplier<MeasuredCosts> measure) {
         return new MemoryPlanner(options, config, graph, contextLength, deviceFreeBytes).divide(measure);
+    }
+
+    /**
+     * A plan for the host alone, with room for a KV cache that is given.
+     *
+     * @throws PlanException when the weights cannot run within what is left
+     */
+    static Plan hostPlan(EngineOptions options, ModelConfig config, ModelGraph graph, int ubatch, long kvBytes) {
+        long bytes = hostBytes(options.memory().ram());
+        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
+        return Planner.plan(PlanRequest.of(graph.blocks(), Math.max(0, bytes - activations - kvBytes))
+                .withExpertsPerToken(config.expertsUsed())
+                .withUbatchTokens(ubatch));
     }
 
     private Division divide(Supplier<MeasuredCosts> measure) {

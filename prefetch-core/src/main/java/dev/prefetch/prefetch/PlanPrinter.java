@@ -88,7 +88,12 @@ final class PlanPrinter {
 
     static String summary(Plan plan) {
         if (plan.allResident()) {
-            return "all %d blocks (%.1f MiB) in memory".formatted(plan.entries().size(), plan.modelBytes() / MIB);
+            return String.format(
+                    Locale.ROOT,
+                    "all %d blocks (%.1f MiB) in memory, %.1f MiB of it copied",
+                    plan.entries().size(),
+                    plan.modelBytes() / MIB,
+                    plan.allocatedBytes() / MIB);
         }
         return String.format(
                 Locale.ROOT,

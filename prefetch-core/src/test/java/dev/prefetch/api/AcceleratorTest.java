@@ -15,12 +15,14 @@ import dev.prefetch.prefetch.Regime;
 import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.TestAccelerator;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -193,6 +195,92 @@ class AcceleratorTest {
                 .isInstanceOf(PlanException.class)
                 .hasMessageContaining("device memory")
                 .hasMessageContaining("MiB");
+    }
+
+    /** Fails at operations and copies all over an answer, each time at another; the answer is the same every time. */
+    @Test
+    void everyFaultEndsInTheSameAnswerFromTheHost() throws Exception {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), FAST_LINK);
+        EngineOptions streaming = options.withMemory(options.memory().withWeights(MemoryAmount.parse("50%")))
+                .withMaxConcurrency(3);
+        List<List<Integer>> expected = new ArrayList<>();
+        try (PrefetchEngine engine = PrefetchEngine.open(streaming)) {
+            expected.addAll(answers(engine));
+            assertThat(engine.status().state()).isEqualTo(EngineStatus.State.READY);
+        }
+        for (int fault : new int[] {1, 2, 5, 13, 40, 77, 150, 400, 900, 1500}) {
+            try (PrefetchEngine engine = PrefetchEngine.open(streaming)) {
+                TestAccelerator.FAILS_AT.set(fault);
+                assertThat(answers(engine)).as("fault at %d", fault).isEqualTo(expected);
+                assertThat(TestAccelerator.FAILS_AT).as("the fault happened").hasValue(0);
+                assertThat(engine.status().state()).isEqualTo(EngineStatus.State.DEGRADED);
+                assertThat(engine.status().failures()).isZero();
+                assertThat(TestAccelerator.OPEN)
+                        .as("the failed device is closed")
+                        .hasValue(0);
+                assertThat(answers(engine)).as("later requests").isEqualTo(expected);
+            }
+        }
+    }
+
+    private static List<List<Integer>> answers(PrefetchEngine engine) throws Exception {
+        List<Generation> running = new ArrayList<>();
+        for (String text : List.of("What is GGUF?", "Who are you?", "Please count from 3 up to 9.")) {
+            running.add(engine.generate(request(text), GenerationListener.NONE));
+        }
+        List<List<Integer>> answers = new ArrayList<>();
+        for (Generation generation : running) {
+            answers.add(generation.await().tokens());
+        }
+        return answers;
+    }
+
+    @Test
+    void comesBackToTheDeviceOnceItWorksAgain() throws Exception {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), FAST_LINK)
+                .withAccelerator(AcceleratorOptions.AUTO.withRetryAfter(Duration.ofMillis(50)));
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            List<List<Integer>> expected = answers(engine);
+            TestAccelerator.FAILS_AT.set(100);
+            assertThat(answers(engine)).isEqualTo(expected);
+            Awaitility.await().atMost(Duration.ofSeconds(20)).untilAsserted(() -> {
+                assertThat(answers(engine)).isEqualTo(expected);
+                assertThat(engine.status().state()).isEqualTo(EngineStatus.State.READY);
+            });
+            long before = engine.statistics().deviceBytes();
+            assertThat(answers(engine)).isEqualTo(expected);
+            assertThat(engine.statistics().deviceBytes()).isGreaterThan(before);
+            assertThat(TestAccelerator.OPEN).hasValue(1);
+        }
+    }
+
+    @Test
+    void aTrialThatFailsIsRepeated() throws Exception {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), FAST_LINK)
+                .withAccelerator(AcceleratorOptions.AUTO.withRetryAfter(Duration.ofMillis(20)));
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            List<List<Integer>> expected = answers(engine);
+            TestAccelerator.capacityBytes = 1 << 10;
+            TestAccelerator.FAILS_AT.set(50);
+            assertThat(answers(engine)).isEqualTo(expected);
+            assertThat(engine.status().state()).isEqualTo(EngineStatus.State.DEGRADED);
+            TestAccelerator.capacityBytes = 4L << 30;
+            Awaitility.await().atMost(Duration.ofSeconds(20)).untilAsserted(() -> {
+                assertThat(answers(engine)).isEqualTo(expected);
+                assertThat(engine.status().state()).isEqualTo(EngineStatus.State.READY);
+            });
+        }
+    }
+
+    @Test
+    void logitsAreComputedAgainElsewhere() throws Exception {
+        int[] tokens = IntStream.range(0, TOKENS).toArray();
+        try (PrefetchEngine engine = PrefetchEngine.open(accelerated(onCpu(DemoModel.file()), FAST_LINK))) {
+            float[] expected = engine.logits(tokens, true);
+            TestAccelerator.FAILS_AT.set(300);
+            assertThat(Arrays.equals(engine.logits(tokens, true), expected)).isTrue();
+            assertThat(engine.status().state()).isEqualTo(EngineStatus.State.DEGRADED);
+        }
     }
 
     private static GenerationRequest request(String text) {

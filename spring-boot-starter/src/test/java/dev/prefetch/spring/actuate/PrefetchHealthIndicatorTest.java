@@ -34,7 +34,7 @@ class PrefetchHealthIndicatorTest {
 
         assertThat(health.getDetails())
                 .containsEntry("model", "Demo 1M")
-                .containsEntry("plan", "all 0 blocks (3.0 MiB) in memory")
+                .containsEntry("plan", "all 0 blocks (3.0 MiB) in memory, 0.0 MiB of it copied")
                 .containsEntry("running", 1)
                 .containsEntry("waiting", 2)
                 .containsKeys("backend", "memory", "slowPaths")
