@@ -2,6 +2,7 @@ package dev.prefetch.api;
 
 import dev.prefetch.backend.Device.SlowPath;
 import dev.prefetch.inference.Pooling;
+import dev.prefetch.prefetch.LinkReport;
 import java.nio.file.Path;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -27,6 +28,7 @@ import org.jspecify.annotations.Nullable;
  * @param threads compute threads
  * @param loadNanos how long opening took
  * @param slowPaths slow paths in use, each with its remedy
+ * @param link what was measured of the link to the device's memory; null where the host computes alone
  */
 public record EngineInfo(
         String modelName,
@@ -45,7 +47,8 @@ public record EngineInfo(
         String device,
         int threads,
         long loadNanos,
-        List<SlowPath> slowPaths) {
+        List<SlowPath> slowPaths,
+        @Nullable LinkReport link) {
 
     public EngineInfo {
         slowPaths = List.copyOf(slowPaths);

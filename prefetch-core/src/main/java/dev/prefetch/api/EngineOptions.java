@@ -15,6 +15,7 @@ import java.util.Objects;
  *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
  * @param memory budgets, and how weights that do not fit reach compute
+ * @param accelerator how a device with memory of its own is used
  * @param serving how requests are served
  */
 public record EngineOptions(
@@ -25,6 +26,7 @@ public record EngineOptions(
         int ubatch,
         int maxConcurrency,
         MemoryOptions memory,
+        AcceleratorOptions accelerator,
         ServingOptions serving) {
 
     /** Context length used when none is given and the model allows more. */
@@ -46,6 +48,7 @@ public record EngineOptions(
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(memory, "memory");
+        Objects.requireNonNull(accelerator, "accelerator");
         Objects.requireNonNull(serving, "serving");
         requireBetween("contextLength", contextLength, 0, MAX_CONTEXT_LENGTH);
         requireBetween("threads", threads, 0, MAX_THREADS);
@@ -56,35 +59,53 @@ public record EngineOptions(
     /** Defaults for a model file. */
     public static EngineOptions of(Path model) {
         return new EngineOptions(
-                model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO, ServingOptions.DEFAULT);
+                model,
+                0,
+                0,
+                "auto",
+                0,
+                DEFAULT_MAX_CONCURRENCY,
+                MemoryOptions.AUTO,
+                AcceleratorOptions.AUTO,
+                ServingOptions.DEFAULT);
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory, serving);
+        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory, serving);
+        return new EngineOptions(
+                model, contextLength, value, backend, ubatch, maxConcurrency, memory, accelerator, serving);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory, serving);
+        return new EngineOptions(
+                model, contextLength, threads, value, ubatch, maxConcurrency, memory, accelerator, serving);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory, serving);
+        return new EngineOptions(
+                model, contextLength, threads, backend, value, maxConcurrency, memory, accelerator, serving);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory, serving);
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory, accelerator, serving);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value, serving);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, value, accelerator, serving);
+    }
+
+    public EngineOptions withAccelerator(AcceleratorOptions value) {
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value, serving);
     }
 
     public EngineOptions withServing(ServingOptions value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, value);
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

@@ -97,6 +97,8 @@ public record EngineStatus(
         LOADING,
         /** It takes requests. */
         READY,
+        /** It takes requests, and the host computes them since its device failed; the device is tried again by and by. */
+        DEGRADED,
         /** It was closed. */
         CLOSED,
         /** Its compute thread ended with an error; the engine has to be opened anew. */

@@ -1,41 +1,26 @@
 package dev.prefetch.api;
 
-import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
-import dev.prefetch.backend.DeviceOptions;
-import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.SequenceRequest;
-import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.ModelConfig;
-import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.UnsupportedModelException;
-import dev.prefetch.model.WeightBlock;
-import dev.prefetch.prefetch.CostModel;
-import dev.prefetch.prefetch.CostProbe;
 import dev.prefetch.prefetch.LoadListener;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
-import dev.prefetch.prefetch.StreamingOptions;
-import dev.prefetch.prefetch.StreamingWeights;
-import dev.prefetch.storage.BlockReader;
-import dev.prefetch.storage.SplitReader;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.time.Instant;
-import java.util.ArrayDeque;
 import java.util.Arrays;
-import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
-import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -48,7 +33,7 @@ final class LocalEngine implements PrefetchEngine {
     private final EngineInfo info;
     private final Tokenizer tokenizer;
     private final PromptEncoder encoder;
-    private final StreamingWeights weights;
+    private final Workplaces places;
     private final BatchLoop loop;
     private final Resources resources;
     private final GrammarConstraints constraints;
@@ -63,14 +48,14 @@ final class LocalEngine implements PrefetchEngine {
             EngineInfo info,
             Tokenizer tokenizer,
             PromptEncoder encoder,
-            StreamingWeights weights,
+            Workplaces places,
             BatchLoop loop,
             BatchLoop.Limits limits,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
         this.encoder = encoder;
-        this.weights = weights;
+        this.places = places;
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
@@ -100,22 +85,14 @@ final class LocalEngine implements PrefetchEngine {
         }
         PromptEncoder encoder = new PromptEncoder(file.metadata(), tokenizer);
 
-        BackendProvider provider = Backends.choose(options.backend());
         int threads = threads(options);
-        Device device = resources.add(provider.open(new DeviceOptions(threads)));
-        requireSupportedTypes(file, model.graph(), device);
-
+        DeviceSet devices = resources.add(DeviceSet.open(options, threads));
+        Device device = devices.devices().primary();
+        devices.requireSupportedTypes(model);
         warnOfLongContext(options, model.config());
-        MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
-        StreamingWeights weights = resources.add(StreamingWeights.open(
-                memory.weights(),
-                device,
-                SplitReader.open(file.parts()),
-                file.parts(),
-                StreamingOptions.DEFAULT
-                        .withTraceSweeps(options.memory().traceSweeps())
-                        .withTune(options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE),
-                listener));
+        Preparation preparation = Preparation.of(model, devices.devices(), options);
+        MemoryPlanner.Division memory = preparation.memory();
+        Workplaces places = resources.add(Workplaces.open(model, options, threads, devices, memory, listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options),
                 memory.ubatch(),
@@ -125,34 +102,26 @@ final class LocalEngine implements PrefetchEngine {
                 promptCacheBytes(options.serving(), memory.kvBytes()),
                 options.serving().queueLimit(),
                 options.serving().speculation());
-        BatchLoop loop =
-                resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
+        BatchLoop loop = resources.add(
+                new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
 
-        EngineInfo info = info(model, device, limits, threads, System.nanoTime() - start);
+        EngineInfo info = info(model, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(info, tokenizer, encoder, weights, loop, limits, resources);
+        return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
 
     static Plan plan(EngineOptions options) {
-        try (GgufFile file = GgufFile.open(options.model())) {
-            Model model = Model.read(file, options);
-            return model.divide(options, () -> measure(model, options)).weights();
-        }
-    }
-
-    private static CostModel measure(Model model, EngineOptions options) {
-        try (Device device = Backends.choose(options.backend()).open(new DeviceOptions(threads(options)))) {
-            requireSupportedTypes(model.file(), model.graph(), device);
-            return measure(model, device);
-        }
-    }
-
-    private static CostModel measure(Model model, Device device) {
-        try (BlockReader reader = SplitReader.open(model.file().parts())) {
-            return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
+        Resources resources = new Resources();
+        try {
+            Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
+            DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
+            devices.requireSupportedTypes(model);
+            return Preparation.of(model, devices.devices(), options).memory().weights();
+        } finally {
+            resources.close();
         }
     }
 
@@ -187,21 +156,8 @@ final class LocalEngine implements PrefetchEngine {
         }
     }
 
-    private static void requireSupportedTypes(GgufFile file, ModelGraph graph, Device device) {
-        Set<GgmlType> supported = device.weightTypes();
-        for (WeightBlock block : graph.blocks()) {
-            for (BlockTensor tensor : block.tensors()) {
-                if (!supported.contains(tensor.type())) {
-                    throw new UnsupportedModelException(file.path() + ": tensor " + tensor.name() + " has type "
-                            + tensor.type() + ", which backend " + device.backend()
-                            + " does not support; supported are "
-                            + supported.stream().sorted().toList());
-                }
-            }
-        }
-    }
-
-    private static EngineInfo info(Model model, Device device, BatchLoop.Limits limits, int threads, long loadNanos) {
+    private static EngineInfo info(
+            Model model, Device device, Preparation preparation, BatchLoop.Limits limits, int threads, long loadNanos) {
         GgufFile file = model.file();
         ModelConfig config = model.config();
         return new EngineInfo(
@@ -221,7 +177,9 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
-                device.slowPaths());
+                Stream.concat(device.slowPaths().stream(), preparation.slowPath().stream())
+                        .toList(),
+                preparation.link());
     }
 
     @Override
@@ -299,14 +257,14 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public Plan plan() {
-        return weights.plan();
+        return places.weights().plan();
     }
 
     @Override
     public EngineStatus status() {
         BatchLoop.Load load = loop.load();
         EngineStatus.State state = switch (load.state()) {
-            case OPEN -> EngineStatus.State.READY;
+            case OPEN -> places.degraded() ? EngineStatus.State.DEGRADED : EngineStatus.State.READY;
             case CLOSED -> EngineStatus.State.CLOSED;
             case FAILED -> EngineStatus.State.FAILED;
         };
@@ -318,7 +276,7 @@ final class LocalEngine implements PrefetchEngine {
                 load.kvBytesInUse(),
                 load.kvBytesCached(),
                 limits.kvBytes(),
-                weights.lookAheadBlocks(),
+                places.weights().lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
                 lastFault,
@@ -339,32 +297,32 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public void setLookAheadBlocks(int blocks) {
-        weights.setLookAheadBlocks(blocks);
+        places.weights().setLookAheadBlocks(blocks);
     }
 
     @Override
     public void chooseLookAhead() {
-        weights.tuneLookAhead();
+        places.weights().tuneLookAhead();
     }
 
     @Override
     public boolean choosesLookAhead() {
-        return weights.tunesLookAhead();
+        return places.weights().tunesLookAhead();
     }
 
     @Override
     public PrefetchStatistics statistics() {
-        return weights.statistics();
+        return loop.statistics();
     }
 
     @Override
     public PrefetchStatistics statistics(Regime regime) {
-        return weights.statistics(regime);
+        return places.statistics(regime);
     }
 
     @Override
     public String chromeTrace() {
-        return weights.chromeTrace();
+        return places.weights().chromeTrace();
     }
 
     @Override
@@ -372,48 +330,6 @@ final class LocalEngine implements PrefetchEngine {
         loop.requireOtherThread("close the engine");
         if (closed.compareAndSet(false, true)) {
             resources.close();
-        }
-    }
-
-    /** A file read far enough to plan with it. */
-    private record Model(GgufFile file, ModelConfig config, ModelGraph graph) {
-
-        static Model read(GgufFile file, EngineOptions options) {
-            int context = options.contextLength() > 0 ? options.contextLength() : EngineOptions.DEFAULT_CONTEXT_LENGTH;
-            ModelConfig config = ModelConfig.read(file, context);
-            return new Model(file, config, ModelGraph.of(file, config));
-        }
-
-        int contextLength(EngineOptions options) {
-            return options.contextLength() > 0
-                    ? options.contextLength()
-                    : Math.min(config.trainedContextLength(), EngineOptions.DEFAULT_CONTEXT_LENGTH);
-        }
-
-        MemoryPlanner.Division divide(EngineOptions options, Supplier<CostModel> measure) {
-            return MemoryPlanner.divide(options, config, graph, contextLength(options), measure);
-        }
-    }
-
-    /** What was opened, closed in reverse order. */
-    private static final class Resources {
-
-        private final Deque<AutoCloseable> opened = new ArrayDeque<>();
-
-        <T extends AutoCloseable> T add(T resource) {
-            opened.push(resource);
-            return resource;
-        }
-
-        void close() {
-            while (!opened.isEmpty()) {
-                AutoCloseable resource = opened.pop();
-                try {
-                    resource.close();
-                } catch (Exception e) {
-                    LOG.warn("Closing {} failed", resource.getClass().getSimpleName(), e);
-                }
-            }
         }
     }
 }

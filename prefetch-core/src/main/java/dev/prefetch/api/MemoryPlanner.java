@@ -4,12 +4,14 @@ import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
+import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.prefetch.MemoryBudget;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PlanRequest;
 import dev.prefetch.prefetch.Planner;
+import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -29,6 +31,14 @@ final class MemoryPlanner {
     /** Compute of a prompt sweep must exceed its transfers by this much, to hide them on an uneven disk. */
     private static final double HIDING = 1.25;
 
+    /** What is left of a device's memory for others, and for what its driver takes by and by. */
+    private static final double RESERVE_SHARE = 0.05;
+
+    private static final long LEAST_RESERVE_BYTES = 256L << 20;
+
+    /** Page-locked memory through which blocks pass on their way to a device. */
+    private static final long STAGING_BYTES = 16L * Preparation.DEVICE_CHUNK_BYTES;
+
     /** Largest number of prompt tokens per sweep chosen here. */
     private static final int MOST_UBATCH = 4096;
 
@@ -36,14 +46,19 @@ final class MemoryPlanner {
     private final ModelConfig config;
     private final ModelGraph graph;
     private final int contextLength;
-    private final long engineBytes;
+    private final long hostBytes;
+    private final OptionalLong deviceBytes;
 
-    private MemoryPlanner(EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength) {
+    private MemoryPlanner(
+            EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength, OptionalLong free) {
         this.options = options;
         this.config = config;
         this.graph = graph;
         this.contextLength = contextLength;
-        this.engineBytes = engineBytes(options.memory().ram());
+        this.hostBytes = hostBytes(options.memory().ram());
+        this.deviceBytes = free.isEmpty()
+                ? free
+                : OptionalLong.of(deviceBytes(options.accelerator().memory(), free.getAsLong()));
     }
 
     /**
@@ -59,6 +74,7 @@ final class MemoryPlanner {
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
+     * @param deviceFreeBytes free memory of a device with memory of its own; empty where the host computes alone
      * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
      */
@@ -67,16 +83,30 @@ final class MemoryPlanner {
             ModelConfig config,
             ModelGraph graph,
             int contextLength,
-            Supplier<CostModel> measure) {
-        return new MemoryPlanner(options, config, graph, contextLength).divide(measure);
+            OptionalLong deviceFreeBytes,
+            Supplier<MeasuredCosts> measure) {
+        return new MemoryPlanner(options, config, graph, contextLength, deviceFreeBytes).divide(measure);
     }
 
-    private Division divide(Supplier<CostModel> measure) {
+    /**
+     * A plan for the host alone, with room for a KV cache that is given.
+     *
+     * @throws PlanException when the weights cannot run within what is left
+     */
+    static Plan hostPlan(EngineOptions options, ModelConfig config, ModelGraph graph, int ubatch, long kvBytes) {
+        long bytes = hostBytes(options.memory().ram());
+        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
+        return Planner.plan(PlanRequest.of(graph.blocks(), Math.max(0, bytes - activations - kvBytes))
+                .withExpertsPerToken(config.expertsUsed())
+                .withUbatchTokens(ubatch));
+    }
+
+    private Division divide(Supplier<MeasuredCosts> measure) {
         int ubatch = options.ubatch() > 0 ? options.ubatch() : EngineOptions.DEFAULT_UBATCH;
         CostModel given = options.memory().costs();
-        Division division = divide(ubatch, given == null ? CostModel.ASSUMED : given);
+        MeasuredCosts costs = new MeasuredCosts(given == null ? CostModel.ASSUMED : given, null);
+        Division division = divide(ubatch, costs);
         Plan plan = division.weights();
-        CostModel costs = plan.costs();
         if (given == null && !plan.allResident() && plan.modelBytes() - plan.allocatedBytes() > WORTH_MEASURING_BYTES) {
             costs = measure.get();
             division = divide(ubatch, costs);
@@ -99,7 +129,7 @@ final class MemoryPlanner {
         return prefill.computeSeconds() < HIDING * prefill.transferSeconds();
     }
 
-    private @Nullable Division divideIfPossible(int ubatch, CostModel costs) {
+    private @Nullable Division divideIfPossible(int ubatch, MeasuredCosts costs) {
         try {
             return divide(ubatch, costs);
         } catch (PlanException e) {
@@ -108,16 +138,23 @@ final class MemoryPlanner {
         }
     }
 
-    private Division divide(int ubatch, CostModel costs) {
-        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
+    private Division divide(int ubatch, MeasuredCosts costs) {
+        int rows = ubatch + options.maxConcurrency();
+        long engineBytes = deviceBytes.orElse(hostBytes);
+        long activations = BatchLoop.activationBytes(config, rows);
         long available = engineBytes - activations;
         long sequenceBytes = kvBytesOfSequence(ubatch);
         if (sequenceBytes >= available) {
-            throw new PlanException(
-                    ("The memory budget of %d MiB is too small: activations need %d MiB and the KV cache of"
-                                    + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
-                                    + " memory, or shorten the context")
-                            .formatted(engineBytes >> 20, activations >> 20, contextLength, sequenceBytes >> 20));
+            throw new PlanException(("The %s budget of %d MiB is too small: activations need %d MiB and the KV cache of"
+                            + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
+                            + " memory%s, or shorten the context")
+                    .formatted(
+                            deviceBytes.isPresent() ? "device memory" : "memory",
+                            engineBytes >> 20,
+                            activations >> 20,
+                            contextLength,
+                            sequenceBytes >> 20,
+                            deviceBytes.isPresent() ? " of the device (option accelerator.memory)" : ""));
         }
         // The sequence's bytes are below those available, and their number below 4096: no overflow.
         long kvBytes =
@@ -137,7 +174,8 @@ final class MemoryPlanner {
                 .withExpertsPerToken(config.expertsUsed())
                 .withExpertCacheBytes(bytes(options.memory().expertCache(), modelBytes, Long.MAX_VALUE))
                 .withUbatchTokens(ubatch)
-                .withCosts(costs));
+                .withCosts(costs.primary())
+                .withAccelerator(accelerator(rows, costs.host())));
         return new Division(ubatch, kvBytes, plan);
     }
 
@@ -150,11 +188,28 @@ final class MemoryPlanner {
         }
     }
 
+    /** What the host can do for a device with memory of its own. */
+    private PlanRequest.@Nullable Accelerator accelerator(int rows, @Nullable CostModel costs) {
+        if (deviceBytes.isEmpty()) {
+            return null;
+        }
+        long used = BatchLoop.hostActivationBytes(config, rows) + STAGING_BYTES;
+        return new PlanRequest.Accelerator(
+                Math.max(0, hostBytes - used),
+                costs == null ? CostModel.ASSUMED : costs,
+                options.accelerator().decodeOnHost());
+    }
+
     private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {
         return amount == null ? most : Math.min(most, amount.of(modelBytes));
     }
 
-    private static long engineBytes(@Nullable MemoryAmount ram) {
+    private static long deviceBytes(@Nullable MemoryAmount amount, long free) {
+        long reserve = Math.max(LEAST_RESERVE_BYTES, (long) (RESERVE_SHARE * free));
+        return amount == null ? Math.max(0, free - reserve) : Math.min(free, amount.of(free));
+    }
+
+    private static long hostBytes(@Nullable MemoryAmount ram) {
         MemoryBudget available = MemoryBudget.discover();
         return ram == null ? available.defaultEngineBytes() : ram.of(available.availableBytes());
     }

@@ -1,5 +1,6 @@
 package dev.prefetch.inference;
 
+import dev.prefetch.backend.DeviceFailedException;
 import java.util.ArrayDeque;
 import java.util.function.BooleanSupplier;
 import org.slf4j.Logger;
@@ -42,7 +43,11 @@ final class AnswerPrefill {
         return conversations.isEmpty();
     }
 
-    /** Computes a sweep's worth of the oldest; returns how many tokens were computed. */
+    /**
+     * Computes a sweep's worth of the oldest; returns how many tokens were computed.
+     *
+     * @throws DeviceFailedException when the device is at fault
+     */
     int sweep(BooleanSupplier abandoned) {
         int[] tokens = conversations.element();
         int computed = 0;
@@ -57,6 +62,8 @@ final class AnswerPrefill {
                 done = from + computed == tokens.length;
                 cache.close(tokens, from + computed);
             }
+        } catch (DeviceFailedException e) {
+            throw e;
         } catch (RuntimeException | Error e) {
             LOG.warn("An answer could not be kept for the next prompt", e);
             done = true;

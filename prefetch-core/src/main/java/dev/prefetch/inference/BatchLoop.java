@@ -1,9 +1,11 @@
 package dev.prefetch.inference;
 
-import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceFailedException;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
+import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.WeightSource;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayDeque;
@@ -44,9 +46,9 @@ public final class BatchLoop implements AutoCloseable {
     /** Texts to embed at the same time, so that many short ones leave others a share of a sweep. */
     private static final int MOST_TEXTS = 32;
 
-    private final ForwardPass forward;
-    private final KvPool kvPool;
-    private final WeightSource weights;
+    private final ModelConfig config;
+    private final ModelGraph graph;
+    private final Failover failover;
     private final Tokenizer tokenizer;
     private final Limits limits;
     private final Batch batch;
@@ -76,7 +78,10 @@ public final class BatchLoop implements AutoCloseable {
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
     private final Map<Sequence, RuntimeException> failures = new LinkedHashMap<>();
-    private final AnswerPrefill answers;
+    private volatile Machine machine;
+    /** What happened at places that were left. */
+    private volatile PrefetchStatistics before = PrefetchStatistics.NONE;
+
     private final DraftCost draftCost = new DraftCost();
 
     /**
@@ -226,30 +231,56 @@ public final class BatchLoop implements AutoCloseable {
                 .toList());
     }
 
+    /** Bytes of the host's memory for such sweeps, beside a device with memory of its own. */
+    public static long hostActivationBytes(ModelConfig config, int rows) {
+        return ForwardPass.hostActivationBytes(config, rows);
+    }
+
     public BatchLoop(
-            Device device,
+            Devices devices,
             ModelConfig config,
             ModelGraph graph,
             WeightSource weights,
             Tokenizer tokenizer,
             Limits limits) {
-        this.weights = weights;
+        this(new Workplace(devices, weights), Failover.NONE, config, graph, tokenizer, limits);
+    }
+
+    /**
+     * @param place where sweeps are computed
+     * @param failover where instead when that fails
+     */
+    public BatchLoop(
+            Workplace place,
+            Failover failover,
+            ModelConfig config,
+            ModelGraph graph,
+            Tokenizer tokenizer,
+            Limits limits) {
+        this.failover = failover;
+        this.config = config;
+        this.graph = graph;
         this.tokenizer = tokenizer;
         this.limits = limits;
         this.vocabularySize = config.vocabularySize();
-        int rows = limits.ubatch() + limits.maxConcurrency();
-        this.batch = new Batch(rows);
+        this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
         long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
         if (limits.kvBytes() < longest) {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
-        this.forward = new ForwardPass(device, config, graph, weights, rows);
-        this.kvPool = new KvPool(
-                device, layout(config), mostRows(limits.ubatch()), limits.kvBytes(), limits.promptCacheBytes());
-        this.answers = new AnswerPrefill(forward, kvPool, batch, limits.ubatch(), limits.maxConcurrency());
+        this.machine = machine(place);
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
+    }
+
+    private Machine machine(Workplace place) {
+        return new Machine(place, config, graph, layout(config), mostRows(limits.ubatch()), batch, limits);
+    }
+
+    /** What moved so far, wherever sweeps were computed. */
+    public PrefetchStatistics statistics() {
+        return before.plus(machine.weights.statistics());
     }
 
     /**
@@ -265,7 +296,7 @@ public final class BatchLoop implements AutoCloseable {
                     + " tokens leaves no room in a context of " + limits.contextLength());
         }
         GeneratingSequence sequence =
-                new GeneratingSequence(request, tokenizer, limits.contextLength(), weights::statistics);
+                new GeneratingSequence(request, tokenizer, limits.contextLength(), this::statistics);
         enqueue(() -> {
             // Those for whom there is a place leave the queue before the next sweep.
             int places = Math.max(0, limits.maxConcurrency() - generating);
@@ -383,19 +414,11 @@ public final class BatchLoop implements AutoCloseable {
     private void loop() {
         try {
             while (awaitWork()) {
-                LogitsTask task = nextLogitsTask();
-                if (task != null) {
-                    run(task);
+                try {
+                    step();
+                } catch (DeviceFailedException e) {
+                    goElsewhere(e);
                 }
-                endAbandoned();
-                admit();
-                showLoad();
-                if (!active.isEmpty()) {
-                    sweep();
-                } else if (!answers.isEmpty() && !somethingWaits()) {
-                    answerTokens.add(answers.sweep(() -> closed || somethingWaits()));
-                }
-                showLoad();
             }
         } catch (RuntimeException | Error e) {
             LOG.error("The compute thread failed; the engine is closed", e);
@@ -405,11 +428,75 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    private void step() {
+        comeBack();
+        LogitsTask task = nextLogitsTask();
+        if (task != null) {
+            run(task);
+        }
+        endAbandoned();
+        admit();
+        showLoad();
+        if (!active.isEmpty()) {
+            sweep();
+        } else if (!machine.answers.isEmpty() && !somethingWaits()) {
+            answerTokens.add(machine.answers.sweep(() -> closed || somethingWaits()));
+        }
+        showLoad();
+    }
+
+    /** Goes on where the failover says, with everything that was running. */
+    private void goElsewhere(DeviceFailedException failure) {
+        leave();
+        Workplace place = failover.after(failure);
+        if (place == null) {
+            throw new IllegalStateException("the device failed, and there is no other to go on with", failure);
+        }
+        moveTo(place);
+    }
+
+    private void leave() {
+        before = statistics();
+        try {
+            machine.close();
+        } catch (DeviceFailedException e) {
+            LOG.debug("A failed device did not take its memory back", e);
+        }
+    }
+
+    /** Comes back to a device that failed, once it can be used again. */
+    private void comeBack() {
+        Workplace place = failover.recovered();
+        if (place != null) {
+            leave();
+            moveTo(place);
+            failover.left();
+        }
+    }
+
+    private void moveTo(Workplace place) {
+        machine = machine(place);
+        for (Sequence sequence : List.copyOf(active)) {
+            int[] prefix = sequence.restart();
+            try {
+                KvCache cache = machine.kvPool.open(prefix, 0, sequence.capacity());
+                if (cache == null) {
+                    throw new IllegalStateException("there is no room for a sequence that had it before");
+                }
+                sequence.start(cache);
+            } catch (RuntimeException e) {
+                active.remove(sequence);
+                fail(sequence, e);
+            }
+        }
+        draftCost.forget();
+    }
+
     private void showLoad() {
         running = active.size();
         generating = (int) generating();
-        kvBytesInUse = kvPool.bytesInUse();
-        kvBytesCached = kvPool.idleBytes();
+        kvBytesInUse = machine.kvPool.bytesInUse();
+        kvBytesCached = machine.kvPool.idleBytes();
     }
 
     /** Waits until there is something to do; false when the loop was closed. */
@@ -427,7 +514,7 @@ public final class BatchLoop implements AutoCloseable {
 
     private boolean nothingToDo() {
         return active.isEmpty()
-                && answers.isEmpty()
+                && machine.answers.isEmpty()
                 && waiting.isEmpty()
                 && waitingTexts.isEmpty()
                 && logitsTasks.isEmpty();
@@ -445,7 +532,7 @@ public final class BatchLoop implements AutoCloseable {
 
     private boolean logitsTaskWaitsForRoom() {
         LogitsTask task = logitsTasks.peek();
-        return task != null && !kvPool.hasRoomFor(task.tokens.length);
+        return task != null && !machine.kvPool.hasRoomFor(task.tokens.length);
     }
 
     /** Ends what was cancelled or is out of time. */
@@ -510,7 +597,7 @@ public final class BatchLoop implements AutoCloseable {
     private boolean start(ArrayDeque<? extends Sequence> queue) {
         Sequence sequence = queue.element();
         try {
-            KvCache cache = kvPool.open(sequence.prompt(), sequence.mostCachedTokens(), sequence.capacity());
+            KvCache cache = machine.kvPool.open(sequence.prefix(), sequence.mostCachedTokens(), sequence.capacity());
             if (cache == null) {
                 return false;
             }
@@ -520,7 +607,8 @@ public final class BatchLoop implements AutoCloseable {
                 promptTokens.add(sequence.length());
                 cachedPromptTokens.add(sequence.cachedTokens());
             }
-        } catch (OutOfDeviceMemoryException e) {
+        } catch (RuntimeException e) {
+            // Memory that was promised and cannot be had, first of all; whatever it is, it is this sequence's alone.
             failures.put(sequence, e);
         }
         queue.remove();
@@ -578,7 +666,7 @@ public final class BatchLoop implements AutoCloseable {
                 return;
             }
             long before = System.nanoTime();
-            boolean completed = forward.run(
+            boolean completed = machine.forward.run(
                     batch,
                     () -> closed || carried.stream().allMatch(Sequence::abandoned),
                     (output, logits) -> take(outputs.get(output), logits),
@@ -595,6 +683,13 @@ public final class BatchLoop implements AutoCloseable {
                     computed(carried.get(i), rows[i]);
                 }
             }
+        } catch (DeviceFailedException e) {
+            if (failover == Failover.NONE) {
+                failAll(carried, e);
+            } else {
+                LOG.debug("{} sequences go on elsewhere", carried.size());
+                throw e;
+            }
         } catch (RuntimeException e) {
             failAll(carried, e);
         } catch (Error e) {
@@ -608,7 +703,7 @@ public final class BatchLoop implements AutoCloseable {
 
     private void rememberAnswer(Sequence sequence) {
         if (limits.promptCacheBytes() > 0 && sequence instanceof GeneratingSequence generation) {
-            answers.add(generation.tokens());
+            machine.answers.add(generation.tokens());
         }
     }
 
@@ -715,8 +810,27 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private void run(LogitsTask task) {
+        try {
+            compute(task);
+        } catch (DeviceFailedException e) {
+            if (failover == Failover.NONE) {
+                task.result.completeExceptionally(e);
+                return;
+            }
+            lock.lock();
+            try {
+                // To be computed again, elsewhere.
+                logitsTasks.addFirst(task);
+            } finally {
+                lock.unlock();
+            }
+            throw e;
+        }
+    }
+
+    private void compute(LogitsTask task) {
         int[] tokens = task.tokens;
-        try (KvCache cache = kvPool.open(tokens.length)) {
+        try (KvCache cache = machine.kvPool.open(tokens.length)) {
             float[] result = new float[tokens.length * vocabularySize];
             int step = task.stepByStep ? 1 : limits.ubatch();
             for (int from = 0; from < tokens.length; from += step) {
@@ -729,7 +843,7 @@ public final class BatchLoop implements AutoCloseable {
                     int count = Math.min(step, tokens.length - first);
                     batch.addPrefill(cache, tokens, first, count, Batch.Outputs.ALL);
                 }
-                boolean completed = forward.run(
+                boolean completed = machine.forward.run(
                         batch,
                         () -> closed || task.result.isDone(),
                         (output, logits) ->
@@ -740,6 +854,8 @@ public final class BatchLoop implements AutoCloseable {
                 }
             }
             task.result.complete(result);
+        } catch (DeviceFailedException e) {
+            throw e;
         } catch (RuntimeException | Error e) {
             task.result.completeExceptionally(e);
         }
@@ -792,8 +908,7 @@ public final class BatchLoop implements AutoCloseable {
                 interrupted = true;
             }
         }
-        forward.close();
-        kvPool.close();
+        machine.close();
         if (interrupted) {
             Thread.currentThread().interrupt();
         }

@@ -30,6 +30,15 @@ final class DraftCost {
         rowsNanos = rowsNanos * MEMORY + (double) sweepRows * sweepNanos;
     }
 
+    /** Forgets what was measured: sweeps are computed elsewhere from now on. */
+    void forget() {
+        weight = 0;
+        rows = 0;
+        nanos = 0;
+        rowsSquared = 0;
+        rowsNanos = 0;
+    }
+
     /**
      * How many tokens to guess for a sequence.
      *

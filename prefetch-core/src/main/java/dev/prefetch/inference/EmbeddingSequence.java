@@ -29,6 +29,12 @@ final class EmbeddingSequence extends Sequence {
     }
 
     @Override
+    void forget() {
+        sum = null;
+        states = 0;
+    }
+
+    @Override
     Batch.Hidden hidden(int from, int count) {
         return switch (request.pooling()) {
             case MEAN -> Batch.Hidden.ALL;

@@ -3,6 +3,7 @@ package dev.prefetch.inference;
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
@@ -46,17 +47,16 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer v;
     private final DeviceBuffer attended;
     private final DeviceBuffer projected;
-    private final DeviceBuffer gate;
-    private final DeviceBuffer up;
     private final DeviceBuffer outputX;
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
     private final float[] hostLogits;
     private final float[] hostState;
-    private final @Nullable MixtureOfExperts experts;
+    private final FeedForward network;
+    private final @Nullable HostNetworks host;
 
-    ForwardPass(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
-        this.device = device;
+    ForwardPass(Devices devices, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+        this.device = devices.primary();
         this.ops = device.compute().ops();
         this.config = config;
         this.graph = graph;
@@ -68,29 +68,28 @@ final class ForwardPass implements AutoCloseable {
         v = activations(maxRows, config.valueDim());
         attended = activations(maxRows, config.attentionDim());
         projected = activations(maxRows, config.dim());
-        gate = activations(maxRows, Math.max(1, config.denseFfnDim()));
-        up = activations(maxRows, Math.max(1, config.denseFfnDim()));
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
         hostState = new float[config.dim()];
         qkv = List.of(q, k, v);
-        experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
+        network = new FeedForward(device, config, graph, weights, maxRows);
+        host = devices.accelerated() ? new HostNetworks(devices, config, graph, weights, maxRows) : null;
+    }
+
+    /** Bytes of the host's memory this takes beside a device with memory of its own. */
+    static long hostActivationBytes(ModelConfig config, int maxRows) {
+        return HostNetworks.activationBytes(config, maxRows);
     }
 
     /** Bytes this takes, with an allowance for what kernels pack and convert. */
     static long activationBytes(ModelConfig config, int maxRows) {
         long widest =
                 Math.max(Math.max(config.dim(), config.queryDim()), Math.max(config.ffnDim(), config.denseFfnDim()));
-        long columns = 3L * config.dim()
-                + config.queryDim()
-                + config.keyDim()
-                + config.valueDim()
-                + config.attentionDim()
-                + 2L * config.denseFfnDim();
+        long columns =
+                3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + config.attentionDim();
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
-        long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
-        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + experts;
+        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + FeedForward.activationBytes(config, maxRows);
     }
 
     private DeviceBuffer activations(int rows, int columns) {
@@ -134,10 +133,15 @@ final class ForwardPass implements AutoCloseable {
 
     private boolean sweep(
             Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
-        try (WeightLease w = weights.acquire(graph.embedding())) {
-            ops.embed(w.weight(TensorRole.TOKEN_EMBEDDING), batch.tokens(), batch.size(), x);
+        try (WeightLease w = weights.acquireOnHost(graph.embedding())) {
+            Weight table = w.weight(TensorRole.TOKEN_EMBEDDING);
+            if (host == null) {
+                ops.embed(table, batch.tokens(), batch.size(), x);
+            } else {
+                host.embed(table, batch.tokens(), batch.size(), x);
+            }
         }
-        scale(x, config.scaling().embedding(), (long) batch.size() * config.dim());
+        Activations.scale(ops, x, config.scaling().embedding(), (long) batch.size() * config.dim());
         for (int layer = 0; layer < config.layers(); layer++) {
             if (abandoned.getAsBoolean()) {
                 return false;
@@ -189,52 +193,23 @@ final class ForwardPass implements AutoCloseable {
             // output projection and residual
             ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
-            addToResidual(n, w.find(TensorRole.ATTENTION_POST_NORM));
+            Activations.addToResidual(ops, config, projected, n, w.find(TensorRole.ATTENTION_POST_NORM), x);
         }
     }
 
     private void feedForward(Batch batch, int layer) {
-        int n = batch.size();
-        boolean dense = config.denseFfnDim() > 0;
-        DeviceBuffer input;
-        try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
-            input = norm(n, w.find(TensorRole.FFN_NORM));
-            if (experts != null) {
-                experts.route(w, input, batch.decodeRows(), n);
-            }
-            if (dense) {
-                ops.matmul(w.weight(TensorRole.FFN_GATE), input, batch.decodeRows(), n, gate);
-                ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
-            }
+        boolean onHost = host != null && batch.decodeRows() > 0 && weights.decodesOnHost(graph.network(layer));
+        if (!onHost) {
+            network.run(layer, x, batch.decodeRows(), batch.size());
+            return;
         }
-        if (experts != null) {
-            experts.prefetch(layer);
+        host.take(x, batch.decodeRows());
+        if (batch.decodeRows() < batch.size()) {
+            // Decode rows take part, since rows are independent, and what becomes of them is replaced.
+            network.run(layer, x, batch.decodeRows(), batch.size());
         }
-        if (dense) {
-            denseFeedForward(batch, layer, input);
-        }
-        if (experts != null) {
-            experts.run(n, input, x);
-        }
-    }
-
-    /** The network of a dense model, or the one beside the experts, from behind its gate on. */
-    private void denseFeedForward(Batch batch, int layer, DeviceBuffer input) {
-        int n = batch.size();
-        try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
-            ops.matmul(w.weight(TensorRole.FFN_UP), input, batch.decodeRows(), n, up);
-            ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
-        }
-        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim());
-        try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
-            ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
-            ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
-            if (experts != null) {
-                experts.addShared(projected, n, x);
-            } else {
-                addToResidual(n, w.find(TensorRole.FFN_POST_NORM));
-            }
-        }
+        host.run(layer, batch.decodeRows());
+        host.give(batch.decodeRows(), x);
     }
 
     /** Logits and hidden states of the wanted rows. */
@@ -277,7 +252,7 @@ final class ForwardPass implements AutoCloseable {
     private void logits(WeightLease w, int count) {
         ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
         long n = (long) count * hostLogits.length;
-        scale(logits, config.scaling().logits(), n);
+        Activations.scale(ops, logits, config.scaling().logits(), n);
         if (config.scaling().logitSoftCap() > 0) {
             ops.softCap(logits, config.scaling().logitSoftCap(), n);
         }
@@ -292,21 +267,6 @@ final class ForwardPass implements AutoCloseable {
         return normed;
     }
 
-    /** Adds {@link #projected}, normalised where the layer does so behind, to the residual stream. */
-    private void addToResidual(int n, @Nullable Weight gain) {
-        if (gain != null) {
-            ops.rmsNorm(projected, n, config.dim(), gain, config.normEpsilon(), projected);
-        }
-        scale(projected, config.scaling().residual(), (long) n * config.dim());
-        ops.add(x, projected, (long) n * config.dim());
-    }
-
-    private void scale(DeviceBuffer values, float factor, long n) {
-        if (factor != 1) {
-            ops.scale(values, factor, n);
-        }
-    }
-
     /** Normalises every stretch as long as the gain: a head, or all heads of a token. */
     private void normHeads(DeviceBuffer heads, int elements, @Nullable Weight gain) {
         if (gain != null) {
@@ -317,9 +277,10 @@ final class ForwardPass implements AutoCloseable {
 
     @Override
     public void close() {
-        if (experts != null) {
-            experts.close();
+        if (host != null) {
+            host.close();
         }
+        network.close();
         owned.forEach(DeviceBuffer::close);
     }
 }

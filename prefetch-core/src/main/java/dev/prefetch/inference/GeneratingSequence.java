@@ -59,8 +59,21 @@ final class GeneratingSequence extends Sequence {
     @Override
     void start(KvCache promised) {
         super.start(promised);
-        before = statistics.get();
-        started = System.nanoTime();
+        if (started == 0) {
+            before = statistics.get();
+            started = System.nanoTime();
+        }
+    }
+
+    @Override
+    int[] known() {
+        return generated.isEmpty() ? prompt() : Arrays.copyOf(tokens(), length() + generated.size() - 1);
+    }
+
+    @Override
+    void forget() {
+        draft = NO_TOKENS;
+        guess = -1;
     }
 
     @Override
@@ -156,7 +169,8 @@ final class GeneratingSequence extends Sequence {
 
     @Override
     Batch.Outputs outputs() {
-        return Batch.Outputs.LAST;
+        // After a failure the token that follows is known already.
+        return generated.isEmpty() ? Batch.Outputs.LAST : Batch.Outputs.NONE;
     }
 
     /** Chooses the next token from its logits and emits its text; returns why the sequence ended, or null. */

@@ -16,6 +16,9 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     final long submitted = System.nanoTime();
 
     private @Nullable KvCache cache;
+    /** What is computed by prefill kernels: the prompt, or after a failure everything there was. */
+    private int[] prefix;
+
     private int prefilled;
 
     /** Whether the listener has been told the end or a failure. */
@@ -26,6 +29,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     /** @param timeoutNanos how long it may take from now on; 0 for as long as it takes */
     Sequence(int[] prompt, int capacity, long timeoutNanos) {
         this.prompt = prompt;
+        this.prefix = prompt;
         this.capacity = capacity;
         this.timeoutNanos = timeoutNanos;
     }
@@ -82,9 +86,35 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         prefilled = promised.cachedTokens();
     }
 
+    /**
+     * Begins again after the memory was lost: everything up to the last token is to be computed anew.
+     *
+     * @return what is
+     */
+    final int[] restart() {
+        cache = null;
+        prefix = known();
+        prefilled = 0;
+        forget();
+        return prefix;
+    }
+
+    /** The tokens whose keys and values are needed to go on: the prompt and, once it is computed, what came after. */
+    int[] known() {
+        return prompt;
+    }
+
+    /** Forgets what was made of rows that are computed again. */
+    void forget() {}
+
+    /** What {@link #start} begins with. */
+    final int[] prefix() {
+        return prefix;
+    }
+
     /** Tokens of the prompt that may come from the prompt cache: the last one is computed for what follows from it. */
     final int mostCachedTokens() {
-        return keepsPrompt() ? prompt.length - 1 : 0;
+        return keepsPrompt() ? prefix.length - 1 : 0;
     }
 
     /** Whether the prompt is shared with those that begin with the same tokens. */
@@ -92,12 +122,12 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
 
     /** Whether tokens of the prompt are left to compute. */
     final boolean prefilling() {
-        return prefilled < prompt.length;
+        return prefilled < prefix.length;
     }
 
     /** Tokens of the prompt that are left to compute. */
     final int left() {
-        return prompt.length - prefilled;
+        return prefix.length - prefilled;
     }
 
     /**
@@ -114,7 +144,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         int count = Math.min(room, left());
         boolean last = count == left();
         batch.addPrefill(
-                started(), prompt, prefilled, count, last ? outputs() : Batch.Outputs.NONE, hidden(prefilled, count));
+                started(), prefix, prefilled, count, last ? outputs() : Batch.Outputs.NONE, hidden(prefilled, count));
         return count;
     }
 
@@ -133,7 +163,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         if (prefilling()) {
             prefilled += rows;
             if (keepsPrompt()) {
-                started().keep(prompt, prefilled);
+                started().keep(prefix, prefilled);
             }
         }
     }
@@ -151,7 +181,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
 
     final void release() {
         if (cache != null && keepsPrompt()) {
-            cache.close(prompt, prefilled);
+            cache.close(prefix, prefilled);
         } else if (cache != null) {
             cache.close();
         }

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
@@ -346,7 +347,7 @@ class BatchLoopTest {
     private BatchLoop loop(int maxConcurrency, int kvPages) {
         ModelConfig config = ModelConfig.read(file);
         BatchLoop loop = new BatchLoop(
-                device,
+                Devices.of(device),
                 config,
                 ModelGraph.of(file, config),
                 weights,

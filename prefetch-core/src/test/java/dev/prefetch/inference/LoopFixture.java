@@ -2,6 +2,7 @@ package dev.prefetch.inference;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -19,7 +20,13 @@ import org.awaitility.Awaitility;
 /** A model and batch loops over it, which count the tokens of their sweeps. */
 final class LoopFixture implements AutoCloseable {
 
-    final Device device = MeteredBackend.metered(MeteredBackend.cpu().open(new DeviceOptions(2)), purpose -> false);
+    final AtomicLong kvPagesAllocated = new AtomicLong();
+    final Device device = MeteredBackend.metered(MeteredBackend.cpu().open(new DeviceOptions(2)), purpose -> {
+        if (purpose.contains("KV cache")) {
+            kvPagesAllocated.incrementAndGet();
+        }
+        return false;
+    });
     final GgufFile file;
     final ModelConfig config;
     final ModelGraph graph;
@@ -48,7 +55,7 @@ final class LoopFixture implements AutoCloseable {
     }
 
     BatchLoop loop(BatchLoop.Limits limits) {
-        BatchLoop loop = new BatchLoop(device, config, graph, weights, tokenizer, limits);
+        BatchLoop loop = new BatchLoop(Devices.of(device), config, graph, weights, tokenizer, limits);
         loops.add(loop);
         return loop;
     }

@@ -2,6 +2,7 @@ package dev.prefetch.inference;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.testing.Conformance;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -44,8 +45,8 @@ class WindowKvTest {
     private static List<float[]> logits(Path model, int[] tokens, int rows, boolean decode) {
         List<float[]> result = new ArrayList<>();
         try (LoopFixture fixture = new LoopFixture(model);
-                ForwardPass forward =
-                        new ForwardPass(fixture.device, fixture.config, fixture.graph, fixture.weights, rows);
+                ForwardPass forward = new ForwardPass(
+                        Devices.of(fixture.device), fixture.config, fixture.graph, fixture.weights, rows);
                 KvPool pool = new KvPool(fixture.device, layout(fixture), rows, Long.MAX_VALUE, 0);
                 KvCache cache = pool.open(tokens.length)) {
             Batch batch = new Batch(rows);

@@ -32,10 +32,30 @@ class PlannerTest {
     }
 
     @Test
-    void mapsEverythingInPlaceWhenItFits() {
-        Plan plan = plan(denseBytes);
+    void readsAllButTheEmbeddingIntoItsOwnMemoryWhenItFits() {
+        Plan plan = plan(denseBytes + dense.blocks.size() * 2L * 4096);
         assertThat(plan.allResident()).isTrue();
-        assertThat(plan.count(Residency.MAPPED)).isEqualTo(dense.blocks.size());
+        assertThat(residency(plan, Kind.EMBEDDING)).containsOnly(Residency.MAPPED);
+        assertThat(plan.count(Residency.RESIDENT)).isEqualTo(dense.blocks.size() - 1);
+        assertThat(plan.allocatedBytes())
+                .isBetween(
+                        denseBytes - dense.blocks.getFirst().byteSize(), denseBytes + dense.blocks.size() * 2L * 4096);
+        assertThat(plan.decode().transferSeconds()).isZero();
+    }
+
+    @Test
+    void mapsEverythingWhereItFitsButNotInMemoryOfItsOwn() {
+        WeightBlock embedding = dense.blocks.getFirst();
+        long bytes = denseBytes - embedding.byteSize();
+        List<WeightBlock> blocks = dense.blocks.stream()
+                .map(b -> b == embedding
+                        ? new WeightBlock(
+                                b.index(), b.kind(), -1, -1, dense.blocks.get(1).tensors())
+                        : b)
+                .toList();
+        Plan plan = Planner.plan(PlanRequest.of(blocks, bytes).withUbatchTokens(4));
+        assertThat(plan.allResident()).isTrue();
+        assertThat(plan.count(Residency.MAPPED)).isEqualTo(blocks.size());
         assertThat(plan.allocatedBytes()).isZero();
         assertThat(plan.decode().transferSeconds()).isZero();
     }

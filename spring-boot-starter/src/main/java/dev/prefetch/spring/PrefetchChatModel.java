@@ -208,7 +208,7 @@ public final class PrefetchChatModel implements ChatModel {
     /** Why there is nothing to ask, if so, as far as the fallback is for that. */
     private ChatFallback.@Nullable Reason absence() {
         return switch (engine.status().state()) {
-            case READY -> null;
+            case READY, DEGRADED -> null;
             case LOADING, CLOSED, FAILED -> only(ChatFallback.Reason.DOWN);
         };
     }

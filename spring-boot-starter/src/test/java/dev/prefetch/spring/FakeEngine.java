@@ -139,7 +139,8 @@ public final class FakeEngine implements PrefetchEngine {
                 "a test",
                 2,
                 1_500_000_000,
-                List.of());
+                List.of(),
+                null);
     }
 
     @Override

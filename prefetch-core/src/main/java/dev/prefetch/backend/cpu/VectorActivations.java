@@ -21,7 +21,8 @@ import jdk.incubator.vector.VectorSpecies;
  * <p>How four unsigned bytes {@code u0 .. u3} below 64 in an int lane are multiplied: the kernel computes, modulo 2^16 in
  * either half of the lane, {@code u * first + (u >>> 8) * second} with a 32-bit shift, and adds the halves. That is
  * {@code sum a(i) u(i)} when {@code first = (m0, m2)}, {@code second = (m1, m3)}, {@code m0 = a0} and
- * {@code m(i) = a(i) - 256 a(i-1)}: the multipliers cancel what neighbours contribute to each other's terms.
+ * {@code m(i) = a(i) - 256 a(i-1)}: the multipliers cancel what neighbours contribute to each other's terms. With a 16-bit
+ * shift, as {@link WideSuperBlocks} has it, a byte meets one neighbour only, and {@code m(2) = a2}.
  */
 final class VectorActivations {
 
@@ -38,6 +39,9 @@ final class VectorActivations {
     static final long SUPER_BLOCK_BYTES = 640;
     static final long SCALES = 512;
     static final long SUMS = 576;
+
+    /** Whether super-blocks are multiplied by {@link WideSuperBlocks}, a half at a time. */
+    private static final boolean WIDE = Vectors.BITS == 512;
 
     /** Blocks whose nibbles fill a vector. */
     static final int NIBBLE_BLOCKS = Vectors.BYTES / 16;
@@ -141,8 +145,8 @@ final class VectorActivations {
             long place = out + NIBBLE_STEP_BYTES * (b / NIBBLE_BLOCKS) + 16L * (b % NIBBLE_BLOCKS);
             float scale = Memory.getFloat(scales + 4L * b) / UPPER_HALF;
             for (int i = 0; i < 2; i++) {
-                multipliers(block + 16L * i, place + 8L * i, Vectors.BYTES);
-                multipliers(block + 32 + 16L * i, place + 2L * Vectors.BYTES + 8L * i, Vectors.BYTES);
+                multipliers(block + 16L * i, place + 8L * i, Vectors.BYTES, -1);
+                multipliers(block + 32 + 16L * i, place + 2L * Vectors.BYTES + 8L * i, Vectors.BYTES, -1);
             }
             for (int lane = 0; lane < 4; lane++) {
                 int start = -8 * (sumOfFour(block + 8L * lane) + sumOfFour(block + 32 + 8L * lane));
@@ -152,10 +156,15 @@ final class VectorActivations {
         }
     }
 
-    /** First multipliers for 8 elements to {@code out}, second ones {@code distance} bytes on. */
-    private static void multipliers(long values, long out, long distance) {
+    /**
+     * First multipliers for 8 elements to {@code out}, second ones {@code distance} bytes on.
+     *
+     * @param neighbours the 16-bit parts of four elements from which a neighbour's contribution is taken away
+     */
+    private static void multipliers(long values, long out, long distance, long neighbours) {
         ShortVector a = ShortVector.fromMemorySegment(S128, Memory.ALL, values, Vectors.LE);
-        ShortVector before = a.reinterpretAsLongs().lanewise(LSHL, 16).reinterpretAsShorts();
+        ShortVector before =
+                a.reinterpretAsLongs().lanewise(LSHL, 16).and(neighbours).reinterpretAsShorts();
         LongVector m = a.sub(before.mul((short) 256)).reinterpretAsLongs();
         LongVector first = m.and(0xffffL).or(m.lanewise(LSHR, 16).and(0xffff0000L));
         LongVector second =
@@ -176,8 +185,9 @@ final class VectorActivations {
     /**
      * For {@code Q4_K} and {@code Q5_K}, where a byte holds elements of two groups of 32. A super-block: first and second
      * multipliers for each vector of bytes, 8 scales, and for each group its scale times the sum of its values,
-     * {@code -}{@link #UPPER_HALF} fold. Vectors of 512 bits hold the groups 0 and 2, 1 and 3, 4 and 6, 5 and 7; narrower
-     * ones hold the elements in order.
+     * {@code -}{@link #UPPER_HALF} fold. Vectors of 512 bits hold the groups 0 and 2, 1 and 3, 4 and 6, 5 and 7, and of the
+     * scales and sums those of the first four groups come first, filled up with zeros; narrower vectors hold the elements in
+     * order.
      */
     private static void groups(long x, int cols, long out) {
         long values = out + SUPER_BLOCK_BYTES * (cols / SUPER_BLOCK);
@@ -188,19 +198,24 @@ final class VectorActivations {
             long superBlock = out + SUPER_BLOCK_BYTES * (b / 8);
             int group = b % 8;
             // Groups 1 and 2, 5 and 6 change places.
-            int place = Vectors.BITS == 512 && group % 4 % 3 != 0 ? group ^ 3 : group;
+            int place = WIDE && group % 4 % 3 != 0 ? group ^ 3 : group;
             multipliersOfBlock(block, superBlock, BLOCK * place);
             float scale = Memory.getFloat(scales + 4L * b);
             int sum = sumOfSixteen(block) + sumOfSixteen(block + 32);
-            Memory.putFloat(superBlock + SCALES + 4L * group, scale);
-            Memory.putFloat(superBlock + SCALES + 32 + 4L * group, -UPPER_HALF * scale * sum);
+            long scaleAt = superBlock + SCALES + (WIDE ? 64L * (group / 4) + 4L * (group % 4) : 4L * group);
+            Memory.putFloat(scaleAt, scale);
+            Memory.putFloat(scaleAt + (WIDE ? 16 : 32), -UPPER_HALF * scale * sum);
+            if (WIDE) {
+                // Lanes that count for nothing must at least be numbers.
+                Memory.putLong(superBlock + SCALES + 64L * (group / 4) + 32 + 8L * (group % 4), 0);
+            }
         }
     }
 
     /**
      * For {@code Q6_K} with its groups of 16 and zero point 32. A super-block: first and second multipliers for each vector
      * of bytes, elements in order, then for each group of 16 the scale and {@code -32 scale sum} of its values,
-     * {@link #UPPER_HALF} fold.
+     * {@link #UPPER_HALF} fold; for 512 bits those of the first 8 groups come first.
      */
     private static void sixteenths(long x, int cols, long out) {
         long values = out + SUPER_BLOCK_BYTES * (cols / SUPER_BLOCK);
@@ -212,9 +227,10 @@ final class VectorActivations {
             multipliersOfBlock(block, superBlock, BLOCK * (b % 8));
             float scale = Memory.getFloat(scales + 4L * b);
             for (int i = 0; i < 2; i++) {
-                long place = superBlock + 8L * (b % 8) + 4L * i;
-                Memory.putFloat(place + SCALES, scale);
-                Memory.putFloat(place + SUMS, -32 * UPPER_HALF * scale * sumOfSixteen(block + 32L * i));
+                long place = superBlock + SCALES + (WIDE ? 64L * (b % 8 / 4) + 8L * (b % 4) : 8L * (b % 8)) + 4L * i;
+                Memory.putFloat(place, scale);
+                long sumAt = place + (WIDE ? 32 : SUMS - SCALES);
+                Memory.putFloat(sumAt, -32 * UPPER_HALF * scale * sumOfSixteen(block + 32L * i));
             }
         }
     }
@@ -224,7 +240,7 @@ final class VectorActivations {
         for (int i = 0; i < BLOCK; i += 8) {
             int at = first + i;
             long vector = superBlock + 2L * Vectors.BYTES * (at / Vectors.BYTES);
-            multipliers(values + 2L * i, vector + at % Vectors.BYTES, Vectors.BYTES);
+            multipliers(values + 2L * i, vector + at % Vectors.BYTES, Vectors.BYTES, WIDE ? 0xffff0000ffff0000L : -1);
         }
     }
 }

@@ -28,6 +28,10 @@ final class VectorKernels implements Kernels {
     private static final long LANES_BYTES = (long) STREAMS * TOKENS * Vectors.BYTES;
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
+
+    /** Kernels for a single row of activations, where there is one of its own. */
+    private final Map<GgmlType, MethodHandle> singles = new EnumMap<>(GgmlType.class);
+
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
@@ -43,6 +47,11 @@ final class VectorKernels implements Kernels {
         matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
         matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
         matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
+        if (Vectors.BITS == 512) {
+            singles.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4kSingle"));
+            singles.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5kSingle"));
+            singles.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6kSingle"));
+        }
         expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
@@ -155,7 +164,7 @@ final class VectorKernels implements Kernels {
         for (int i = 0; i < rows * count; i++) {
             Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
         }
-        MethodHandle kernel = matvecs.get(type);
+        MethodHandle kernel = count == 1 ? singles.getOrDefault(type, matvecs.get(type)) : matvecs.get(type);
         if (kernel != null) {
             Isolated.call(kernel, weights, rowStride, rows, cols, x, xStride, count, lanes);
             return;

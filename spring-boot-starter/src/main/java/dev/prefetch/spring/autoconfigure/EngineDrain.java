@@ -79,6 +79,9 @@ final class EngineDrain implements SmartLifecycle {
 
     private static int unfinished(PrefetchEngine engine) {
         EngineStatus status = engine.status();
-        return status.state() == EngineStatus.State.READY ? status.running() + status.waiting() : 0;
+        return switch (status.state()) {
+            case READY, DEGRADED -> status.running() + status.waiting();
+            case LOADING, CLOSED, FAILED -> 0;
+        };
     }
 }

@@ -23,7 +23,7 @@ class PrefetchHealthIndicatorTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"READY,UP", "CLOSED,OUT_OF_SERVICE", "FAILED,DOWN"})
+    @CsvSource({"READY,UP", "DEGRADED,UP", "LOADING,OUT_OF_SERVICE", "CLOSED,OUT_OF_SERVICE", "FAILED,DOWN"})
     void saysWhetherTheEngineAnswers(EngineStatus.State state, String expected) {
         assertThat(health(state, null).getStatus()).isEqualTo(new Status(expected));
     }
@@ -34,7 +34,7 @@ class PrefetchHealthIndicatorTest {
 
         assertThat(health.getDetails())
                 .containsEntry("model", "Demo 1M")
-                .containsEntry("plan", "all 0 blocks (3.0 MiB) in memory")
+                .containsEntry("plan", "all 0 blocks (3.0 MiB) in memory, 0.0 MiB of it copied")
                 .containsEntry("running", 1)
                 .containsEntry("waiting", 2)
                 .containsKeys("backend", "memory", "slowPaths")
