@@ -607,7 +607,8 @@ public final class BatchLoop implements AutoCloseable {
                 promptTokens.add(sequence.length());
                 cachedPromptTokens.add(sequence.cachedTokens());
             }
-        } catch (OutOfDeviceMemoryException e) {
+        } catch (RuntimeException e) {
+            // Memory that was promised and cannot be had, first of all; whatever it is, it is this sequence's alone.
             failures.put(sequence, e);
         }
         queue.remove();

@@ -20,7 +20,13 @@ import org.awaitility.Awaitility;
 /** A model and batch loops over it, which count the tokens of their sweeps. */
 final class LoopFixture implements AutoCloseable {
 
-    final Device device = MeteredBackend.metered(MeteredBackend.cpu().open(new DeviceOptions(2)), purpose -> false);
+    final AtomicLong kvPagesAllocated = new AtomicLong();
+    final Device device = MeteredBackend.metered(MeteredBackend.cpu().open(new DeviceOptions(2)), purpose -> {
+        if (purpose.contains("KV cache")) {
+            kvPagesAllocated.incrementAndGet();
+        }
+        return false;
+    });
     final GgufFile file;
     final ModelConfig config;
     final ModelGraph graph;

@@ -15,6 +15,8 @@ import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** Who waits for whom: told by counting sweeps and their tokens, not by the clock. */
 @Timeout(60)
@@ -198,6 +200,46 @@ class SchedulingTest {
         assertThat(failure(submit(loop, 2, timeout))).hasMessageContaining("0 of 5 prompt tokens");
         fixture.weights.onAcquire = (block, regime) -> {};
         assertThat(layers).doesNotContain(1);
+    }
+
+    /** Cancelled in the queue, in their prompts and in their answers, three hundred of them in the memory of four. */
+    @ParameterizedTest
+    @ValueSource(booleans = {false, true})
+    void cancellationGivesEveryPageBack(boolean cached) {
+        long kvBytes = 4 * fixture.kvBytes(CONTEXT, UBATCH);
+        BatchLoop loop = fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes)
+                .withPromptCacheBytes(cached ? kvBytes : 0)
+                .withSpeculation(Speculation.ON));
+        SplittableRandom random = new SplittableRandom(5);
+        List<LoopFixture.Running> running = new ArrayList<>();
+        for (int i = 0; i < 300; i++) {
+            LoopFixture.Running one =
+                    fixture.submit(loop, tokens(i % 7, 1 + random.nextInt(300)), 0, SamplingOptions.GREEDY);
+            running.add(one);
+            if (random.nextInt(3) == 0) {
+                running.get(random.nextInt(running.size())).cancel.run();
+            }
+            if (i % 20 == 0) {
+                // Lets some come as far as their answers.
+                Awaitility.await()
+                        .until(() -> !one.text.isEmpty() || loop.load().waiting() > 8);
+            }
+        }
+        running.forEach(one -> one.cancel.run());
+        running.forEach(LoopFixture.Running::end);
+        Awaitility.await()
+                .untilAsserted(() -> assertThat(loop.load().kvBytesInUse()).isZero());
+        // A page that is lost has to be allocated anew: there would be more of them than there is room for.
+        assertThat(fixture.kvPagesAllocated.get()).isBetween(1L, 4L * CONTEXT / KvLayout.PAGE_TOKENS);
+        assertThat(loop.load().kvBytesCached()).isBetween(0L, cached ? kvBytes : 0);
+        // All of the memory can be had again at once.
+        fixture.weights.onSweep = (regime, tokens) -> {};
+        List<LoopFixture.Running> full = new ArrayList<>();
+        for (int i = 0; i < 4; i++) {
+            full.add(fixture.submit(loop, tokens(100 + i, CONTEXT - 2), 0, SamplingOptions.GREEDY));
+        }
+        full.forEach(one -> assertThat(one.end().cause()).isEqualTo(StopCause.CONTEXT_FULL));
+        assertThat(fixture.kvPagesAllocated.get()).isLessThanOrEqualTo(4L * CONTEXT / KvLayout.PAGE_TOKENS);
     }
 
     private LoopFixture.Running submit(BatchLoop loop, int maxTokens, long timeoutNanos) {

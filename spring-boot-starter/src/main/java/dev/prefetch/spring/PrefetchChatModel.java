@@ -4,6 +4,7 @@ import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.inference.QueueFullException;
 import io.micrometer.observation.Observation;
 import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.observation.contextpropagation.ObservationThreadLocalAccessor;
@@ -124,6 +125,8 @@ public final class PrefetchChatModel implements ChatModel {
      *     {@link dev.prefetch.grammar.UnsupportedSchemaException} that names the keyword)
      * @throws dev.prefetch.api.ContextLengthExceededException when the prompt leaves no room for an answer
      * @throws dev.prefetch.template.TemplateException when the model's chat template refuses the conversation
+     * @throws dev.prefetch.inference.QueueFullException when as many generations wait as may
+     * @throws dev.prefetch.inference.DeadlineExceededException when it takes longer than the option timeout allows
      * @throws GenerationTimeoutException when it takes longer than the limits allow
      * @throws IllegalStateException when the engine is closed, or the waiting thread is interrupted
      */
@@ -211,6 +214,9 @@ public final class PrefetchChatModel implements ChatModel {
     }
 
     private ChatFallback.@Nullable Reason reason(Throwable failure) {
+        if (failure instanceof QueueFullException) {
+            return only(ChatFallback.Reason.SATURATED);
+        }
         ChatFallback.Reason refusal = guard.refusal(failure);
         if (refusal != null) {
             return only(refusal);

@@ -8,6 +8,7 @@ import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.api.ServingOptions;
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.inference.Speculation;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import java.io.IOException;
@@ -75,6 +76,24 @@ final class BenchCommand implements Callable<Integer> {
             description = "Runs before, which are not counted (default: ${DEFAULT-VALUE}).")
     private int warmUp;
 
+    @Option(
+            names = "--streams",
+            paramLabel = "N",
+            split = ",",
+            description =
+                    "Instead, so many generations at the same time, each with a prompt of its own; several values are"
+                            + " measured one after the other.")
+    private List<Integer> streams = List.of();
+
+    @Option(
+            names = "--speculation",
+            paramLabel = "MODE",
+            defaultValue = "OFF",
+            description =
+                    "Whether tokens are guessed: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}). Random tokens"
+                            + " repeat themselves more than text does.")
+    private Speculation speculation = Speculation.OFF;
+
     @Option(names = "--json", paramLabel = "FILE", description = "Also write the figures as JSON.")
     private @Nullable Path json;
 
@@ -122,6 +141,9 @@ final class BenchCommand implements Callable<Integer> {
                     + engine.info().quantization() + ", " + (engine.info().fileBytes() >> 20) + " MiB");
             out.println("machine  " + engine.info().device());
             out.println("plan     look-ahead " + wanted + ": " + engine.plan().summary());
+            if (!streams.isEmpty()) {
+                return measureStreams(engine);
+            }
             BenchFigures prefill = new BenchFigures(Regime.PREFILL, promptTokens);
             BenchFigures decode = new BenchFigures(Regime.DECODE, generateTokens);
             for (int run = -warmUp; run < repeat; run++) {
@@ -148,13 +170,30 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
+    private Map<String, Object> measureStreams(PrefetchEngine engine) throws InterruptedException {
+        StreamBench bench = new StreamBench(engine, promptTokens, generateTokens);
+        for (int run = 0; run < warmUp; run++) {
+            bench.measure(1);
+        }
+        List<Map<String, Object>> figures = new ArrayList<>();
+        for (int count : streams) {
+            StreamBench.Figures measured = bench.measure(count);
+            context.out().print(measured.describe());
+            figures.add(measured.report());
+        }
+        return new LinkedHashMap<>(Map.of("model", model.getFileName().toString(), "streams", figures));
+    }
+
     private EngineOptions options(int lookAhead) {
         // Runs repeat the same prompt: from a cache it would cost nothing.
         EngineOptions options = engineOptions
                 .options(context.modelFile(model), lookAhead)
-                .withMaxConcurrency(1)
-                .withServing(ServingOptions.DEFAULT.withoutPromptCache());
-        if (options.contextLength() == 0) {
+                .withMaxConcurrency(
+                        streams.stream().mapToInt(Integer::intValue).max().orElse(1))
+                .withServing(ServingOptions.DEFAULT.withoutPromptCache().withSpeculation(speculation));
+        if (options.contextLength() == 0 && !streams.isEmpty()) {
+            options = options.withContextLength(promptTokens + generateTokens);
+        } else if (options.contextLength() == 0) {
             options = options.withContextLength(Math.max(promptTokens, generateTokens) + 2);
         }
         return trace == null ? options : options.withMemory(options.memory().withTraceSweeps(traceSweeps));

@@ -69,6 +69,13 @@ final class EngineMeters implements GenerationRecorder {
                 "used",
                 "KV cache promised to running generations",
                 EngineStatus::kvBytesInUse);
+        gauge(
+                registry,
+                "prefetch.kv.bytes",
+                "state",
+                "cached",
+                "KV cache that holds earlier prompts for later ones",
+                EngineStatus::kvBytesCached);
         gauge(registry, "prefetch.kv.bytes", "state", "capacity", "KV cache there is", EngineStatus::kvBytesCapacity);
         Gauge.builder("prefetch.look.ahead", engine, e -> e.status().lookAheadBlocks())
                 .description("Streamed blocks on their way while compute holds one")
@@ -79,7 +86,66 @@ final class EngineMeters implements GenerationRecorder {
                 .description("Slots that streamed blocks pass through")
                 .tags(tags())
                 .register(registry);
+        bindCounters(registry);
         bindTransfers(registry);
+    }
+
+    private void bindCounters(MeterRegistry registry) {
+        count(
+                registry,
+                "prefetch.prompt.cache.tokens",
+                Tags.of("result", "hit"),
+                "Prompt tokens of started generations by whether an earlier prompt had them",
+                EngineStatus.Counters::cachedPromptTokens);
+        count(
+                registry,
+                "prefetch.prompt.cache.tokens",
+                Tags.of("result", "miss"),
+                "Prompt tokens of started generations by whether an earlier prompt had them",
+                counters -> counters.promptTokens() - counters.cachedPromptTokens());
+        count(
+                registry,
+                "prefetch.drafted.tokens",
+                Tags.of("result", "accepted"),
+                "Guessed tokens by whether they were right",
+                EngineStatus.Counters::acceptedTokens);
+        count(
+                registry,
+                "prefetch.drafted.tokens",
+                Tags.of("result", "rejected"),
+                "Guessed tokens by whether they were right",
+                counters -> counters.draftedTokens() - counters.acceptedTokens());
+        count(
+                registry,
+                "prefetch.embedded.texts",
+                Tags.empty(),
+                "Texts whose vectors were computed",
+                EngineStatus.Counters::embeddedTexts);
+        count(
+                registry,
+                "prefetch.refused",
+                Tags.of("reason", "queue"),
+                "Generations that were not taken because the queue was full, or not done in their time",
+                EngineStatus.Counters::refused);
+        count(
+                registry,
+                "prefetch.refused",
+                Tags.of("reason", "deadline"),
+                "Generations that were not taken because the queue was full, or not done in their time",
+                EngineStatus.Counters::expired);
+    }
+
+    private void count(
+            MeterRegistry registry,
+            String meter,
+            Iterable<Tag> more,
+            String description,
+            ToDoubleFunction<EngineStatus.Counters> read) {
+        FunctionCounter.builder(
+                        meter, engine, e -> read.applyAsDouble(e.status().counters()))
+                .description(description)
+                .tags(tags().and(more))
+                .register(registry);
     }
 
     private void bindTransfers(MeterRegistry registry) {

@@ -104,6 +104,7 @@ final class EngineReport {
         memory.put("weightsAllocatedBytes", plan.allocatedBytes());
         memory.put("weightsMappedBytes", plan.bytes(Plan.Residency.MAPPED));
         memory.put("kvCacheBytesInUse", status.kvBytesInUse());
+        memory.put("kvCacheBytesCached", status.kvBytesCached());
         memory.put("kvCacheBytesCapacity", status.kvBytesCapacity());
         return memory;
     }
@@ -139,6 +140,14 @@ final class EngineReport {
         load.put("lookAheadChosen", engine.choosesLookAhead() ? "auto" : "fixed");
         load.put("generations", status.generations());
         load.put("failures", status.failures());
+        EngineStatus.Counters counters = status.counters();
+        load.put("refused", counters.refused());
+        load.put("expired", counters.expired());
+        load.put("promptTokens", counters.promptTokens());
+        load.put("cachedPromptTokens", counters.cachedPromptTokens());
+        load.put("draftedTokens", counters.draftedTokens());
+        load.put("acceptedTokens", counters.acceptedTokens());
+        load.put("embeddedTexts", counters.embeddedTexts());
         if (status.lastFault() != null) {
             load.put("lastFault", fault(status.lastFault()));
         }

@@ -6,7 +6,8 @@ import org.springframework.boot.health.contributor.AbstractHealthIndicator;
 import org.springframework.boot.health.contributor.Health;
 
 /**
- * {@code UP} while the engine takes requests, {@code OUT_OF_SERVICE} while it is being loaded and when it was closed,
+ * {@code UP} while the engine takes requests, also where the host computes them since the device failed ({@code DEGRADED}),
+ * {@code OUT_OF_SERVICE} while it is being loaded and when it was closed,
  * {@code DOWN} when it could not be loaded or its compute thread ended with an error. A single failed request does not make
  * it {@code DOWN}; it is shown as the last fault. Slow paths leave it {@code UP}: they are shown with their remedies.
  */

@@ -3,6 +3,7 @@ package dev.prefetch.spring.autoconfigure;
 import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.MemoryOptions;
+import dev.prefetch.api.ServingOptions;
 import dev.prefetch.prefetch.MemoryAmount;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -46,7 +47,19 @@ final class EngineSettings {
         if (ubatch != null) {
             options = options.withUbatch(ubatch);
         }
-        return options.withMemory(memory(properties)).withAccelerator(accelerator(properties.cuda()));
+        return options.withMemory(memory(properties))
+                .withAccelerator(accelerator(properties.cuda()))
+                .withServing(serving(properties));
+    }
+
+    private ServingOptions serving(PrefetchProperties.Model properties) {
+        ServingOptions serving =
+                ServingOptions.DEFAULT.withPromptCache(amount("prompt-cache", properties.promptCache()));
+        Integer queueLimit = atLeast("queue-limit", properties.queueLimit(), 0);
+        if (queueLimit != null) {
+            serving = serving.withQueueLimit(queueLimit);
+        }
+        return properties.speculation() == null ? serving : serving.withSpeculation(properties.speculation());
     }
 
     private MemoryOptions memory(PrefetchProperties.Model properties) {

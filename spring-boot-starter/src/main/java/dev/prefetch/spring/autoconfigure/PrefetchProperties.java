@@ -1,6 +1,7 @@
 package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.inference.Pooling;
+import dev.prefetch.inference.Speculation;
 import dev.prefetch.spring.ChatFallback;
 import dev.prefetch.spring.PrefetchChatOptions;
 import java.nio.file.Path;
@@ -33,6 +34,12 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param cuda How a CUDA device is used.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
+ * @param queueLimit Most generations that wait because as many run as may; further ones are refused. By default there is no
+ *     limit, but for the bulkhead where Resilience4j is there.
+ * @param promptCache Most of the KV cache that earlier prompts may keep for later ones that begin alike: a size, or a share of
+ *     the KV cache; 0 to keep none. By default what running requests leave.
+ * @param speculation Whether tokens are guessed from the prompt and verified together: 'auto' where it pays, 'on' or 'off'.
+ *     The answer is the same. By default 'auto'.
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
  * @param chat Default options of chat requests.
@@ -58,6 +65,9 @@ public record PrefetchProperties(
         @DefaultValue Cuda cuda,
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
+        @Nullable Integer queueLimit,
+        @Nullable String promptCache,
+        @Nullable Speculation speculation,
         @Nullable Integer traceSweeps,
         @DefaultValue Chat chat,
         @DefaultValue Embedding embedding,
@@ -83,6 +93,9 @@ public record PrefetchProperties(
                 cuda,
                 maxConcurrency,
                 ubatch,
+                queueLimit,
+                promptCache,
+                speculation,
                 traceSweeps,
                 chat,
                 embedding,
@@ -102,6 +115,9 @@ public record PrefetchProperties(
      * @param cuda How a CUDA device is used.
      * @param maxConcurrency Most generations that run at the same time.
      * @param ubatch Most tokens the engine computes in one pass over the weights.
+     * @param queueLimit Most generations that wait because as many run as may.
+     * @param promptCache Most of the KV cache that earlier prompts may keep for later ones.
+     * @param speculation Whether tokens are guessed from the prompt and verified together.
      * @param traceSweeps How many of the last passes over the weights the trace shows.
      * @param chat Default options of chat requests.
      * @param embedding How texts become vectors.
@@ -118,6 +134,9 @@ public record PrefetchProperties(
             @DefaultValue Cuda cuda,
             @Nullable Integer maxConcurrency,
             @Nullable Integer ubatch,
+            @Nullable Integer queueLimit,
+            @Nullable String promptCache,
+            @Nullable Speculation speculation,
             @Nullable Integer traceSweeps,
             @DefaultValue Chat chat,
             @DefaultValue Embedding embedding,
@@ -207,6 +226,7 @@ public record PrefetchProperties(
      *     default what the template does by itself.
      * @param thinkingInContent Whether reasoning stays part of the answer's text; it is in the metadata in any case. By
      *     default it does not.
+     * @param timeout How long a request may take, waiting included; afterwards it fails. By default as long as it takes.
      * @param templateVariables Extra variables for the model's chat template, for example 'enable_thinking: false'.
      */
     public record Chat(
@@ -222,6 +242,7 @@ public record PrefetchProperties(
             @Nullable Double frequencyPenalty,
             @Nullable Boolean enableThinking,
             @Nullable Boolean thinkingInContent,
+            @Nullable Duration timeout,
             @Nullable Map<String, Object> templateVariables) {
 
         /**
@@ -248,6 +269,7 @@ public record PrefetchProperties(
                     stopSequences,
                     stopSequences == null || stopSequences.stream().noneMatch(String::isEmpty),
                     "texts that are not empty");
+            checks.check("timeout", timeout, timeout == null || timeout.isPositive(), "above 0");
             return PrefetchChatOptions.builder()
                     .temperature(temperature)
                     .topP(topP)
@@ -261,6 +283,7 @@ public record PrefetchProperties(
                     .frequencyPenalty(frequencyPenalty)
                     .enableThinking(enableThinking)
                     .thinkingInContent(thinkingInContent)
+                    .timeout(timeout)
                     .templateVariables(typed(templateVariables))
                     .build();
         }

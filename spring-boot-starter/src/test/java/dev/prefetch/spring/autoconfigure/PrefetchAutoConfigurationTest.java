@@ -6,6 +6,8 @@ import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.api.ServingOptions;
+import dev.prefetch.inference.Speculation;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.spring.FakeEngine;
 import dev.prefetch.spring.PrefetchChatModel;
@@ -16,6 +18,7 @@ import io.micrometer.observation.tck.TestObservationRegistryAssert;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicReference;
@@ -224,6 +227,9 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.ubatch=64",
                         "spring.ai.prefetch.look-ahead=3",
                         "spring.ai.prefetch.trace-sweeps=9",
+                        "spring.ai.prefetch.queue-limit=16",
+                        "spring.ai.prefetch.prompt-cache=25%",
+                        "spring.ai.prefetch.speculation=off",
                         "spring.ai.prefetch.buffer-size=256MB",
                         "spring.ai.prefetch.memory.ram=3GiB",
                         "spring.ai.prefetch.memory.weights=40%",
@@ -241,7 +247,11 @@ class PrefetchAutoConfigurationTest {
                                         .withExpertCache(MemoryAmount.parse("1GiB"))
                                         .withLookAheadBlocks(3)
                                         .withBufferBytes(256 << 20)
-                                        .withTraceSweeps(9))));
+                                        .withTraceSweeps(9))
+                                .withServing(ServingOptions.DEFAULT
+                                        .withQueueLimit(16)
+                                        .withPromptCache(MemoryAmount.parse("25%"))
+                                        .withSpeculation(Speculation.OFF))));
     }
 
     @Test
@@ -259,6 +269,7 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.chat.frequency-penalty=0.9",
                         "spring.ai.prefetch.chat.enable-thinking=true",
                         "spring.ai.prefetch.chat.thinking-in-content=true",
+                        "spring.ai.prefetch.chat.timeout=90s",
                         "spring.ai.prefetch.chat.template-variables.enable_thinking=false",
                         "spring.ai.prefetch.chat.template-variables.language=en")
                 .run(context -> assertThat(
@@ -277,6 +288,7 @@ class PrefetchAutoConfigurationTest {
                                 .frequencyPenalty(0.9)
                                 .enableThinking(true)
                                 .thinkingInContent(true)
+                                .timeout(Duration.ofSeconds(90))
                                 .templateVariables(Map.of("enable_thinking", false, "language", "en"))
                                 .build()));
     }

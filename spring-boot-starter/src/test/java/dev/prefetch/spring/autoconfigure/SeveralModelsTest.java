@@ -256,7 +256,7 @@ class SeveralModelsTest {
                     assertThat(registry.get("prefetch.kv.bytes")
                                     .tags("engine", "big-one")
                                     .gauges())
-                            .hasSize(2);
+                            .hasSize(3);
                     assertThat(context.getBean(CompositeHealthContributor.class).stream()
                                     .map(CompositeHealthContributor.Entry::name))
                             .containsExactly("big-one", "small");
