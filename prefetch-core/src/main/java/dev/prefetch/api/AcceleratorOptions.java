@@ -34,6 +34,16 @@ public record AcceleratorOptions(
         }
     }
 
+    /** The same with a share of the device's memory. */
+    AcceleratorOptions smaller(double share) {
+        if (share == 1) {
+            return this;
+        }
+        MemoryAmount whole = memory == null ? new MemoryAmount(-1, 1) : memory;
+        return withMemory(
+                new MemoryAmount(whole.bytes() < 0 ? -1 : (long) (share * whole.bytes()), share * whole.share()));
+    }
+
     public AcceleratorOptions withOrdinal(int value) {
         return new AcceleratorOptions(value, memory, decodeOnHost, pageLock, retryAfter);
     }

@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import dev.prefetch.backend.Device;
+import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
@@ -27,6 +28,12 @@ import org.slf4j.LoggerFactory;
 
 /** The engine: wires the rooms together and translates between the public types and theirs. */
 final class LocalEngine implements PrefetchEngine {
+
+    /** Shares of a device's memory that are planned with, one after the other, while it does not give what it said. */
+    private static final double[] SHARES_TRIED = {1, 0.85, 0.7, 0.5};
+
+    /** A prompt of more tokens is worth its transfers. */
+    private static final int MOST_SHORT_PROMPT = 64;
 
     private static final Logger LOG = LoggerFactory.getLogger(LocalEngine.class);
 
@@ -65,16 +72,29 @@ final class LocalEngine implements PrefetchEngine {
 
     static PrefetchEngine open(EngineOptions options, LoadListener listener) {
         long start = System.nanoTime();
-        Resources resources = new Resources();
-        try {
-            return open(options, listener, resources, start);
-        } catch (RuntimeException | Error e) {
-            resources.close();
-            throw e;
+        for (int attempt = 0; ; attempt++) {
+            Resources resources = new Resources();
+            AtomicBoolean accelerated = new AtomicBoolean();
+            try {
+                AcceleratorOptions accelerator = options.accelerator().smaller(SHARES_TRIED[attempt]);
+                return open(options.withAccelerator(accelerator), listener, resources, accelerated, start);
+            } catch (OutOfDeviceMemoryException e) {
+                resources.close();
+                if (!accelerated.get() || attempt == SHARES_TRIED.length - 1) {
+                    throw e;
+                }
+                LOG.warn(
+                        "The device has less memory than it said; the plan is made anew with {} % of that: {}",
+                        Math.round(100 * SHARES_TRIED[attempt + 1]), e.getMessage());
+            } catch (RuntimeException | Error e) {
+                resources.close();
+                throw e;
+            }
         }
     }
 
-    private static LocalEngine open(EngineOptions options, LoadListener listener, Resources resources, long start) {
+    private static LocalEngine open(
+            EngineOptions options, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
         Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
@@ -88,6 +108,7 @@ final class LocalEngine implements PrefetchEngine {
         int threads = threads(options);
         DeviceSet devices = resources.add(DeviceSet.open(options, threads));
         Device device = devices.devices().primary();
+        accelerated.set(devices.devices().accelerated());
         devices.requireSupportedTypes(model);
         warnOfLongContext(options, model.config());
         Preparation preparation = Preparation.of(model, devices.devices(), options);
@@ -101,7 +122,8 @@ final class LocalEngine implements PrefetchEngine {
                 memory.kvBytes(),
                 promptCacheBytes(options.serving(), memory.kvBytes()),
                 options.serving().queueLimit(),
-                options.serving().speculation());
+                options.serving().speculation(),
+                shortPrompt(memory.weights()));
         BatchLoop loop = resources.add(
                 new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
 
@@ -141,6 +163,19 @@ final class LocalEngine implements PrefetchEngine {
                 ? serving.ubatchBesideDecode()
                 : (int) Math.max(ServingOptions.LEAST_UBATCH_BESIDE_DECODE, Math.min(free, Integer.MAX_VALUE));
         return Math.min(memory.ubatch(), chosen);
+    }
+
+    /**
+     * Prompts of so few tokens are computed where decoding is: moving weights to the device for them would take longer
+     * than computing token by token with what the host has.
+     */
+    private static int shortPrompt(Plan plan) {
+        if (plan.entries().stream().noneMatch(Plan.Entry::decodesOnHost)) {
+            return 0;
+        }
+        double tokens =
+                plan.prefill().sweepSeconds() / Math.max(1e-9, plan.decode().sweepSeconds());
+        return (int) Math.min(MOST_SHORT_PROMPT, tokens);
     }
 
     private static int threads(EngineOptions options) {

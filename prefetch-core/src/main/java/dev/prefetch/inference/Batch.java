@@ -52,6 +52,15 @@ final class Batch {
         decodeRows += run.length;
     }
 
+    /** Adds tokens of a short prompt, to be computed as if they were generated. */
+    void addDecodedPrompt(KvCache cache, int[] prompt, int from, int count, Outputs wanted) {
+        if (size != decodeRows) {
+            throw new IllegalStateException("decode rows come before prefill rows");
+        }
+        addPrefill(cache, prompt, from, count, wanted);
+        decodeRows += count;
+    }
+
     /** Adds a run of prompt tokens without a wish for hidden states. */
     void addPrefill(KvCache cache, int[] prompt, int from, int count, Outputs wanted) {
         addPrefill(cache, prompt, from, count, wanted, Hidden.NONE);

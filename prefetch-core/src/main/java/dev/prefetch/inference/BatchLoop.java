@@ -95,6 +95,7 @@ public final class BatchLoop implements AutoCloseable {
      * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
      * @param queueLimit most sequences that wait for a place
      * @param speculation whether and when tokens are guessed
+     * @param shortPrompt most tokens of a prompt that is computed by decode kernels; 0 for none
      */
     public record Limits(
             int contextLength,
@@ -104,7 +105,8 @@ public final class BatchLoop implements AutoCloseable {
             long kvBytes,
             long promptCacheBytes,
             int queueLimit,
-            Speculation speculation) {
+            Speculation speculation,
+            int shortPrompt) {
 
         public Limits {
             if (contextLength < 1
@@ -113,7 +115,8 @@ public final class BatchLoop implements AutoCloseable {
                     || maxConcurrency < 1
                     || kvBytes < 1
                     || promptCacheBytes < 0
-                    || queueLimit < 0) {
+                    || queueLimit < 0
+                    || shortPrompt < 0) {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
                         + ubatch + ", ubatchBesideDecode " + ubatchBesideDecode + ", maxConcurrency " + maxConcurrency
                         + ", kvBytes " + kvBytes + ", promptCacheBytes " + promptCacheBytes + ", queueLimit "
@@ -123,17 +126,33 @@ public final class BatchLoop implements AutoCloseable {
 
         /** Limits of a loop that keeps nothing, guesses nothing and lets everybody wait. */
         public Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes) {
-            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF);
+            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF, 0);
         }
 
         public Limits withUbatchBesideDecode(int value) {
             return new Limits(
-                    contextLength, ubatch, value, maxConcurrency, kvBytes, promptCacheBytes, queueLimit, speculation);
+                    contextLength,
+                    ubatch,
+                    value,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    speculation,
+                    shortPrompt);
         }
 
         public Limits withPromptCacheBytes(long value) {
             return new Limits(
-                    contextLength, ubatch, ubatchBesideDecode, maxConcurrency, kvBytes, value, queueLimit, speculation);
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    value,
+                    queueLimit,
+                    speculation,
+                    shortPrompt);
         }
 
         public Limits withQueueLimit(int value) {
@@ -145,7 +164,8 @@ public final class BatchLoop implements AutoCloseable {
                     kvBytes,
                     promptCacheBytes,
                     value,
-                    speculation);
+                    speculation,
+                    shortPrompt);
         }
 
         public Limits withSpeculation(Speculation value) {
@@ -157,6 +177,20 @@ public final class BatchLoop implements AutoCloseable {
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
+                    value,
+                    shortPrompt);
+        }
+
+        public Limits withShortPrompt(int value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    speculation,
                     value);
         }
     }
@@ -295,8 +329,12 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a prompt of " + request.prompt().length
                     + " tokens leaves no room in a context of " + limits.contextLength());
         }
-        GeneratingSequence sequence =
-                new GeneratingSequence(request, tokenizer, limits.contextLength(), this::statistics);
+        GeneratingSequence sequence = new GeneratingSequence(
+                request,
+                tokenizer,
+                limits.contextLength(),
+                request.prompt().length <= limits.shortPrompt(),
+                this::statistics);
         enqueue(() -> {
             // Those for whom there is a place leave the queue before the next sweep.
             int places = Math.max(0, limits.maxConcurrency() - generating);
@@ -640,15 +678,18 @@ public final class BatchLoop implements AutoCloseable {
         try {
             batch.clear();
             List<GeneratingSequence> decoding = new ArrayList<>();
+            List<Sequence> shortPrompts = new ArrayList<>();
             List<Sequence> prompts = new ArrayList<>();
             for (Sequence sequence : active) {
                 if (!sequence.prefilling() && sequence instanceof GeneratingSequence generation) {
                     decoding.add(generation);
+                } else if (sequence instanceof GeneratingSequence generation && generation.decodesPrompt()) {
+                    shortPrompts.add(sequence);
                 } else {
                     prompts.add(sequence);
                 }
             }
-            int draftRoom = prompts.isEmpty() ? limits.ubatch() : 0;
+            int draftRoom = prompts.isEmpty() && shortPrompts.isEmpty() ? limits.ubatch() : 0;
             for (GeneratingSequence sequence : decoding) {
                 sequence.draft(limits.speculation(), draftCost, decoding.size(), draftRoom);
                 draftRoom -= sequence.drafted();
@@ -658,6 +699,9 @@ public final class BatchLoop implements AutoCloseable {
             // another.
             prompts.sort(Comparator.comparingInt(Sequence::left));
             int room = batch.decodeRows() == 0 ? limits.ubatch() : limits.ubatchBesideDecode();
+            for (Sequence sequence : shortPrompts) {
+                room -= room > 0 ? carry(sequence, room, carried, outputs, hiddens, rows) : 0;
+            }
             for (int i = 0; i < prompts.size() && room > 0; i++) {
                 int share = Math.max(1, room / (prompts.size() - i));
                 room -= carry(prompts.get(i), share, carried, outputs, hiddens, rows);
@@ -672,7 +716,7 @@ public final class BatchLoop implements AutoCloseable {
                     (output, logits) -> take(outputs.get(output), logits),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
-                if (batch.decodeRows() == batch.size()) {
+                if (batch.decodeRows() == batch.size() && shortPrompts.isEmpty()) {
                     draftCost.measured(batch.size(), System.nanoTime() - before);
                 }
                 for (GeneratingSequence sequence : decoding) {

@@ -22,6 +22,7 @@ final class GeneratingSequence extends Sequence {
     private final List<Integer> generated = new ArrayList<>();
     private final StringBuilder text = new StringBuilder();
     private final Supplier<PrefetchStatistics> statistics;
+    private final boolean shortPrompt;
 
     private PrefetchStatistics before = PrefetchStatistics.NONE;
     private @Nullable DraftSource drafts;
@@ -36,11 +37,20 @@ final class GeneratingSequence extends Sequence {
     private long prefillDone;
     private long firstToken;
 
+    /**
+     * @param shortPrompt whether the prompt is computed by decode kernels, which for few tokens is faster where its
+     *     weights would have to be moved. It follows from the request alone, never from what else there is to do
+     */
     GeneratingSequence(
-            SequenceRequest request, Tokenizer tokenizer, int contextLength, Supplier<PrefetchStatistics> statistics) {
+            SequenceRequest request,
+            Tokenizer tokenizer,
+            int contextLength,
+            boolean shortPrompt,
+            Supplier<PrefetchStatistics> statistics) {
         super(request.prompt(), capacity(request, contextLength), request.timeoutNanos());
         this.request = request;
         this.statistics = statistics;
+        this.shortPrompt = shortPrompt;
         this.tokenizer = tokenizer;
         // Markers such as <tool_call> are control tokens in many vocabularies, and part of what the model says.
         this.decoder = tokenizer.newDecoder(true);
@@ -94,6 +104,12 @@ final class GeneratingSequence extends Sequence {
     int addTo(Batch batch, int room) {
         verified = 0;
         offDraft = false;
+        if (decodesPrompt()) {
+            int count = Math.min(room, left());
+            Batch.Outputs wanted = count == left() ? outputs() : Batch.Outputs.NONE;
+            batch.addDecodedPrompt(started(), prefix(), length() - left(), count, wanted);
+            return count;
+        }
         if (prefilling()) {
             return super.addTo(batch, room);
         }
@@ -153,9 +169,15 @@ final class GeneratingSequence extends Sequence {
         return !offDraft;
     }
 
+    /** Whether what is computed next is a short prompt. After a failure it may be longer than that. */
+    boolean decodesPrompt() {
+        return shortPrompt && prefilling() && prefix() == prompt();
+    }
+
+    /** Only what prefill kernels computed is the same for whoever comes next. */
     @Override
     boolean keepsPrompt() {
-        return true;
+        return !shortPrompt;
     }
 
     /** Prompt and answer. */

@@ -5,6 +5,7 @@ import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
 import dev.prefetch.backend.HostMemory;
+import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.prefetch.LinkReport.Rate;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -37,10 +38,25 @@ public final class LinkProbe {
      */
     public static LinkReport measure(Device device) {
         long most = device.availableBytes().orElse(Long.MAX_VALUE) / 2;
-        long largest = COPY_BYTES[0];
-        for (long bytes : COPY_BYTES) {
-            largest = bytes <= most ? bytes : largest;
+        int sizes = COPY_BYTES.length;
+        while (true) {
+            long largest = COPY_BYTES[sizes - 1];
+            if (sizes > 1 && largest > most) {
+                sizes--;
+                continue;
+            }
+            try {
+                return measure(device, largest);
+            } catch (OutOfDeviceMemoryException e) {
+                if (sizes == 1) {
+                    throw e;
+                }
+                sizes--;
+            }
         }
+    }
+
+    private static LinkReport measure(Device device, long largest) {
         try (DeviceBuffer target = device.allocate(largest, "measuring the link");
                 HostMemory locked = device.allocateHost(largest, "measuring the link");
                 Arena arena = Arena.ofShared();

@@ -3,6 +3,7 @@ package dev.prefetch.api;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.inference.SamplingOptions;
 import dev.prefetch.prefetch.CostModel;
@@ -46,6 +47,7 @@ class AcceleratorTest {
         TestAccelerator.capacityBytes = 4L << 30;
         TestAccelerator.locksInPlace = false;
         TestAccelerator.copyNanos = 0;
+        TestAccelerator.hiddenBytes = 0;
         TestAccelerator.FAILS_AT.set(0);
     }
 
@@ -280,6 +282,55 @@ class AcceleratorTest {
             TestAccelerator.FAILS_AT.set(300);
             assertThat(Arrays.equals(engine.logits(tokens, true), expected)).isTrue();
             assertThat(engine.status().state()).isEqualTo(EngineStatus.State.DEGRADED);
+        }
+    }
+
+    @Test
+    void plansWithLessWhenTheDeviceGivesLessThanItSays() throws Exception {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), FAST_LINK)
+                .withAccelerator(AcceleratorOptions.AUTO.withMemory(MemoryAmount.parse("100%")));
+        long needed;
+        long cache;
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            assertThat(engine.plan().allResident()).isTrue();
+            needed = TestAccelerator.allocatedBytes();
+            cache = engine.status().kvBytesCapacity();
+        }
+        TestAccelerator.capacityBytes = needed + 2 * cache;
+        TestAccelerator.hiddenBytes = 2 * cache + needed / 10;
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            assertThat(engine.plan().allResident()).isFalse();
+            assertThat(answers(engine)).hasSize(3);
+        }
+    }
+
+    @Test
+    void saysWhatIsMissingWhenNoPlanFits() {
+        TestAccelerator.hiddenBytes = TestAccelerator.capacityBytes - (1 << 20);
+        assertThatThrownBy(() -> PrefetchEngine.open(accelerated(onCpu(DemoModel.file()), FAST_LINK)))
+                .isInstanceOf(OutOfDeviceMemoryException.class)
+                .hasMessageContaining("bytes");
+    }
+
+    @Test
+    void shortPromptsAreComputedWhereDecodingIs() throws Exception {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), SLOW_LINK);
+        EngineOptions half = options.withMemory(options.memory().withWeights(MemoryAmount.parse("60%")))
+                .withMaxConcurrency(4);
+        GenerationRequest few =
+                new GenerationRequest(new Prompt.Tokens(List.of(5, 6, 7)), SamplingOptions.GREEDY, 6, List.of(), true);
+        try (PrefetchEngine engine = PrefetchEngine.open(half)) {
+            List<Integer> alone = engine.generate(few).tokens();
+            assertThat(engine.statistics().linkBytes())
+                    .as("nothing was moved for it")
+                    .isZero();
+            List<Generation> beside = List.of(
+                    engine.generate(request("What is GGUF?"), GenerationListener.NONE),
+                    engine.generate(few, GenerationListener.NONE),
+                    engine.generate(few, GenerationListener.NONE));
+            assertThat(beside.get(1).await().tokens()).isEqualTo(alone);
+            assertThat(beside.get(2).await().tokens()).isEqualTo(alone);
+            beside.get(0).await();
         }
     }
 

@@ -42,6 +42,16 @@ public final class TestAccelerator implements BackendProvider {
     /** Free memory that the next device says it has. */
     public static volatile long capacityBytes = 4L << 30;
 
+    /** Memory that a device says it has and does not give. */
+    public static volatile long hiddenBytes;
+
+    private static final AtomicLong ALLOCATED = new AtomicLong();
+
+    /** What the last device that was opened has given. */
+    public static long allocatedBytes() {
+        return ALLOCATED.get();
+    }
+
     /** Whether the next device locks host memory in place. */
     public static volatile boolean locksInPlace;
 
@@ -72,6 +82,7 @@ public final class TestAccelerator implements BackendProvider {
     @Override
     public Device open(DeviceOptions options) {
         OPEN.incrementAndGet();
+        ALLOCATED.set(0);
         return new Accelerator(MeteredBackend.cpu().open(options));
     }
 
@@ -165,7 +176,9 @@ public final class TestAccelerator implements BackendProvider {
         @Override
         public DeviceBuffer allocate(long bytes, String purpose) {
             requireAlive();
-            if (allocated.addAndGet(bytes) > capacityBytes) {
+            long given = allocated.addAndGet(bytes);
+            ALLOCATED.set(given);
+            if (given > capacityBytes - hiddenBytes) {
                 allocated.addAndGet(-bytes);
                 throw new OutOfDeviceMemoryException(
                         bytes + " bytes for " + purpose + " do not fit", new IllegalStateException("full"));
@@ -309,7 +322,7 @@ public final class TestAccelerator implements BackendProvider {
             public synchronized void close() {
                 if (!released) {
                     released = true;
-                    allocated.addAndGet(-bytes);
+                    ALLOCATED.set(allocated.addAndGet(-bytes));
                     inner.close();
                 }
             }
