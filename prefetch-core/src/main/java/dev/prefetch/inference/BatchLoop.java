@@ -645,8 +645,11 @@ public final class BatchLoop implements AutoCloseable {
                 promptTokens.add(sequence.length());
                 cachedPromptTokens.add(sequence.cachedTokens());
             }
+        } catch (DeviceFailedException e) {
+            // It stays in the queue, for whatever goes on in the device's place.
+            throw e;
         } catch (RuntimeException e) {
-            // Memory that was promised and cannot be had, first of all; whatever it is, it is this sequence's alone.
+            // Memory that was promised and cannot be had, first of all; whatever else it is, it is this sequence's alone.
             failures.put(sequence, e);
         }
         queue.remove();
