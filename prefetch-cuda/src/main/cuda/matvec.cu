@@ -1,7 +1,7 @@
 // Matrix-vector products for decode: y[t][r] = weights[r] . x[t], for a few rows of activations at once.
 //
-// A block of four warps takes ROWS weight rows; its 128 threads take the units of eight elements in turn, so that they read
-// consecutive bytes and every activation serves ROWS rows. Each thread sums its own part, then the lanes of a warp, then the
+// A block of one, two or four warps, by the length of the rows, takes ROWS weight rows; its threads take the units of eight
+// elements in turn, so that they read consecutive bytes and every activation serves ROWS rows. Each thread sums its own part, then the lanes of a warp, then the
 // warps, always in the same order: the result of a row of activations has the same bits whether it comes alone (ONE) or
 // with others (FOUR), because every step is an explicit fused multiply-add that the compiler cannot regroup.
 #include "formats.cuh"
@@ -30,7 +30,7 @@ static __device__ __forceinline__ void matvec(const uint8_t* __restrict__ weight
         for (int t = 0; t < TOKENS; t++) sums[r][t] = 0;
     }
     const int units = (cols + 7) / 8;
-    for (int u = threadIdx.x; u < units; u += THREADS) {
+    for (int u = threadIdx.x; u < units; u += blockDim.x) {
         float a[TOKENS][8];
         float total[TOKENS];
 #pragma unroll
@@ -71,12 +71,13 @@ static __device__ __forceinline__ void matvec(const uint8_t* __restrict__ weight
         }
     }
     __syncthreads();
+    const int warps = blockDim.x >> 5;
     if (threadIdx.x < ROWS * TOKENS) {
         const int r = first_row + threadIdx.x / TOKENS;
         const int t = first_token + threadIdx.x % TOKENS;
         if (r < rows && t < tokens) {
             float sum = partial[0][threadIdx.x];
-            for (int w = 1; w < WARPS; w++) sum += partial[w][threadIdx.x];
+            for (int w = 1; w < warps; w++) sum += partial[w][threadIdx.x];
             y[(size_t)t * rows + r] = sum;
         }
     }

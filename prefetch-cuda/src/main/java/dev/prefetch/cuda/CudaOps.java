@@ -121,11 +121,10 @@ final class CudaOps implements Ops {
                 .arg(tokens);
         launcher.arg(wide(w.type(), source, cols));
         Kernel kernel = (tokens == 1 ? kernels.matvecOne : kernels.matvecFour).get(w.type());
+        // By the length of a row alone, which decides the order of its sum.
+        int threads = cols <= 8 * 32 ? 32 : cols <= 8 * 64 ? 64 : 128;
         launcher.launch(
-                Objects.requireNonNull(kernel),
-                Math.ceilDiv(rows, MATVEC_ROWS),
-                tokens == 1 ? 1 : Math.ceilDiv(tokens, 4),
-                128);
+                Objects.requireNonNull(kernel), Math.ceilDiv(rows, MATVEC_ROWS), Math.ceilDiv(tokens, 4), threads);
     }
 
     /** Columns of half-precision rows: whole tiles. */

@@ -57,12 +57,14 @@ class MatmulTest {
                         new Case(33, 33, 0, 3),
                         new Case(31, 255, 5, 5),
                         new Case(65, 257, 3, 40),
-                        new Case(32, 256, 1, 130))
+                        new Case(32, 256, 1, 130),
+                        new Case(3, 1100, 2, 3))
                 : List.of(
                         new Case(1, block, 1, 2),
                         new Case(2, 2 * block, 2, 5),
                         new Case(33, 3 * block, 0, 33),
                         new Case(65, 5 * block, 9, 31),
+                        new Case(3, 20 * block, 2, 3),
                         new Case(31, 2 * block, 3, 140));
     }
 
