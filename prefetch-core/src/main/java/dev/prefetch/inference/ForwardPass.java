@@ -53,6 +53,7 @@ final class ForwardPass implements AutoCloseable {
     private final List<DeviceBuffer> qkv;
     private final float[] hostLogits;
     private final @Nullable MixtureOfExperts experts;
+    private final @Nullable LatentAttention latent;
 
     ForwardPass(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
         this.device = device;
@@ -65,30 +66,37 @@ final class ForwardPass implements AutoCloseable {
         q = activations(maxRows, config.queryDim());
         k = activations(maxRows, config.keyDim());
         v = activations(maxRows, config.valueDim());
-        attended = activations(maxRows, config.attentionDim());
+        attended = activations(maxRows, attendedDim(config));
         projected = activations(maxRows, config.dim());
-        gate = activations(maxRows, Math.max(1, config.denseFfnDim()));
-        up = activations(maxRows, Math.max(1, config.denseFfnDim()));
+        gate = activations(maxRows, Math.max(1, config.widestDenseFfnDim()));
+        up = activations(maxRows, Math.max(1, config.widestDenseFfnDim()));
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
         qkv = List.of(q, k, v);
         experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
+        latent = config.latent() == null ? null : new LatentAttention(device, config, config.latent(), maxRows);
+    }
+
+    /** Elements of what attention itself finds for a token. */
+    private static int attendedDim(ModelConfig config) {
+        return config.attention().heads() * config.attention().valueDim();
     }
 
     /** Bytes this takes, with an allowance for what kernels pack and convert. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long widest =
-                Math.max(Math.max(config.dim(), config.queryDim()), Math.max(config.ffnDim(), config.denseFfnDim()));
+        long widest = Math.max(
+                Math.max(config.dim(), config.queryDim()), Math.max(config.expertFfnDim(), config.widestDenseFfnDim()));
         long columns = 3L * config.dim()
                 + config.queryDim()
                 + config.keyDim()
                 + config.valueDim()
-                + config.attentionDim()
-                + 2L * config.denseFfnDim();
+                + attendedDim(config)
+                + 2L * config.widestDenseFfnDim();
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
         long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
-        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + experts;
+        long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
+        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + experts + latent;
     }
 
     private DeviceBuffer activations(int rows, int columns) {
@@ -142,20 +150,10 @@ final class ForwardPass implements AutoCloseable {
             DeviceBuffer input = norm(n, w.find(TensorRole.ATTENTION_NORM));
 
             // queries, keys, values
-            List<Weight> projections = List.of(
-                    w.weight(TensorRole.ATTENTION_Q),
-                    w.weight(TensorRole.ATTENTION_K),
-                    w.weight(TensorRole.ATTENTION_V));
-            ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
-            ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
-            ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
-            ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
-            normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
-            normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
-            Rope rope = config.layerConfigs().get(layer).rope();
-            if (rope != null) {
-                ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
-                ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
+            if (latent != null) {
+                latent.project(w, input, batch, q, k, v);
+            } else {
+                project(w, input, batch, layer);
             }
 
             // attention, sequence by sequence
@@ -171,15 +169,36 @@ final class ForwardPass implements AutoCloseable {
             }
 
             // output projection and residual
-            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
+            DeviceBuffer values = latent != null ? latent.values(w, attended, batch) : attended;
+            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), values, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
             addToResidual(n, w.find(TensorRole.ATTENTION_POST_NORM));
         }
     }
 
+    /** Queries, keys and values, each by a matrix of its own. */
+    private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer) {
+        int n = batch.size();
+        AttentionShape shape = config.layerConfigs().get(layer).attention();
+        List<Weight> projections = List.of(
+                w.weight(TensorRole.ATTENTION_Q), w.weight(TensorRole.ATTENTION_K), w.weight(TensorRole.ATTENTION_V));
+        ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
+        ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
+        ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
+        ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
+        normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
+        normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
+        Rope rope = config.layerConfigs().get(layer).rope();
+        if (rope != null) {
+            ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
+            ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
+        }
+    }
+
     private void feedForward(Batch batch, int layer) {
         int n = batch.size();
-        boolean dense = config.denseFfnDim() > 0;
+        boolean dense = config.denseFfnDim(layer) > 0;
+        MixtureOfExperts experts = config.layerConfigs().get(layer).experts() ? this.experts : null;
         DeviceBuffer input;
         try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
             input = norm(n, w.find(TensorRole.FFN_NORM));
@@ -195,7 +214,7 @@ final class ForwardPass implements AutoCloseable {
             experts.prefetch(layer);
         }
         if (dense) {
-            denseFeedForward(batch, layer, input);
+            denseFeedForward(batch, layer, input, experts);
         }
         if (experts != null) {
             experts.run(n, input, x);
@@ -203,13 +222,13 @@ final class ForwardPass implements AutoCloseable {
     }
 
     /** The network of a dense model, or the one beside the experts, from behind its gate on. */
-    private void denseFeedForward(Batch batch, int layer, DeviceBuffer input) {
+    private void denseFeedForward(Batch batch, int layer, DeviceBuffer input, @Nullable MixtureOfExperts experts) {
         int n = batch.size();
         try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_UP), input, batch.decodeRows(), n, up);
             ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
         }
-        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim());
+        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim(layer));
         try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
@@ -286,6 +305,9 @@ final class ForwardPass implements AutoCloseable {
     public void close() {
         if (experts != null) {
             experts.close();
+        }
+        if (latent != null) {
+            latent.close();
         }
         owned.forEach(DeviceBuffer::close);
     }

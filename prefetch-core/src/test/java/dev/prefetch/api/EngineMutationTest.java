@@ -75,7 +75,7 @@ class EngineMutationTest {
         List<GgufMutator> bases = new ArrayList<>();
         bases.add(GgufMutator.of(DemoModel.file()));
         for (String family : RandomModel.families()) {
-            bases.add(GgufMutator.of(RandomModel.file(family + "-Q4_K_M")));
+            bases.add(GgufMutator.of(RandomModel.mixed(family)));
         }
         return bases;
     }

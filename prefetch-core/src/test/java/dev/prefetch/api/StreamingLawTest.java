@@ -30,9 +30,7 @@ class StreamingLawTest {
     /** Every architecture and every weight format there is a model for. */
     static Stream<Path> models() throws IOException {
         List<Path> models = new ArrayList<>(List.of(DemoModel.file()));
-        RandomModel.families().stream()
-                .map(family -> RandomModel.file(family + "-Q4_K_M"))
-                .forEach(models::add);
+        RandomModel.families().stream().map(RandomModel::mixed).forEach(models::add);
         if (Conformance.isPresent()) {
             try (Stream<Path> files = Files.list(Conformance.folder().resolve("logits"))) {
                 files.filter(file -> file.toString().endsWith(".gguf")).sorted().forEach(models::add);

@@ -35,6 +35,18 @@ final class RandomBlocks {
                 case MXFP4 -> bytes(out.put((byte) (127 + Math.rint(log2(deviation / 2.93)))), 16);
                 case Q4_K -> q4k(out, deviation);
                 case Q6_K -> q6k(out, deviation);
+                case IQ2_XXS -> bytes(half(out, deviation / 53.1), 64);
+                case IQ2_XS -> bytes(half(out, deviation / 55.4), 72);
+                case IQ2_S -> bytes(half(out, deviation / 56.3), 80);
+                case IQ3_XXS -> bytes(half(out, deviation / 142), 96);
+                case IQ3_S -> bytes(half(out, deviation / 137), 108);
+                case IQ1_S -> bytes(half(out, deviation / 7.28), 48);
+                case IQ1_M -> iq1m(out, deviation);
+                case TQ1_0 -> {
+                    bytes(out, 52);
+                    half(out, deviation / 0.816);
+                }
+                case TQ2_0 -> half(ternary(out, 64), deviation / 0.816);
                 default -> throw new IllegalArgumentException("no random blocks of " + type);
             }
         }
@@ -86,5 +98,26 @@ final class RandomBlocks {
             out.put((byte) (random.nextBoolean() ? scale : -scale));
         }
         half(out, deviation / (84 * 18.5));
+    }
+
+    /** The nibbles of the scale stand above the four words of small scales. */
+    private void iq1m(ByteBuffer out, double deviation) {
+        bytes(out, 48);
+        int d = Float.floatToFloat16((float) (deviation / 7.24)) & 0xffff;
+        for (int i = 0; i < 4; i++) {
+            out.putShort((short) (random.nextInt(1 << 12) | (d >> 4 * i & 15) << 12));
+        }
+    }
+
+    /** Bytes without a pair of set bits, which {@code TQ2_0} does not use. */
+    private ByteBuffer ternary(ByteBuffer out, int count) {
+        for (int i = 0; i < count; i++) {
+            int bits = 0;
+            for (int j = 0; j < 4; j++) {
+                bits |= random.nextInt(3) << 2 * j;
+            }
+            out.put((byte) bits);
+        }
+        return out;
     }
 }

@@ -27,16 +27,23 @@ public final class RandomModel {
     static final int HEADS = 4;
     static final int KV_HEADS = 2;
     static final int HEAD_DIM = 64;
+    static final int RANK = 256;
+    static final int ROTATED = 32;
     static final int FFN = 256;
     static final int EXPERTS = 4;
     static final int WINDOW = 5;
     static final int VOCABULARY = 260;
 
+    /** Formats below three and a half bits, which one architecture stands for. */
+    private static final List<String> SMALLEST =
+            List.of("IQ1_S", "IQ1_M", "TQ1_0", "TQ2_0", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S");
+
     private static final Path FOLDER = Path.of("target", "random-models");
     private static final Map<String, Path> WRITTEN = new ConcurrentHashMap<>();
 
     /** Another draw for models in which two experts would score almost the same, so that rounding turned the choice. */
-    private static final Map<String, Integer> DRAWS = Map.of("gpt-oss-Q4_K_M", 2, "qwen3moe-Q4_K_M", 2);
+    private static final Map<String, Integer> DRAWS =
+            Map.of("gpt-oss-Q4_K_M", 2, "qwen3moe-Q4_K_M", 2, "deepseek2-Q8_0", 5);
 
     private final GgufWriter writer = new GgufWriter();
     private final String family;
@@ -73,16 +80,31 @@ public final class RandomModel {
                 "gpt-oss",
                 "granite",
                 "olmo2",
-                "smollm3");
+                "smollm3",
+                "deepseek2",
+                "deepseek2-lite",
+                "deepseek2-whole");
     }
 
     /** {@code general.architecture} of a family. */
     public static String architectureOf(String family) {
-        return family.equals("mixtral") ? "llama" : family;
+        return switch (family) {
+            case "mixtral" -> "llama";
+            case "deepseek2-lite", "deepseek2-whole" -> "deepseek2";
+            default -> family;
+        };
     }
 
     /** The usual formats, and the one in which the models of the family are published. */
     private static Stream<String> types(String family) {
+        if (family.startsWith("deepseek2-")) {
+            return Stream.of("F32", family.equals("deepseek2-lite") ? "F16" : "Q8_0");
+        }
+        Stream<String> usual = usualTypes(family);
+        return family.equals("llama") ? Stream.concat(SMALLEST.stream(), usual) : usual;
+    }
+
+    private static Stream<String> usualTypes(String family) {
         return Stream.of("F32", "F16", family.equals("gpt-oss") ? "MXFP4" : "BF16", "Q8_0", "Q4_K_M");
     }
 
@@ -95,6 +117,11 @@ public final class RandomModel {
                 throw new UncheckedIOException(e);
             }
         });
+    }
+
+    /** The model of a family with the most mixed formats. */
+    public static Path mixed(String family) {
+        return file(family + "-" + types(family).reduce((first, last) -> last).orElseThrow());
     }
 
     /** Writes all models into a folder. */
@@ -111,6 +138,8 @@ public final class RandomModel {
         int layers = switch (family) {
             case "gemma3" -> 6;
             case "olmo2", "smollm3", "gpt-oss" -> 4;
+            // By their number llama.cpp tells a model whose queries come from the residual stream.
+            case "deepseek2-lite" -> 26;
             default -> 2;
         };
         RandomModel model = new RandomModel(family, architectureOf(family), name.substring(split + 1), layers);
@@ -125,10 +154,14 @@ public final class RandomModel {
         number("block_count", layers);
         number("feed_forward_length", FFN);
         number("attention.head_count", HEADS);
-        number("attention.head_count_kv", KV_HEADS);
-        number("attention.key_length", HEAD_DIM);
-        number("attention.value_length", HEAD_DIM);
-        number("rope.dimension_count", HEAD_DIM);
+        if (architecture.equals("deepseek2")) {
+            latentKeys();
+        } else {
+            number("attention.head_count_kv", KV_HEADS);
+            number("attention.key_length", HEAD_DIM);
+            number("attention.value_length", HEAD_DIM);
+            number("rope.dimension_count", HEAD_DIM);
+        }
         number("attention.layer_norm_rms_epsilon", 1e-6f);
         architectureKeys();
         vocabulary();
@@ -142,6 +175,35 @@ public final class RandomModel {
         norm("output_norm.weight", DIM);
         if (!gemma) {
             matrix("output.weight", formats().getLast(), 3 / Math.sqrt(DIM), DIM, VOCABULARY);
+        }
+    }
+
+    private void latentKeys() {
+        boolean whole = family.equals("deepseek2-whole");
+        number("attention.head_count_kv", whole ? HEADS : 1);
+        number("attention.kv_lora_rank", RANK);
+        number("attention.key_length", whole ? HEAD_DIM + ROTATED : RANK + ROTATED);
+        number("attention.value_length", whole ? HEAD_DIM : RANK);
+        if (!whole) {
+            number("attention.key_length_mla", HEAD_DIM + ROTATED);
+            number("attention.value_length_mla", HEAD_DIM);
+        }
+        number("rope.dimension_count", ROTATED);
+        if (!family.equals("deepseek2-lite")) {
+            number("attention.q_lora_rank", RANK);
+        }
+        number("leading_dense_block_count", 1);
+        number("expert_shared_count", 2);
+        if (family.equals("deepseek2")) {
+            number("expert_gating_func", 2);
+            writer.put(architecture + ".expert_weights_norm", true);
+            number("expert_weights_scale", 1.5f);
+            number("expert_group_count", 4);
+            number("expert_group_used_count", 2);
+            writer.put(architecture + ".rope.scaling.type", "yarn");
+            number("rope.scaling.factor", 40f);
+            number("rope.scaling.original_context_length", 64);
+            number("rope.scaling.yarn_log_multiplier", 0.1f);
         }
     }
 
@@ -174,9 +236,9 @@ public final class RandomModel {
             }
         }
         if (hasExperts()) {
-            number("expert_count", EXPERTS);
-            number("expert_used_count", 2);
-            number("expert_feed_forward_length", FFN);
+            number("expert_count", experts());
+            number("expert_used_count", family.equals("deepseek2") ? 3 : 2);
+            number("expert_feed_forward_length", expertFfn());
         }
         if (family.equals("qwen2moe")) {
             number("expert_shared_feed_forward_length", 2 * FFN);
@@ -184,7 +246,16 @@ public final class RandomModel {
     }
 
     private boolean hasExperts() {
-        return List.of("mixtral", "qwen2moe", "qwen3moe", "gpt-oss").contains(family);
+        return List.of("mixtral", "qwen2moe", "qwen3moe", "gpt-oss").contains(family)
+                || architecture.equals("deepseek2");
+    }
+
+    private int experts() {
+        return family.equals("deepseek2") ? 2 * EXPERTS : EXPERTS;
+    }
+
+    private int expertFfn() {
+        return family.equals("deepseek2-lite") ? FFN / 8 : FFN;
     }
 
     private void number(String key, int value) {
@@ -224,7 +295,9 @@ public final class RandomModel {
         }
         int q = HEADS * HEAD_DIM;
         int kv = KV_HEADS * HEAD_DIM;
-        if (family.equals("phi3")) {
+        if (architecture.equals("deepseek2")) {
+            latentAttention(block);
+        } else if (family.equals("phi3")) {
             matrix(block + "attn_qkv.weight", q + 2 * kv, DIM);
         } else {
             matrix(block + "attn_q.weight", q, DIM);
@@ -256,13 +329,31 @@ public final class RandomModel {
         }
     }
 
+    private void latentAttention(String block) {
+        if (family.equals("deepseek2-lite")) {
+            matrix(block + "attn_q.weight", HEADS * (HEAD_DIM + ROTATED), DIM);
+        } else {
+            matrix(block + "attn_q_a.weight", RANK, DIM);
+            norm(block + "attn_q_a_norm.weight", RANK);
+            matrix(block + "attn_q_b.weight", HEADS * (HEAD_DIM + ROTATED), RANK);
+        }
+        matrix(block + "attn_kv_a_mqa.weight", RANK + ROTATED, DIM);
+        norm(block + "attn_kv_a_norm.weight", RANK);
+        if (family.equals("deepseek2-whole")) {
+            matrix(block + "attn_kv_b.weight", HEADS * 2 * HEAD_DIM, RANK);
+        } else {
+            matrix(block + "attn_k_b.weight", 0.5, RANK, HEAD_DIM, HEADS);
+            matrix(block + "attn_v_b.weight", HEAD_DIM, RANK, HEADS);
+        }
+    }
+
     private void feedForward(String block, int layer) {
         if (family.equals("gpt-oss")) {
             norm(block + "post_attention_norm.weight", DIM);
         } else if (!family.equals("olmo2")) {
             norm(block + "ffn_norm.weight", DIM);
         }
-        if (hasExperts()) {
+        if (hasExperts() && !(architecture.equals("deepseek2") && layer == 0)) {
             experts(block, layer);
         } else if (family.equals("phi3")) {
             matrix(block + "ffn_up.weight", 2 * FFN, DIM);
@@ -279,21 +370,27 @@ public final class RandomModel {
 
     /** The router's scores lie far apart, so that rounding in front of it seldom turns the choice. */
     private void experts(String block, int layer) {
-        vector(block + "ffn_gate_inp.weight", 6 / Math.sqrt(DIM), 0, DIM, EXPERTS);
-        matrix(block + "ffn_gate_exps.weight", FFN, DIM, EXPERTS);
-        matrix(block + "ffn_up_exps.weight", FFN, DIM, EXPERTS);
-        important(block + "ffn_down_exps.weight", layer, 4 * damping(), DIM, FFN, EXPERTS);
+        vector(block + "ffn_gate_inp.weight", (family.equals("deepseek2") ? 2 : 6) / Math.sqrt(DIM), 0, DIM, experts());
+        matrix(block + "ffn_gate_exps.weight", expertFfn(), DIM, experts());
+        matrix(block + "ffn_up_exps.weight", expertFfn(), DIM, experts());
+        important(block + "ffn_down_exps.weight", layer, 4 * damping(), DIM, expertFfn(), experts());
         if (family.equals("gpt-oss")) {
-            vector(block + "ffn_gate_inp.bias", 0.3, 0, EXPERTS);
-            vector(block + "ffn_gate_exps.bias", 0.1, 0, FFN, EXPERTS);
-            vector(block + "ffn_up_exps.bias", 0.1, 0, FFN, EXPERTS);
-            vector(block + "ffn_down_exps.bias", 0.05, 0, DIM, EXPERTS);
+            vector(block + "ffn_gate_inp.bias", 0.3, 0, experts());
+            vector(block + "ffn_gate_exps.bias", 0.1, 0, expertFfn(), experts());
+            vector(block + "ffn_up_exps.bias", 0.1, 0, expertFfn(), experts());
+            vector(block + "ffn_down_exps.bias", 0.05, 0, DIM, experts());
+        }
+        int shared = 2 * expertFfn();
+        if (family.equals("deepseek2")) {
+            vector(block + "exp_probs_b.bias", 0.4, 0, experts());
         }
         if (family.equals("qwen2moe")) {
             vector(block + "ffn_gate_inp_shexp.weight", 2 / Math.sqrt(DIM), 0, DIM);
-            matrix(block + "ffn_gate_shexp.weight", 2 * FFN, DIM);
-            matrix(block + "ffn_up_shexp.weight", 2 * FFN, DIM);
-            important(block + "ffn_down_shexp.weight", layer, 4 * damping(), DIM, 2 * FFN);
+        }
+        if (family.equals("qwen2moe") || architecture.equals("deepseek2")) {
+            matrix(block + "ffn_gate_shexp.weight", shared, DIM);
+            matrix(block + "ffn_up_shexp.weight", shared, DIM);
+            important(block + "ffn_down_shexp.weight", layer, 4 * damping(), DIM, shared);
         }
     }
 
@@ -338,7 +435,9 @@ public final class RandomModel {
         }
     }
 
-    private void matrix(String name, GgmlType format, double deviation, int cols, int rows, int... experts) {
+    /** Rows that no super-block fits have blocks of 32, as the tools that quantise give them. */
+    private void matrix(String name, GgmlType wanted, double deviation, int cols, int rows, int... experts) {
+        GgmlType format = cols % wanted.blockElements() == 0 ? wanted : GgmlType.Q8_0;
         int[] dimensions = IntStream.concat(IntStream.of(cols, rows), IntStream.of(experts))
                 .toArray();
         add(name, format, deviation, 0, dimensions);

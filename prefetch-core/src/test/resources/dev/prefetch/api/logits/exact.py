@@ -74,10 +74,10 @@ class Model:
             low, high = max(0, np.floor(dimension(32))), min(rotated - 1, np.ceil(dimension(1)))
             keep = 1 - np.clip((i - low) / max(0.001, high - low), 0, 1)
             frequency = frequency / factor * (1 - keep) + frequency * keep
-            magnitude = 1 + 0.1 * np.log(factor)
+            magnitude = 1 if self.key("rope.scaling.yarn_log_multiplier") else 1 + 0.1 * np.log(factor)
         angle = (POSITIONS[:, None] * frequency)[:, None, :]
         c, s, y = np.cos(angle) * magnitude, np.sin(angle) * magnitude, x.copy()
-        if self.arch in ("llama", "granite", "smollm3"):
+        if self.arch in ("llama", "granite", "smollm3", "deepseek2"):
             a, b = slice(0, rotated, 2), slice(1, rotated, 2)
         else:
             a, b = slice(0, rotated // 2), slice(rotated // 2, rotated)
@@ -121,6 +121,8 @@ class Layer:
         m, h, kv = self.model, self.model.heads, self.model.kv
         size = m.key("attention.key_length")
         x = self.norm(x, "attn_norm")
+        if self.arch == "deepseek2":
+            return self.latent_attention(x)
         if self.find("attn_qkv.weight") is not None:
             q, k, v = np.split(self.linear(x, "attn_qkv"), [h * size, (h + kv) * size], axis=1)
         else:
@@ -136,6 +138,31 @@ class Layer:
         a = self.attend(q, k, v, m.key("attention.scale", 1 / np.sqrt(size)))
         return self.norm(self.linear(a, "attn_output"), "post_attention_norm") if self.normed_after() else \
             self.linear(a, "attn_output")
+
+    def latent_attention(self, x):
+        """Keys and values of all heads are made from the short vector, whatever form the file has them in."""
+        m, h, rank, rotated = self.model, self.model.heads, self.model.key("attention.kv_lora_rank"), self.model.key("rope.dimension_count")
+        size = m.key("attention.key_length_mla", m.key("attention.key_length"))
+        base = m.key("rope.freq_base", 10000.0)
+        if self.find("attn_q_a.weight") is None:
+            q = self.linear(x, "attn_q")
+        else:
+            q = self.linear(self.norm(self.linear(x, "attn_q_a"), "attn_q_a_norm"), "attn_q_b")
+        q = q.reshape(N, h, size)
+        short, k_rotated = np.split(self.linear(x, "attn_kv_a_mqa"), [rank], axis=1)
+        short = self.norm(short, "attn_kv_a_norm")
+        if self.find("attn_kv_b.weight") is not None:
+            k, v = np.split(self.linear(short, "attn_kv_b").reshape(N, h, -1), [size - rotated], axis=2)
+        else:
+            k = np.einsum("tr,hrd->thd", short, self.find("attn_k_b.weight"))
+            v = np.einsum("tr,hdr->thd", short, self.find("attn_v_b.weight"))
+        q = np.concatenate([q[..., :-rotated], m.rope(q[..., -rotated:], base)], -1)
+        k_rotated = np.repeat(m.rope(k_rotated[:, None], base), h, 1)
+        scale = 1 / np.sqrt(size)
+        multiplier = m.key("rope.scaling.yarn_log_multiplier")
+        if multiplier:
+            scale *= (1 + multiplier * np.log(m.key("rope.scaling.factor"))) ** 2
+        return self.linear(self.attend(q, np.concatenate([k, k_rotated], -1), v, scale), "attn_output")
 
     def normed_after(self):
         return self.arch in ("gemma2", "gemma3", "olmo2")
@@ -185,11 +212,28 @@ class Layer:
         return result
 
     def route(self, scores, used):
-        order = np.argsort(-scores, kind="stable")
+        key = self.model.key
+        scored = sigmoid(scores) if key("expert_gating_func") == 2 else softmax(scores)
+        ranks = scored if self.find("exp_probs_b.bias") is None else scored + self.find("exp_probs_b.bias")
+        groups = key("expert_group_count", 1)
+        if groups > 1:
+            # The best two of a group speak for it where scores are sigmoids, the best one where they are a softmax.
+            speakers = 2 if key("expert_gating_func") == 2 else 1
+            by_group = np.sort(ranks.reshape(groups, -1), 1)[:, -speakers:].sum(1)
+            best = np.argsort(-by_group, kind="stable")
+            self.note_choice(by_group, best, key("expert_group_used_count"))
+            allowed = np.repeat(np.isin(np.arange(groups), best[: key("expert_group_used_count")]), len(scores) // groups)
+            ranks = np.where(allowed, ranks, -np.inf)
+        order = np.argsort(-ranks, kind="stable")
         chosen = order[:used]
-        self.model.closest = min(self.model.closest, scores[chosen[-1]] - scores[order[used]])
-        weights = softmax(scores)[chosen]
-        return zip(chosen, weights if self.arch == "qwen2moe" else weights / weights.sum())
+        self.note_choice(ranks if key("expert_gating_func") else scores, order, used)
+        weights = scored[chosen]
+        if self.arch != "qwen2moe" and (self.arch != "deepseek2" or key("expert_weights_norm")):
+            weights = weights / weights.sum()
+        return zip(chosen, weights * key("expert_weights_scale", 1.0))
+
+    def note_choice(self, scores, order, used):
+        self.model.closest = min(self.model.closest, scores[order[used - 1]] - scores[order[used]])
 
     def expert(self, name, index, x):
         bias = self.find(f"ffn_{name}_exps.bias")
