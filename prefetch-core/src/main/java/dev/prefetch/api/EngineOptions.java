@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 
 /**
@@ -15,6 +16,7 @@ import java.util.Objects;
  *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
  * @param memory budgets, and how weights that do not fit reach compute
+ * @param lora adapters whose changes are added to the model's, in this order
  */
 public record EngineOptions(
         Path model,
@@ -23,7 +25,8 @@ public record EngineOptions(
         String backend,
         int ubatch,
         int maxConcurrency,
-        MemoryOptions memory) {
+        MemoryOptions memory,
+        List<LoraSource> lora) {
 
     /** Context length used when none is given and the model allows more. */
     public static final int DEFAULT_CONTEXT_LENGTH = 4096;
@@ -44,6 +47,7 @@ public record EngineOptions(
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(memory, "memory");
+        lora = List.copyOf(lora);
         requireBetween("contextLength", contextLength, 0, MAX_CONTEXT_LENGTH);
         requireBetween("threads", threads, 0, MAX_THREADS);
         requireBetween("ubatch", ubatch, 0, MAX_UBATCH);
@@ -52,31 +56,35 @@ public record EngineOptions(
 
     /** Defaults for a model file. */
     public static EngineOptions of(Path model) {
-        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO);
+        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO, List.of());
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory);
+        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory, lora);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory);
+        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory, lora);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory);
+        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory, lora);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory);
+        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory, lora);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory);
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory, lora);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value);
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value, lora);
+    }
+
+    public EngineOptions withLora(List<LoraSource> value) {
+        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value);
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

@@ -9,6 +9,7 @@ import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.model.BlockTensor;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.UnsupportedModelException;
@@ -27,6 +28,7 @@ import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.time.Instant;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Deque;
 import java.util.List;
@@ -93,7 +95,7 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static LocalEngine open(EngineOptions options, LoadListener listener, Resources resources, long start) {
-        Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
+        Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
         if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
@@ -107,6 +109,7 @@ final class LocalEngine implements PrefetchEngine {
         int threads = threads(options);
         Device device = resources.add(provider.open(new DeviceOptions(threads)));
         requireSupportedTypes(file, model.graph(), device);
+        requireSupportedTypes(model.adapters(), device);
 
         warnOfLongContext(options, model.config());
         MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
@@ -122,8 +125,8 @@ final class LocalEngine implements PrefetchEngine {
                 listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
                 model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
-        BatchLoop loop =
-                resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
+        BatchLoop loop = resources.add(
+                new BatchLoop(device, model.config(), model.graph(), weights, model.adapters(), tokenizer, limits));
 
         EngineInfo info = info(model, device, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
@@ -143,9 +146,12 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     static Plan plan(EngineOptions options) {
-        try (GgufFile file = GgufFile.open(options.model())) {
-            Model model = Model.read(file, options);
+        Resources resources = new Resources();
+        try {
+            Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
             return model.divide(options, () -> measure(model, options)).weights();
+        } finally {
+            resources.close();
         }
     }
 
@@ -186,6 +192,18 @@ final class LocalEngine implements PrefetchEngine {
                             + supported.stream().sorted().toList());
                 }
             }
+        }
+    }
+
+    private static void requireSupportedTypes(List<LoraAdapter> adapters, Device device) {
+        for (LoraAdapter adapter : adapters) {
+            adapter.types()
+                    .filter(type -> !device.weightTypes().contains(type))
+                    .findFirst()
+                    .ifPresent(type -> {
+                        throw new UnsupportedModelException(adapter.file().path() + ": backend " + device.backend()
+                                + " does not support its type " + type);
+                    });
         }
     }
 
@@ -333,12 +351,19 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     /** A file read far enough to plan with it. */
-    private record Model(GgufFile file, ModelConfig config, ModelGraph graph) {
+    private record Model(GgufFile file, ModelConfig config, ModelGraph graph, List<LoraAdapter> adapters) {
 
-        static Model read(GgufFile file, EngineOptions options) {
+        /** @param resources take the adapters' files */
+        static Model read(GgufFile file, EngineOptions options, Resources resources) {
             int context = options.contextLength() > 0 ? options.contextLength() : EngineOptions.DEFAULT_CONTEXT_LENGTH;
             ModelConfig config = ModelConfig.read(file, context);
-            return new Model(file, config, ModelGraph.of(file, config));
+            ModelGraph graph = ModelGraph.of(file, config);
+            List<LoraAdapter> adapters = new ArrayList<>();
+            for (LoraSource source : options.lora()) {
+                GgufFile adapter = resources.add(GgufFile.open(source.path()));
+                adapters.add(LoraAdapter.read(adapter, file, config, graph, source.scale()));
+            }
+            return new Model(file, config, graph, adapters);
         }
 
         int contextLength(EngineOptions options) {
@@ -348,7 +373,7 @@ final class LocalEngine implements PrefetchEngine {
         }
 
         MemoryPlanner.Division divide(EngineOptions options, Supplier<CostModel> measure) {
-            return MemoryPlanner.divide(options, config, graph, contextLength(options), measure);
+            return MemoryPlanner.divide(options, config, graph, adapters, contextLength(options), measure);
         }
     }
 

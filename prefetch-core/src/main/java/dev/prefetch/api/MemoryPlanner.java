@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
@@ -10,6 +11,7 @@ import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PlanRequest;
 import dev.prefetch.prefetch.Planner;
+import java.util.List;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -35,13 +37,20 @@ final class MemoryPlanner {
     private final EngineOptions options;
     private final ModelConfig config;
     private final ModelGraph graph;
+    private final List<LoraAdapter> adapters;
     private final int contextLength;
     private final long engineBytes;
 
-    private MemoryPlanner(EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength) {
+    private MemoryPlanner(
+            EngineOptions options,
+            ModelConfig config,
+            ModelGraph graph,
+            List<LoraAdapter> adapters,
+            int contextLength) {
         this.options = options;
         this.config = config;
         this.graph = graph;
+        this.adapters = adapters;
         this.contextLength = contextLength;
         this.engineBytes = engineBytes(options.memory().ram());
     }
@@ -54,10 +63,11 @@ final class MemoryPlanner {
     record Division(int ubatch, int kvPages, Plan weights) {}
 
     /**
-     * Divides the budget: activations and the KV cache of one full-length sequence first, then weights, with at most an
+     * Divides the budget: activations with LoRA adapters and the KV cache of one full-length sequence first, then weights, with at most an
      * eighth of what activations leave for the KV cache of more than one sequence. Where weights stream and the number of
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
+     * @param adapters LoRA adapters, which are always resident
      * @param contextLength positions of a sequence
      * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
@@ -66,9 +76,10 @@ final class MemoryPlanner {
             EngineOptions options,
             ModelConfig config,
             ModelGraph graph,
+            List<LoraAdapter> adapters,
             int contextLength,
             Supplier<CostModel> measure) {
-        return new MemoryPlanner(options, config, graph, contextLength).divide(measure);
+        return new MemoryPlanner(options, config, graph, adapters, contextLength).divide(measure);
     }
 
     private Division divide(Supplier<CostModel> measure) {
@@ -109,7 +120,8 @@ final class MemoryPlanner {
     }
 
     private Division divide(int ubatch, CostModel costs) {
-        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
+        int rows = ubatch + options.maxConcurrency();
+        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows);
         long pageBytes = BatchLoop.kvPageBytes(config);
         int pagesPerSequence = BatchLoop.kvPages(contextLength);
         // Compared before it is multiplied: a page of a huge model times a huge context is beyond a long.

@@ -2,6 +2,7 @@ package dev.prefetch.inference;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.WeightSource;
@@ -101,6 +102,11 @@ public final class BatchLoop implements AutoCloseable {
         return ForwardPass.activationBytes(config, rows);
     }
 
+    /** Bytes of LoRA adapters and of what they need for sweeps of at most {@code rows} tokens. */
+    public static long adapterBytes(List<LoraAdapter> adapters, int rows) {
+        return Adapters.byteSize(adapters, rows);
+    }
+
     /** Bytes of a page of KV cache. */
     public static long kvPageBytes(ModelConfig config) {
         return KvPool.pageBytes(config.layers(), config.attention());
@@ -118,13 +124,25 @@ public final class BatchLoop implements AutoCloseable {
             WeightSource weights,
             Tokenizer tokenizer,
             Limits limits) {
+        this(device, config, graph, weights, List.of(), tokenizer, limits);
+    }
+
+    /** @param adapters LoRA adapters, which are uploaded here */
+    public BatchLoop(
+            Device device,
+            ModelConfig config,
+            ModelGraph graph,
+            WeightSource weights,
+            List<LoraAdapter> adapters,
+            Tokenizer tokenizer,
+            Limits limits) {
         this.weights = weights;
         this.tokenizer = tokenizer;
         this.limits = limits;
         this.vocabularySize = config.vocabularySize();
         int rows = limits.ubatch() + limits.maxConcurrency();
         this.batch = new Batch(rows);
-        this.forward = new ForwardPass(device, config, graph, weights, rows);
+        this.forward = new ForwardPass(device, config, graph, weights, adapters, rows);
         this.kvPool = new KvPool(device, config.layers(), config.attention(), limits.kvPages());
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();

@@ -6,6 +6,7 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.TensorRole;
@@ -52,10 +53,17 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
     private final float[] hostLogits;
+    private final Adapters adapters;
     private final @Nullable MixtureOfExperts experts;
     private final @Nullable LatentAttention latent;
 
-    ForwardPass(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+    ForwardPass(
+            Device device,
+            ModelConfig config,
+            ModelGraph graph,
+            WeightSource weights,
+            List<LoraAdapter> adapters,
+            int maxRows) {
         this.device = device;
         this.ops = device.compute().ops();
         this.config = config;
@@ -74,8 +82,13 @@ final class ForwardPass implements AutoCloseable {
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
         qkv = List.of(q, k, v);
-        experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
-        latent = config.latent() == null ? null : new LatentAttention(device, config, config.latent(), maxRows);
+        this.adapters = new Adapters(device, adapters, maxRows);
+        experts = config.mixtureOfExperts()
+                ? new MixtureOfExperts(device, config, graph, weights, this.adapters, maxRows)
+                : null;
+        latent = config.latent() == null
+                ? null
+                : new LatentAttention(device, config, config.latent(), this.adapters, maxRows);
     }
 
     /** Elements of what attention itself finds for a token. */
@@ -171,6 +184,7 @@ final class ForwardPass implements AutoCloseable {
             // output projection and residual
             DeviceBuffer values = latent != null ? latent.values(w, attended, batch) : attended;
             ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), values, batch.decodeRows(), n, projected);
+            adapters.add(w.block(), TensorRole.ATTENTION_OUTPUT, values, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
             addToResidual(n, w.find(TensorRole.ATTENTION_POST_NORM));
         }
@@ -183,6 +197,9 @@ final class ForwardPass implements AutoCloseable {
         List<Weight> projections = List.of(
                 w.weight(TensorRole.ATTENTION_Q), w.weight(TensorRole.ATTENTION_K), w.weight(TensorRole.ATTENTION_V));
         ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
+        adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, q);
+        adapters.add(w.block(), TensorRole.ATTENTION_K, input, batch.decodeRows(), n, k);
+        adapters.add(w.block(), TensorRole.ATTENTION_V, input, batch.decodeRows(), n, v);
         ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
         ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
         ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
@@ -207,6 +224,7 @@ final class ForwardPass implements AutoCloseable {
             }
             if (dense) {
                 ops.matmul(w.weight(TensorRole.FFN_GATE), input, batch.decodeRows(), n, gate);
+                adapters.add(w.block(), TensorRole.FFN_GATE, input, batch.decodeRows(), n, gate);
                 ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
             }
         }
@@ -226,11 +244,13 @@ final class ForwardPass implements AutoCloseable {
         int n = batch.size();
         try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_UP), input, batch.decodeRows(), n, up);
+            adapters.add(w.block(), TensorRole.FFN_UP, input, batch.decodeRows(), n, up);
             ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
         }
         Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim(layer));
         try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
+            adapters.add(w.block(), TensorRole.FFN_DOWN, gate, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
             if (experts != null) {
                 experts.addShared(projected, n, x);
@@ -257,6 +277,7 @@ final class ForwardPass implements AutoCloseable {
                 ops.rmsNorm(
                         outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
                 ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
+                adapters.add(w.block(), TensorRole.OUTPUT, outputX, count, count, logits);
                 scale(logits, config.scaling().logits(), (long) count * row.length);
                 if (config.scaling().logitSoftCap() > 0) {
                     ops.softCap(logits, config.scaling().logitSoftCap(), (long) count * row.length);
@@ -309,6 +330,7 @@ final class ForwardPass implements AutoCloseable {
         if (latent != null) {
             latent.close();
         }
+        adapters.close();
         owned.forEach(DeviceBuffer::close);
     }
 }

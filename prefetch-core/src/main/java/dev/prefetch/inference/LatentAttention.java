@@ -25,6 +25,7 @@ final class LatentAttention implements AutoCloseable {
 
     private final Ops ops;
     private final LatentShape shape;
+    private final Adapters adapters;
     private final int heads;
     private final float epsilon;
     private final Rope rope;
@@ -41,9 +42,10 @@ final class LatentAttention implements AutoCloseable {
     private final DeviceBuffer headOutput;
     private final DeviceBuffer results;
 
-    LatentAttention(Device device, ModelConfig config, LatentShape shape, int maxRows) {
+    LatentAttention(Device device, ModelConfig config, LatentShape shape, Adapters adapters, int maxRows) {
         this.ops = device.compute().ops();
         this.shape = shape;
+        this.adapters = adapters;
         this.heads = config.attention().heads();
         this.epsilon = config.normEpsilon();
         this.rope = config.rope();
@@ -94,6 +96,7 @@ final class LatentAttention implements AutoCloseable {
         int n = batch.size();
         projectQueries(w, input, batch);
         ops.matmul(w.weight(TensorRole.ATTENTION_KV_DOWN), input, batch.decodeRows(), n, down);
+        adapters.add(w.block(), TensorRole.ATTENTION_KV_DOWN, input, batch.decodeRows(), n, down);
         int rank = shape.rank();
         int rotated = shape.rotatedDim();
         ops.copyColumns(down, 0, rank + rotated, latents, 0, rank, rank, n);
@@ -121,10 +124,12 @@ final class LatentAttention implements AutoCloseable {
         if (shape.queryRank() > 0) {
             Weight gain = w.weight(TensorRole.ATTENTION_Q_DOWN_NORM);
             ops.matmul(w.weight(TensorRole.ATTENTION_Q_DOWN), input, batch.decodeRows(), n, queryDown);
+            adapters.add(w.block(), TensorRole.ATTENTION_Q_DOWN, input, batch.decodeRows(), n, queryDown);
             ops.rmsNorm(queryDown, n, shape.queryRank(), gain, epsilon, queryDown);
             source = queryDown;
         }
         ops.matmul(w.weight(TensorRole.ATTENTION_Q), source, batch.decodeRows(), n, queries);
+        adapters.add(w.block(), TensorRole.ATTENTION_Q, source, batch.decodeRows(), n, queries);
     }
 
     /** Queries for the short vectors: {@code [rank | rotated]} per head. */

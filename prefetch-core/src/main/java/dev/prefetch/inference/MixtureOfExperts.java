@@ -32,6 +32,7 @@ final class MixtureOfExperts implements AutoCloseable {
     private final ModelConfig config;
     private final ModelGraph graph;
     private final WeightSource weights;
+    private final Adapters adapters;
     private final DeviceBuffer scores;
     private final DeviceBuffer input;
     private final DeviceBuffer gate;
@@ -45,11 +46,13 @@ final class MixtureOfExperts implements AutoCloseable {
     private List<WeightBlock> needed = List.of();
     private int decodeRows;
 
-    MixtureOfExperts(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+    MixtureOfExperts(
+            Device device, ModelConfig config, ModelGraph graph, WeightSource weights, Adapters adapters, int maxRows) {
         this.ops = device.compute().ops();
         this.config = config;
         this.graph = graph;
         this.weights = weights;
+        this.adapters = adapters;
         scores = device.allocate((long) maxRows * config.experts() * Float.BYTES, "router scores");
         input = device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert inputs");
         gate = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
@@ -76,6 +79,7 @@ final class MixtureOfExperts implements AutoCloseable {
         this.decodeRows = decodeRows;
         weighShared(w, x, n);
         ops.matmul(w.weight(TensorRole.FFN_ROUTER), x, decodeRows, n, scores);
+        adapters.add(w.block(), TensorRole.FFN_ROUTER, x, decodeRows, n, scores);
         ops.addBias(scores, n, w.find(TensorRole.FFN_ROUTER_BIAS));
         int experts = config.experts();
         scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * experts * Float.BYTES));
@@ -180,10 +184,13 @@ final class MixtureOfExperts implements AutoCloseable {
                     decode,
                     rows.count,
                     List.of(gate, up));
+            adapters.add(block, TensorRole.FFN_GATE, input, decode, rows.count, gate);
+            adapters.add(block, TensorRole.FFN_UP, input, decode, rows.count, up);
             ops.addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));
             ops.addBias(up, rows.count, w.find(TensorRole.FFN_UP_BIAS));
             Activations.run(ops, config, gate, up, (long) rows.count * config.expertFfnDim());
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
+            adapters.add(block, TensorRole.FFN_DOWN, gate, decode, rows.count, output);
             ops.addBias(output, rows.count, w.find(TensorRole.FFN_DOWN_BIAS));
         }
     }

@@ -9,6 +9,7 @@ import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
+import java.util.List;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
@@ -24,7 +25,7 @@ class MemoryPlannerTest {
     private MemoryPlanner.Division divide(EngineOptions wanted) {
         try (GgufFile file = GgufFile.open(DemoModel.file())) {
             ModelConfig config = ModelConfig.read(file);
-            return MemoryPlanner.divide(wanted, config, ModelGraph.of(file, config), CONTEXT, NOT_MEASURED);
+            return MemoryPlanner.divide(wanted, config, ModelGraph.of(file, config), List.of(), CONTEXT, NOT_MEASURED);
         }
     }
 
