@@ -29,6 +29,7 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
+ * @param lora LoRA adapters in GGUF files, whose changes are added to the model's in this order. By default none.
  * @param chat Default options of chat requests.
  */
 @ConfigurationProperties(PrefetchProperties.PREFIX)
@@ -44,6 +45,7 @@ public record PrefetchProperties(
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
         @Nullable Integer traceSweeps,
+        @DefaultValue List<Lora> lora,
         @DefaultValue Chat chat) {
 
     /** Where all properties of the starter are. */
@@ -63,6 +65,15 @@ public record PrefetchProperties(
             @Nullable String ram,
             @Nullable String weights,
             @Nullable String expertCache) {}
+
+    /**
+     * A LoRA adapter.
+     *
+     * @param path GGUF file of the adapter: a path or a 'file:' location.
+     * @param scale Factor on what the adapter changes. By default 1.
+     */
+    public record Lora(
+            @Nullable String path, @DefaultValue("1.0") float scale) {}
 
     /**
      * Default options of chat requests.
