@@ -16,6 +16,8 @@ import java.util.Objects;
  *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
  * @param memory budgets, and how weights that do not fit reach compute
+ * @param accelerator how a device with memory of its own is used
+ * @param serving how requests are served
  * @param lora adapters whose changes are added to the model's, in this order
  */
 public record EngineOptions(
@@ -26,6 +28,8 @@ public record EngineOptions(
         int ubatch,
         int maxConcurrency,
         MemoryOptions memory,
+        AcceleratorOptions accelerator,
+        ServingOptions serving,
         List<LoraSource> lora) {
 
     /** Context length used when none is given and the model allows more. */
@@ -47,6 +51,8 @@ public record EngineOptions(
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(memory, "memory");
+        Objects.requireNonNull(accelerator, "accelerator");
+        Objects.requireNonNull(serving, "serving");
         lora = List.copyOf(lora);
         requireBetween("contextLength", contextLength, 0, MAX_CONTEXT_LENGTH);
         requireBetween("threads", threads, 0, MAX_THREADS);
@@ -56,35 +62,62 @@ public record EngineOptions(
 
     /** Defaults for a model file. */
     public static EngineOptions of(Path model) {
-        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO, List.of());
+        return new EngineOptions(
+                model,
+                0,
+                0,
+                "auto",
+                0,
+                DEFAULT_MAX_CONCURRENCY,
+                MemoryOptions.AUTO,
+                AcceleratorOptions.AUTO,
+                ServingOptions.DEFAULT,
+                List.of());
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory, lora);
+        return new EngineOptions(
+                model, value, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory, lora);
+        return new EngineOptions(
+                model, contextLength, value, backend, ubatch, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory, lora);
+        return new EngineOptions(
+                model, contextLength, threads, value, ubatch, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory, lora);
+        return new EngineOptions(
+                model, contextLength, threads, backend, value, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory, lora);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, value, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value, lora);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, value, accelerator, serving, lora);
+    }
+
+    public EngineOptions withAccelerator(AcceleratorOptions value) {
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value, serving, lora);
+    }
+
+    public EngineOptions withServing(ServingOptions value) {
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, value, lora);
     }
 
     public EngineOptions withLora(List<LoraSource> value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving, value);
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

@@ -76,6 +76,7 @@ public interface PrefetchEngine extends AutoCloseable {
      * Starts a generation and returns at once.
      *
      * @throws ContextLengthExceededException when the prompt leaves no room for an answer
+     * @throws dev.prefetch.inference.QueueFullException when as many generations wait as may
      * @throws IllegalStateException when the engine is closed
      */
     Generation generate(GenerationRequest request, GenerationListener listener);
@@ -83,6 +84,23 @@ public interface PrefetchEngine extends AutoCloseable {
     /** Runs a generation to its end. */
     default GenerationResult generate(GenerationRequest request) throws InterruptedException {
         return generate(request, GenerationListener.NONE).await();
+    }
+
+    /**
+     * Makes a vector of every text, and waits for all of them. The texts share sweeps with each other and with what is
+     * generated. Works with every model; one that was trained for embeddings gives vectors that mean more.
+     *
+     * @throws ContextLengthExceededException when a text does not fit the context
+     * @throws IllegalArgumentException when a text is empty
+     * @throws IllegalStateException when the engine is closed, the caller is a listener, or neither the model nor the options
+     *     say how to pool
+     * @throws java.util.concurrent.CancellationException when the engine is closed meanwhile
+     */
+    EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException;
+
+    /** Vectors as the model's file wants them, of length 1. */
+    default EmbeddingResult embed(List<String> texts) throws InterruptedException {
+        return embed(texts, EmbeddingOptions.DEFAULT);
     }
 
     /**

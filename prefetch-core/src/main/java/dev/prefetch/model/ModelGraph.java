@@ -274,6 +274,11 @@ public final class ModelGraph {
         return experts[layer][expert];
     }
 
+    /** The block with most of what a layer's network computes: one of its experts, or the gate of a dense one. */
+    public WeightBlock network(int layer) {
+        return experts[layer].length > 0 ? experts[layer][0] : feedForward[layer];
+    }
+
     /** The output norm and projection. */
     public WeightBlock output() {
         return output;

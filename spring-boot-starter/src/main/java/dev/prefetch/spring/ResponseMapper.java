@@ -76,7 +76,7 @@ final class ResponseMapper {
         ChatResponseMetadata.Builder metadata = ChatResponseMetadata.builder()
                 .id(id)
                 .model(model)
-                .usage(new DefaultUsage(result.promptTokens(), result.completionTokens()))
+                .usage(usage(result))
                 .keyValue("created-at", createdAt)
                 .keyValue("queue-duration", Duration.ofNanos(timings.queueNanos()))
                 .keyValue("prompt-eval-duration", Duration.ofNanos(timings.prefillNanos()))
@@ -106,6 +106,16 @@ final class ResponseMapper {
     }
 
     /** What moved for this request and the others of its sweeps; nothing when all weights were resident. */
+    private static DefaultUsage usage(GenerationResult result) {
+        return new DefaultUsage(
+                result.promptTokens(),
+                result.completionTokens(),
+                result.promptTokens() + result.completionTokens(),
+                null,
+                (long) result.cachedPromptTokens(),
+                null);
+    }
+
     private static void addTransfers(ChatResponseMetadata.Builder metadata, PrefetchStatistics transfers) {
         if (transfers.diskBytes() == 0) {
             return;

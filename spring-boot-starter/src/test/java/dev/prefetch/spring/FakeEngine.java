@@ -1,5 +1,7 @@
 package dev.prefetch.spring;
 
+import dev.prefetch.api.EmbeddingOptions;
+import dev.prefetch.api.EmbeddingResult;
 import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.FinishReason;
@@ -9,6 +11,7 @@ import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.inference.Pooling;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
@@ -37,6 +40,8 @@ public final class FakeEngine implements PrefetchEngine {
 
     /** Prompt tokens every generation reports. */
     public static final int PROMPT_TOKENS = 7;
+
+    public static final int CACHED_TOKENS = 4;
 
     /** Name of the engine's thread. */
     public static final String THREAD = "fake-engine";
@@ -112,13 +117,21 @@ public final class FakeEngine implements PrefetchEngine {
                 "Q8_0",
                 4,
                 512,
+                64,
+                Pooling.MEAN,
                 1024,
                 2048,
                 "cpu",
                 "a test",
                 2,
                 1_500_000_000,
-                List.of());
+                List.of(),
+                null);
+    }
+
+    @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) {
+        throw new UnsupportedOperationException("not needed here");
     }
 
     @Override
@@ -239,7 +252,8 @@ public final class FakeEngine implements PrefetchEngine {
 
         public void complete(FinishReason reason) {
             List<Integer> tokens = IntStream.range(0, parts.size()).boxed().toList();
-            GenerationResult result = new GenerationResult(text.toString(), tokens, reason, PROMPT_TOKENS, TIMINGS);
+            GenerationResult result = new GenerationResult(
+                    text.toString(), tokens, reason, PROMPT_TOKENS, CACHED_TOKENS, TIMINGS, PrefetchStatistics.NONE);
             if (ended.compareAndSet(false, true)) {
                 // The listener first, as the engine does it: who waits for the result finds everything told.
                 listener.onComplete(result);

@@ -168,7 +168,7 @@ final class CpuOps implements Ops {
         long rows = (long) firstRow + count;
         long keys = readable(k, floats(rows, (long) shape.kvHeads() * shape.keyDim()), "k");
         long values = readable(v, floats(rows, (long) shape.kvHeads() * shape.valueDim()), "v");
-        KvPages pages = new KvPages(shape, cache, 0, position + count, true);
+        KvPages pages = new KvPages(shape, cache, position, position + count, true);
         awaitPending.run();
         for (int i = 0; i < count; i++) {
             for (int h = 0; h < shape.kvHeads(); h++) {

@@ -6,6 +6,7 @@ import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.api.ServingOptions;
 import dev.prefetch.inference.SamplingOptions;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
@@ -148,7 +149,11 @@ final class BenchCommand implements Callable<Integer> {
     }
 
     private EngineOptions options(int lookAhead) {
-        EngineOptions options = engineOptions.options(model, lookAhead).withMaxConcurrency(1);
+        // Runs repeat the same prompt: from a cache it would cost nothing.
+        EngineOptions options = engineOptions
+                .options(model, lookAhead)
+                .withMaxConcurrency(1)
+                .withServing(ServingOptions.DEFAULT.withoutPromptCache());
         if (options.contextLength() == 0) {
             options = options.withContextLength(Math.max(promptTokens, generateTokens) + 2);
         }

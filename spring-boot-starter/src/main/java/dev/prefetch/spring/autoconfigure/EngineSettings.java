@@ -66,7 +66,9 @@ final class EngineSettings {
         try {
             Path file = location == null || location.isBlank()
                     ? null
-                    : location.startsWith("file:") ? ResourceUtils.getFile(location).toPath() : Path.of(location);
+                    : location.startsWith("file:")
+                            ? ResourceUtils.getFile(location).toPath()
+                            : Path.of(location);
             if (file != null && Files.isRegularFile(file)) {
                 return file;
             }
