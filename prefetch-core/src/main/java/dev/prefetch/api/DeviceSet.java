@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
@@ -7,6 +8,7 @@ import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.model.BlockTensor;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.model.WeightBlock;
 import java.util.Set;
@@ -51,8 +53,8 @@ final class DeviceSet implements AutoCloseable {
         return new DeviceSet(Devices.of(Backends.host().open(new DeviceOptions(threads))));
     }
 
-    /** @throws UnsupportedModelException when the primary device has no kernels for a tensor's type */
-    void requireSupportedTypes(Model model) {
+    /** @throws UnsupportedModelException when the primary device has no kernels for a tensor's type or a layer's attention */
+    void requireSupport(Model model) {
         Device device = devices.primary();
         Set<GgmlType> supported = device.weightTypes();
         for (WeightBlock block : model.graph().blocks()) {
@@ -64,6 +66,22 @@ final class DeviceSet implements AutoCloseable {
                             + supported.stream().sorted().toList());
                 }
             }
+        }
+        for (LoraAdapter adapter : model.adapters()) {
+            adapter.types()
+                    .filter(type -> !supported.contains(type))
+                    .findFirst()
+                    .ifPresent(type -> {
+                        throw new UnsupportedModelException(adapter.file().path() + ": backend " + device.backend()
+                                + " does not support its type " + type);
+                    });
+        }
+        AttentionShape shape = model.config().attention();
+        if (!device.supportsAttention(shape)) {
+            throw new UnsupportedModelException(
+                    model.file().path() + ": heads of " + shape.keyDim() + " and " + shape.valueDim()
+                            + " dimensions, as the model's attention has them, are not supported by backend "
+                            + device.backend() + "; use backend 'cpu'");
         }
     }
 

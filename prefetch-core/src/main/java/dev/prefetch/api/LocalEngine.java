@@ -95,7 +95,7 @@ final class LocalEngine implements PrefetchEngine {
 
     private static LocalEngine open(
             EngineOptions options, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
-        Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
+        Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
         if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
@@ -109,7 +109,7 @@ final class LocalEngine implements PrefetchEngine {
         DeviceSet devices = resources.add(DeviceSet.open(options, threads));
         Device device = devices.devices().primary();
         accelerated.set(devices.devices().accelerated());
-        devices.requireSupportedTypes(model);
+        devices.requireSupport(model);
         warnOfLongContext(options, model.config());
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
@@ -138,9 +138,9 @@ final class LocalEngine implements PrefetchEngine {
     static Plan plan(EngineOptions options) {
         Resources resources = new Resources();
         try {
-            Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
+            Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
             DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
-            devices.requireSupportedTypes(model);
+            devices.requireSupport(model);
             return Preparation.of(model, devices.devices(), options).memory().weights();
         } finally {
             resources.close();

@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
@@ -11,6 +12,7 @@ import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PlanRequest;
 import dev.prefetch.prefetch.Planner;
+import java.util.List;
 import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -45,15 +47,16 @@ final class MemoryPlanner {
     private final EngineOptions options;
     private final ModelConfig config;
     private final ModelGraph graph;
+    private final List<LoraAdapter> adapters;
     private final int contextLength;
     private final long hostBytes;
     private final OptionalLong deviceBytes;
 
-    private MemoryPlanner(
-            EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength, OptionalLong free) {
+    private MemoryPlanner(EngineOptions options, Model model, int contextLength, OptionalLong free) {
         this.options = options;
-        this.config = config;
-        this.graph = graph;
+        this.config = model.config();
+        this.graph = model.graph();
+        this.adapters = model.adapters();
         this.contextLength = contextLength;
         this.hostBytes = hostBytes(options.memory().ram());
         this.deviceBytes = free.isEmpty()
@@ -69,7 +72,7 @@ final class MemoryPlanner {
     record Division(int ubatch, long kvBytes, Plan weights) {}
 
     /**
-     * Divides the budget: activations and the KV cache of one full-length sequence first, then weights, with at most an
+     * Divides the budget: activations with LoRA adapters and the KV cache of one full-length sequence first, then weights, with at most an
      * eighth of what activations leave for the KV cache of more than one sequence. Where weights stream and the number of
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
@@ -80,12 +83,11 @@ final class MemoryPlanner {
      */
     static Division divide(
             EngineOptions options,
-            ModelConfig config,
-            ModelGraph graph,
+            Model model,
             int contextLength,
             OptionalLong deviceFreeBytes,
             Supplier<MeasuredCosts> measure) {
-        return new MemoryPlanner(options, config, graph, contextLength, deviceFreeBytes).divide(measure);
+        return new MemoryPlanner(options, model, contextLength, deviceFreeBytes).divide(measure);
     }
 
     /**
@@ -93,11 +95,13 @@ final class MemoryPlanner {
      *
      * @throws PlanException when the weights cannot run within what is left
      */
-    static Plan hostPlan(EngineOptions options, ModelConfig config, ModelGraph graph, int ubatch, long kvBytes) {
+    static Plan hostPlan(EngineOptions options, Model model, int ubatch, long kvBytes) {
         long bytes = hostBytes(options.memory().ram());
-        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
-        return Planner.plan(PlanRequest.of(graph.blocks(), Math.max(0, bytes - activations - kvBytes))
-                .withExpertsPerToken(config.expertsUsed())
+        int rows = ubatch + options.maxConcurrency();
+        long activations =
+                BatchLoop.activationBytes(model.config(), rows) + BatchLoop.adapterBytes(model.adapters(), rows);
+        return Planner.plan(PlanRequest.of(model.graph().blocks(), Math.max(0, bytes - activations - kvBytes))
+                .withExpertsPerToken(model.config().expertsUsed())
                 .withUbatchTokens(ubatch));
     }
 
@@ -141,7 +145,7 @@ final class MemoryPlanner {
     private Division divide(int ubatch, MeasuredCosts costs) {
         int rows = ubatch + options.maxConcurrency();
         long engineBytes = deviceBytes.orElse(hostBytes);
-        long activations = BatchLoop.activationBytes(config, rows);
+        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows);
         long available = engineBytes - activations;
         long sequenceBytes = kvBytesOfSequence(ubatch);
         if (sequenceBytes >= available) {
@@ -193,7 +197,8 @@ final class MemoryPlanner {
         if (deviceBytes.isEmpty()) {
             return null;
         }
-        long used = BatchLoop.hostActivationBytes(config, rows) + STAGING_BYTES;
+        long used =
+                BatchLoop.hostActivationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows) + STAGING_BYTES;
         return new PlanRequest.Accelerator(
                 Math.max(0, hostBytes - used),
                 costs == null ? CostModel.ASSUMED : costs,

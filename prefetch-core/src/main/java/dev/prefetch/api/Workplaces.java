@@ -71,7 +71,7 @@ final class Workplaces implements AutoCloseable {
             DeviceSet devices,
             MemoryPlanner.Division memory,
             LoadListener listener) {
-        Place place = new Place(devices, weights(model, options, devices, memory.weights(), listener));
+        Place place = new Place(model, devices, weights(model, options, devices, memory.weights(), listener));
         return new Workplaces(model, options, threads, memory, place);
     }
 
@@ -152,10 +152,10 @@ final class Workplaces implements AutoCloseable {
                 failure);
         retire(current);
         current.close();
-        Plan plan = MemoryPlanner.hostPlan(options, model.config(), model.graph(), memory.ubatch(), memory.kvBytes());
+        Plan plan = MemoryPlanner.hostPlan(options, model, memory.ubatch(), memory.kvBytes());
         DeviceSet host = DeviceSet.openHost(threads);
         try {
-            current = new Place(host, weights(model, options, host, plan, (done, total) -> {}));
+            current = new Place(model, host, weights(model, options, host, plan, (done, total) -> {}));
         } catch (RuntimeException | Error e) {
             host.close();
             throw e;
@@ -238,7 +238,7 @@ final class Workplaces implements AutoCloseable {
             }
             weights = weights(model, options, devices, memory.weights(), (done, total) -> {});
             tryKernel(devices.devices().primary());
-            return new Place(devices, weights);
+            return new Place(model, devices, weights);
         } catch (RuntimeException | Error e) {
             LOG.warn("The device is still down: {}", e.toString());
             LOG.debug("Trial of the device", e);
@@ -303,10 +303,10 @@ final class Workplaces implements AutoCloseable {
     }
 
     /** Devices with the weights on them. */
-    private record Place(DeviceSet devices, StreamingWeights weights) {
+    private record Place(Model model, DeviceSet devices, StreamingWeights weights) {
 
         Workplace workplace() {
-            return new Workplace(devices.devices(), weights);
+            return new Workplace(devices.devices(), weights, model.adapters());
         }
 
         void close() {

@@ -22,6 +22,11 @@ public interface Device extends AutoCloseable {
     /** Weight formats {@link Ops#matmul} accepts. */
     Set<GgmlType> weightTypes();
 
+    /** Whether {@link Ops#attention} computes heads of that shape. */
+    default boolean supportsAttention(AttentionShape shape) {
+        return true;
+    }
+
     /** Slow paths this device is on, each with its remedy; empty when none. */
     List<SlowPath> slowPaths();
 

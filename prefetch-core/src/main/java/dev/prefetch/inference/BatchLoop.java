@@ -3,6 +3,7 @@ package dev.prefetch.inference;
 import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.PrefetchStatistics;
@@ -265,6 +266,11 @@ public final class BatchLoop implements AutoCloseable {
                 .toList());
     }
 
+    /** Bytes of LoRA adapters on one device, and of what they need for sweeps of at most {@code rows} tokens. */
+    public static long adapterBytes(List<LoraAdapter> adapters, int rows) {
+        return Adapters.byteSize(adapters, rows);
+    }
+
     /** Bytes of the host's memory for such sweeps, beside a device with memory of its own. */
     public static long hostActivationBytes(ModelConfig config, int rows) {
         return ForwardPass.hostActivationBytes(config, rows);
@@ -277,7 +283,7 @@ public final class BatchLoop implements AutoCloseable {
             WeightSource weights,
             Tokenizer tokenizer,
             Limits limits) {
-        this(new Workplace(devices, weights), Failover.NONE, config, graph, tokenizer, limits);
+        this(new Workplace(devices, weights, List.of()), Failover.NONE, config, graph, tokenizer, limits);
     }
 
     /**
@@ -649,7 +655,8 @@ public final class BatchLoop implements AutoCloseable {
             // It stays in the queue, for whatever goes on in the device's place.
             throw e;
         } catch (RuntimeException e) {
-            // Memory that was promised and cannot be had, first of all; whatever else it is, it is this sequence's alone.
+            // Memory that was promised and cannot be had, first of all; whatever else it is, it is this sequence's
+            // alone.
             failures.put(sequence, e);
         }
         queue.remove();

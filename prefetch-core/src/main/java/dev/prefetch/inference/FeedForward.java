@@ -23,6 +23,7 @@ final class FeedForward implements AutoCloseable {
     private final ModelConfig config;
     private final ModelGraph graph;
     private final WeightSource weights;
+    private final Adapters adapters;
     private final List<DeviceBuffer> owned = new ArrayList<>();
     private final DeviceBuffer normed;
     private final DeviceBuffer projected;
@@ -32,18 +33,23 @@ final class FeedForward implements AutoCloseable {
 
     /**
      * @param weights gives the weights to this device
+     * @param adapters on this device; stay open
      * @param maxRows most rows of a sweep
      */
-    FeedForward(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+    FeedForward(
+            Device device, ModelConfig config, ModelGraph graph, WeightSource weights, Adapters adapters, int maxRows) {
         this.ops = device.compute().ops();
         this.config = config;
         this.graph = graph;
         this.weights = weights;
+        this.adapters = adapters;
         normed = activations(device, maxRows, config.dim());
         projected = activations(device, maxRows, config.dim());
-        gate = activations(device, maxRows, Math.max(1, config.denseFfnDim()));
-        up = activations(device, maxRows, Math.max(1, config.denseFfnDim()));
-        experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
+        gate = activations(device, maxRows, Math.max(1, config.widestDenseFfnDim()));
+        up = activations(device, maxRows, Math.max(1, config.widestDenseFfnDim()));
+        experts = config.mixtureOfExperts()
+                ? new MixtureOfExperts(device, config, graph, weights, adapters, maxRows)
+                : null;
     }
 
     private DeviceBuffer activations(Device device, int rows, int columns) {
@@ -54,14 +60,15 @@ final class FeedForward implements AutoCloseable {
 
     /** Bytes of what is allocated for sweeps of at most {@code maxRows} tokens. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long columns = 2L * config.dim() + 2L * config.denseFfnDim();
+        long columns = 2L * config.dim() + 2L * config.widestDenseFfnDim();
         long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
         return Float.BYTES * maxRows * columns + experts;
     }
 
     /** Puts the residual stream {@code x [n x dim]} through a layer's network, in place. */
     void run(int layer, DeviceBuffer x, int decodeRows, int n) {
-        boolean dense = config.denseFfnDim() > 0;
+        boolean dense = config.denseFfnDim(layer) > 0;
+        MixtureOfExperts experts = expertsOf(layer);
         DeviceBuffer input;
         try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
             input = norm(x, n, w.find(TensorRole.FFN_NORM));
@@ -70,6 +77,7 @@ final class FeedForward implements AutoCloseable {
             }
             if (dense) {
                 ops.matmul(w.weight(TensorRole.FFN_GATE), input, decodeRows, n, gate);
+                adapters.add(w.block(), TensorRole.FFN_GATE, input, decodeRows, n, gate);
                 ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
             }
         }
@@ -84,15 +92,22 @@ final class FeedForward implements AutoCloseable {
         }
     }
 
+    private @Nullable MixtureOfExperts expertsOf(int layer) {
+        return config.layerConfigs().get(layer).experts() ? experts : null;
+    }
+
     /** The network of a dense model, or the one beside the experts, from behind its gate on. */
     private void denseNetwork(int layer, DeviceBuffer x, DeviceBuffer input, int decodeRows, int n) {
         try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_UP), input, decodeRows, n, up);
+            adapters.add(w.block(), TensorRole.FFN_UP, input, decodeRows, n, up);
             ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
         }
-        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim());
+        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim(layer));
+        MixtureOfExperts experts = expertsOf(layer);
         try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decodeRows, n, projected);
+            adapters.add(w.block(), TensorRole.FFN_DOWN, gate, decodeRows, n, projected);
             ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
             if (experts != null) {
                 experts.addShared(projected, n, x);

@@ -7,6 +7,7 @@ import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.TensorRole;
@@ -52,10 +53,18 @@ final class ForwardPass implements AutoCloseable {
     private final List<DeviceBuffer> qkv;
     private final float[] hostLogits;
     private final float[] hostState;
+    private final Adapters adapters;
+    private final @Nullable LatentAttention latent;
     private final FeedForward network;
     private final @Nullable HostNetworks host;
 
-    ForwardPass(Devices devices, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+    ForwardPass(
+            Devices devices,
+            ModelConfig config,
+            ModelGraph graph,
+            WeightSource weights,
+            List<LoraAdapter> lora,
+            int maxRows) {
         this.device = devices.primary();
         this.ops = device.compute().ops();
         this.config = config;
@@ -66,15 +75,24 @@ final class ForwardPass implements AutoCloseable {
         q = activations(maxRows, config.queryDim());
         k = activations(maxRows, config.keyDim());
         v = activations(maxRows, config.valueDim());
-        attended = activations(maxRows, config.attentionDim());
+        attended = activations(maxRows, attendedDim(config));
         projected = activations(maxRows, config.dim());
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
         hostState = new float[config.dim()];
         qkv = List.of(q, k, v);
-        network = new FeedForward(device, config, graph, weights, maxRows);
-        host = devices.accelerated() ? new HostNetworks(devices, config, graph, weights, maxRows) : null;
+        adapters = new Adapters(device, lora, maxRows);
+        latent = config.latent() == null
+                ? null
+                : new LatentAttention(device, config, config.latent(), adapters, maxRows);
+        network = new FeedForward(device, config, graph, weights, adapters, maxRows);
+        host = devices.accelerated() ? new HostNetworks(devices, config, graph, weights, lora, maxRows) : null;
+    }
+
+    /** Elements of what attention itself finds for a token. */
+    private static int attendedDim(ModelConfig config) {
+        return config.attention().heads() * config.attention().valueDim();
     }
 
     /** Bytes of the host's memory this takes beside a device with memory of its own. */
@@ -84,12 +102,15 @@ final class ForwardPass implements AutoCloseable {
 
     /** Bytes this takes, with an allowance for what kernels pack and convert. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long widest =
-                Math.max(Math.max(config.dim(), config.queryDim()), Math.max(config.ffnDim(), config.denseFfnDim()));
+        long widest = Math.max(
+                Math.max(config.dim(), config.queryDim()), Math.max(config.expertFfnDim(), config.widestDenseFfnDim()));
         long columns =
-                3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + config.attentionDim();
+                3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + attendedDim(config);
+        long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
-        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + FeedForward.activationBytes(config, maxRows);
+        return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
+                + FeedForward.activationBytes(config, maxRows)
+                + latent;
     }
 
     private DeviceBuffer activations(int rows, int columns) {
@@ -162,20 +183,10 @@ final class ForwardPass implements AutoCloseable {
             DeviceBuffer input = norm(n, w.find(TensorRole.ATTENTION_NORM));
 
             // queries, keys, values
-            List<Weight> projections = List.of(
-                    w.weight(TensorRole.ATTENTION_Q),
-                    w.weight(TensorRole.ATTENTION_K),
-                    w.weight(TensorRole.ATTENTION_V));
-            ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
-            ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
-            ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
-            ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
-            normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
-            normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
-            Rope rope = config.layerConfigs().get(layer).rope();
-            if (rope != null) {
-                ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
-                ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
+            if (latent != null) {
+                latent.project(w, input, batch, q, k, v);
+            } else {
+                project(w, input, batch, layer);
             }
 
             // attention, sequence by sequence
@@ -191,9 +202,33 @@ final class ForwardPass implements AutoCloseable {
             }
 
             // output projection and residual
-            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
+            DeviceBuffer values = latent != null ? latent.values(w, attended, batch) : attended;
+            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), values, batch.decodeRows(), n, projected);
+            adapters.add(w.block(), TensorRole.ATTENTION_OUTPUT, values, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
             Activations.addToResidual(ops, config, projected, n, w.find(TensorRole.ATTENTION_POST_NORM), x);
+        }
+    }
+
+    /** Queries, keys and values, each by a matrix of its own. */
+    private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer) {
+        int n = batch.size();
+        AttentionShape shape = config.layerConfigs().get(layer).attention();
+        List<Weight> projections = List.of(
+                w.weight(TensorRole.ATTENTION_Q), w.weight(TensorRole.ATTENTION_K), w.weight(TensorRole.ATTENTION_V));
+        ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
+        adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, q);
+        adapters.add(w.block(), TensorRole.ATTENTION_K, input, batch.decodeRows(), n, k);
+        adapters.add(w.block(), TensorRole.ATTENTION_V, input, batch.decodeRows(), n, v);
+        ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
+        ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
+        ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
+        normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
+        normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
+        Rope rope = config.layerConfigs().get(layer).rope();
+        if (rope != null) {
+            ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
+            ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
         }
     }
 
@@ -251,6 +286,7 @@ final class ForwardPass implements AutoCloseable {
     /** Logits of {@link #outputX}. They always take the decode kernels, so that they do not depend on the batch. */
     private void logits(WeightLease w, int count) {
         ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
+        adapters.add(w.block(), TensorRole.OUTPUT, outputX, count, count, logits);
         long n = (long) count * hostLogits.length;
         Activations.scale(ops, logits, config.scaling().logits(), n);
         if (config.scaling().logitSoftCap() > 0) {
@@ -281,6 +317,10 @@ final class ForwardPass implements AutoCloseable {
             host.close();
         }
         network.close();
+        if (latent != null) {
+            latent.close();
+        }
+        adapters.close();
         owned.forEach(DeviceBuffer::close);
     }
 }

@@ -3,6 +3,7 @@ package dev.prefetch.inference;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Weight;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.WeightBlock;
@@ -20,16 +21,24 @@ final class HostNetworks implements AutoCloseable {
 
     private final Devices devices;
     private final ModelConfig config;
+    private final Adapters adapters;
     private final FeedForward network;
     private final DeviceBuffer x;
 
     /**
      * @param weights of the device; the host takes what rests in its memory
      */
-    HostNetworks(Devices devices, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+    HostNetworks(
+            Devices devices,
+            ModelConfig config,
+            ModelGraph graph,
+            WeightSource weights,
+            List<LoraAdapter> lora,
+            int maxRows) {
         this.devices = devices;
         this.config = config;
-        this.network = new FeedForward(devices.host(), config, graph, new OnHost(weights), maxRows);
+        this.adapters = new Adapters(devices.host(), lora, maxRows);
+        this.network = new FeedForward(devices.host(), config, graph, new OnHost(weights), adapters, maxRows);
         this.x = devices.host().allocate((long) maxRows * config.dim() * Float.BYTES, "activations");
     }
 
@@ -68,6 +77,7 @@ final class HostNetworks implements AutoCloseable {
     @Override
     public void close() {
         network.close();
+        adapters.close();
         x.close();
     }
 

@@ -22,7 +22,7 @@ final class Machine implements AutoCloseable {
             BatchLoop.Limits limits) {
         this.weights = place.weights();
         int rows = limits.ubatch() + limits.maxConcurrency();
-        this.forward = new ForwardPass(place.devices(), config, graph, weights, rows);
+        this.forward = new ForwardPass(place.devices(), config, graph, weights, place.adapters(), rows);
         this.kvPool =
                 new KvPool(place.devices().primary(), layout, mostRows, limits.kvBytes(), limits.promptCacheBytes());
         this.answers = new AnswerPrefill(forward, kvPool, batch, limits.ubatch(), limits.maxConcurrency());

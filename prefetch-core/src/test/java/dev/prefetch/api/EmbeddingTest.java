@@ -12,6 +12,7 @@ import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.Pooling;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
+import dev.prefetch.testing.RandomModel;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
@@ -59,7 +60,7 @@ class EmbeddingTest {
     /** The output projection is a product with the hidden state: logits are recomputed from the vector, in double. */
     @Test
     void theLastStateGivesTheLogitsOfTheLastToken() throws Exception {
-        var model = ReferenceLogitsTest.OWN.resolve("olmo2-F32.gguf");
+        var model = RandomModel.file("olmo2-F32");
         try (PrefetchEngine small = PrefetchEngine.open(EngineOptions.of(model).withThreads(1));
                 GgufFile file = GgufFile.open(model)) {
             GgufTensor output = file.find("output.weight")

@@ -10,6 +10,7 @@ import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
+import java.util.List;
 import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
@@ -27,7 +28,11 @@ class MemoryPlannerTest {
         try (GgufFile file = GgufFile.open(DemoModel.file())) {
             ModelConfig config = ModelConfig.read(file);
             return MemoryPlanner.divide(
-                    wanted, config, ModelGraph.of(file, config), CONTEXT, OptionalLong.empty(), NOT_MEASURED);
+                    wanted,
+                    new Model(file, config, ModelGraph.of(file, config), List.of()),
+                    CONTEXT,
+                    OptionalLong.empty(),
+                    NOT_MEASURED);
         }
     }
 

@@ -46,7 +46,7 @@ class WindowKvTest {
         List<float[]> result = new ArrayList<>();
         try (LoopFixture fixture = new LoopFixture(model);
                 ForwardPass forward = new ForwardPass(
-                        Devices.of(fixture.device), fixture.config, fixture.graph, fixture.weights, rows);
+                        Devices.of(fixture.device), fixture.config, fixture.graph, fixture.weights, List.of(), rows);
                 KvPool pool = new KvPool(fixture.device, layout(fixture), rows, Long.MAX_VALUE, 0);
                 KvCache cache = pool.open(tokens.length)) {
             Batch batch = new Batch(rows);

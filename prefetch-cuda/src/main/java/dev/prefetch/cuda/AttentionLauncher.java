@@ -55,8 +55,7 @@ final class AttentionLauncher {
     /** Attention of rows that start at those addresses; {@code sinks} is the address of one score per head, or 0. */
     void run(AttentionShape shape, KvLayer cache, long q, long sinks, int count, int position, long out) {
         Kernel kernel = kernel(shape.valueDim());
-        int sharedBytes = Math.multiplyExact(
-                Float.BYTES, Math.addExact(WARPS * shape.keyDim(), TILE * Math.addExact(shape.keyDim(), 1)));
+        int sharedBytes = sharedBytes(shape);
         if (sharedBytes > kernels.largestSharedBytes) {
             throw new IllegalArgumentException("keys of " + shape.keyDim() + " dimensions need " + sharedBytes
                     + " bytes of shared memory and this card has " + kernels.largestSharedBytes + " per block");
@@ -85,6 +84,17 @@ final class AttentionLauncher {
             launcher.arg(shape.heads()).arg(shape.valueDim()).arg(chunks);
             launcher.launch(kernels.attentionCombine, shape.heads(), count, 32);
         }
+    }
+
+    /** Whether there is a kernel for that shape, and room for what its blocks share. */
+    boolean supports(AttentionShape shape) {
+        return shape.valueDim() <= SMALLEST_VALUE_DIM << kernels.attention.size() - 1
+                && sharedBytes(shape) <= kernels.largestSharedBytes;
+    }
+
+    private static int sharedBytes(AttentionShape shape) {
+        return Math.multiplyExact(
+                Float.BYTES, Math.addExact(WARPS * shape.keyDim(), TILE * Math.addExact(shape.keyDim(), 1)));
     }
 
     private Kernel kernel(int valueDim) {

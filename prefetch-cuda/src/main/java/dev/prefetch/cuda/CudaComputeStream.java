@@ -2,7 +2,6 @@ package dev.prefetch.cuda;
 
 import dev.prefetch.backend.ComputeStream;
 import dev.prefetch.backend.Event;
-import dev.prefetch.backend.Ops;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
@@ -27,7 +26,7 @@ final class CudaComputeStream implements ComputeStream {
     }
 
     @Override
-    public Ops ops() {
+    public CudaOps ops() {
         return ops;
     }
 

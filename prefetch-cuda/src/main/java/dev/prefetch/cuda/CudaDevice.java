@@ -1,5 +1,6 @@
 package dev.prefetch.cuda;
 
+import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.BackendProvider.Availability;
 import dev.prefetch.backend.ComputeStream;
 import dev.prefetch.backend.CopyStream;
@@ -90,6 +91,11 @@ final class CudaDevice implements Device {
     @Override
     public Set<GgmlType> weightTypes() {
         return WeightFormat.TYPES;
+    }
+
+    @Override
+    public boolean supportsAttention(AttentionShape shape) {
+        return compute.ops().supportsAttention(shape);
     }
 
     @Override

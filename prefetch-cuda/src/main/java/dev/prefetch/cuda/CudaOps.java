@@ -236,6 +236,11 @@ final class CudaOps implements Ops {
         attention.store(shape, cache, keys, values, count, position);
     }
 
+    /** See {@link dev.prefetch.backend.Device#supportsAttention}. */
+    boolean supportsAttention(AttentionShape shape) {
+        return attention.supports(shape);
+    }
+
     @Override
     public void attention(
             AttentionShape shape,

@@ -301,6 +301,36 @@ final class CpuOps implements Ops {
     }
 
     @Override
+    public void copyColumns(
+            DeviceBuffer source,
+            long sourceOffset,
+            int sourceStride,
+            DeviceBuffer target,
+            long targetOffset,
+            int targetStride,
+            int width,
+            int rows) {
+        if (sourceOffset < 0 || targetOffset < 0 || sourceStride < 0 || targetStride < 0 || width < 0 || rows < 0) {
+            throw new IndexOutOfBoundsException("columns must not be negative but were " + width + " of " + rows
+                    + " rows, " + sourceStride + " and " + targetStride + " apart, from " + sourceOffset + " to "
+                    + targetOffset);
+        }
+        if (rows == 0 || width == 0) {
+            return;
+        }
+        long last = rows - 1L;
+        long from = readable(source, floats(1, sourceOffset + last * sourceStride + width), "source");
+        long to = writable(target, floats(1, targetOffset + last * targetStride + width), "target");
+        awaitPending.run();
+        for (int i = 0; i < rows; i++) {
+            Memory.copy(
+                    from + 4 * (sourceOffset + (long) sourceStride * i),
+                    to + 4 * (targetOffset + (long) targetStride * i),
+                    4L * width);
+        }
+    }
+
+    @Override
     public void scatterAddRows(DeviceBuffer x, int[] rows, float[] factors, int count, int dim, DeviceBuffer target) {
         checkCount(count, Math.min(rows.length, factors.length), "rows and factors");
         checkPositive(dim, "dim");

@@ -2,12 +2,19 @@ package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.LoraSource;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.ServingOptions;
 import dev.prefetch.prefetch.MemoryAmount;
+import java.io.FileNotFoundException;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
+import org.springframework.util.ResourceUtils;
 import org.springframework.util.unit.DataSize;
 
 /** The one place where the properties of an engine become its options. */
@@ -49,7 +56,36 @@ final class EngineSettings {
         }
         return options.withMemory(memory(properties))
                 .withAccelerator(accelerator(properties.cuda()))
-                .withServing(serving(properties));
+                .withServing(serving(properties))
+                .withLora(lora(properties.lora()));
+    }
+
+    private List<LoraSource> lora(List<PrefetchProperties.Lora> adapters) {
+        List<LoraSource> sources = new ArrayList<>();
+        for (int i = 0; i < adapters.size(); i++) {
+            PrefetchProperties.Lora adapter = adapters.get(i);
+            if (!Float.isFinite(adapter.scale())) {
+                throw definition.invalid("lora[" + i + "].scale", adapter.scale(), "a number");
+            }
+            sources.add(new LoraSource(adapterFile("lora[" + i + "].path", adapter.path()), adapter.scale()));
+        }
+        return sources;
+    }
+
+    private Path adapterFile(String name, @Nullable String location) {
+        try {
+            Path file = location == null || location.isBlank()
+                    ? null
+                    : location.startsWith("file:")
+                            ? ResourceUtils.getFile(location).toPath()
+                            : Path.of(location);
+            if (file != null && Files.isRegularFile(file)) {
+                return file;
+            }
+            throw definition.invalid(name, location, "the GGUF file of a LoRA adapter, which exists");
+        } catch (InvalidPathException | FileNotFoundException e) {
+            throw definition.invalid(name, location, "a path: " + e.getMessage());
+        }
     }
 
     private ServingOptions serving(PrefetchProperties.Model properties) {

@@ -42,6 +42,7 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  *     The answer is the same. By default 'auto'.
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
+ * @param lora LoRA adapters in GGUF files, whose changes are added to the model's in this order. By default none.
  * @param chat Default options of chat requests.
  * @param embedding How texts become vectors.
  * @param loadInBackground Whether models are loaded while the rest of the application starts. The application is ready for
@@ -69,6 +70,7 @@ public record PrefetchProperties(
         @Nullable String promptCache,
         @Nullable Speculation speculation,
         @Nullable Integer traceSweeps,
+        @DefaultValue List<Lora> lora,
         @DefaultValue Chat chat,
         @DefaultValue Embedding embedding,
         @DefaultValue("true") boolean loadInBackground,
@@ -97,6 +99,7 @@ public record PrefetchProperties(
                 promptCache,
                 speculation,
                 traceSweeps,
+                lora,
                 chat,
                 embedding,
                 Set.of(Use.CHAT, Use.EMBEDDING));
@@ -119,6 +122,7 @@ public record PrefetchProperties(
      * @param promptCache Most of the KV cache that earlier prompts may keep for later ones.
      * @param speculation Whether tokens are guessed from the prompt and verified together.
      * @param traceSweeps How many of the last passes over the weights the trace shows.
+     * @param lora LoRA adapters in GGUF files, whose changes are added to the model's in this order.
      * @param chat Default options of chat requests.
      * @param embedding How texts become vectors.
      * @param serves What the model is used for: 'chat', 'embedding' or both. By default 'chat'.
@@ -138,6 +142,7 @@ public record PrefetchProperties(
             @Nullable String promptCache,
             @Nullable Speculation speculation,
             @Nullable Integer traceSweeps,
+            @DefaultValue List<Lora> lora,
             @DefaultValue Chat chat,
             @DefaultValue Embedding embedding,
             @DefaultValue("chat") Set<Use> serves) {}
@@ -206,6 +211,15 @@ public record PrefetchProperties(
             @Nullable Pooling pooling,
             @Nullable Boolean normalize,
             @DefaultValue("embed") MetadataMode metadataMode) {}
+
+    /**
+     * A LoRA adapter.
+     *
+     * @param path GGUF file of the adapter: a path or a 'file:' location.
+     * @param scale Factor on what the adapter changes. By default 1.
+     */
+    public record Lora(
+            @Nullable String path, @DefaultValue("1.0") float scale) {}
 
     /**
      * Default options of chat requests.

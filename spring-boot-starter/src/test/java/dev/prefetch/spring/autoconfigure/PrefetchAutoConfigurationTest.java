@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.EngineStatus;
+import dev.prefetch.api.LoraSource;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.ServingOptions;
@@ -230,6 +231,9 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.queue-limit=16",
                         "spring.ai.prefetch.prompt-cache=25%",
                         "spring.ai.prefetch.speculation=off",
+                        "spring.ai.prefetch.lora[0].path=" + model,
+                        "spring.ai.prefetch.lora[0].scale=0.5",
+                        "spring.ai.prefetch.lora[1].path=" + model.toUri(),
                         "spring.ai.prefetch.buffer-size=256MB",
                         "spring.ai.prefetch.memory.ram=3GiB",
                         "spring.ai.prefetch.memory.weights=40%",
@@ -241,6 +245,7 @@ class PrefetchAutoConfigurationTest {
                                 .withBackend("cpu")
                                 .withMaxConcurrency(4)
                                 .withUbatch(64)
+                                .withLora(List.of(new LoraSource(model, 0.5f), new LoraSource(model, 1)))
                                 .withMemory(MemoryOptions.AUTO
                                         .withRam(MemoryAmount.parse("3GiB"))
                                         .withWeights(MemoryAmount.parse("40%"))

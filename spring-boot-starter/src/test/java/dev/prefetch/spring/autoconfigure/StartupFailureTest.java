@@ -172,6 +172,8 @@ class StartupFailureTest {
         "look-ahead, many",
         "memory.ram, lots",
         "memory.weights, 140%",
+        "lora[0].path, /nowhere/adapter.gguf",
+        "lora[0].path, file:/nowhere/adapter.gguf",
         "buffer-size, 0MB",
         "buffer-size, much",
         "chat.temperature, -0.1",
