@@ -230,6 +230,11 @@ final class LocalEngine implements PrefetchEngine {
         return generation;
     }
 
+    private static EngineStatus.@Nullable Fault latest(
+            EngineStatus.@Nullable Fault one, EngineStatus.@Nullable Fault other) {
+        return other == null || one != null && one.at().isAfter(other.at()) ? one : other;
+    }
+
     private void failed(RuntimeException failure) {
         if (failure instanceof DeadlineExceededException) {
             // The request's own limit, and no fault of the engine; it is counted where it happens.
@@ -279,7 +284,7 @@ final class LocalEngine implements PrefetchEngine {
                 places.weights().lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
-                lastFault,
+                latest(lastFault, places.deviceFault()),
                 counters(load.totals()));
     }
 

@@ -154,7 +154,7 @@ final class MemoryPlanner {
                             activations >> 20,
                             contextLength,
                             sequenceBytes >> 20,
-                            deviceBytes.isPresent() ? " of the device (option accelerator.memory)" : ""));
+                            deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : ""));
         }
         // The sequence's bytes are below those available, and their number below 4096: no overflow.
         long kvBytes =

@@ -181,7 +181,7 @@ final class BenchCommand implements Callable<Integer> {
             context.out().print(measured.describe());
             figures.add(measured.report());
         }
-        return new LinkedHashMap<>(Map.of("model", model.getFileName().toString(), "streams", figures));
+        return new LinkedHashMap<>(Map.of("model", model.text(), "streams", figures));
     }
 
     private EngineOptions options(int lookAhead) {

@@ -4,6 +4,7 @@ import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.backend.Device.SlowPath;
+import dev.prefetch.prefetch.LinkReport;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.spring.LoadState;
@@ -83,6 +84,10 @@ final class EngineReport {
         backend.put("id", info.backend());
         backend.put("device", info.device());
         backend.put("threads", info.threads());
+        LinkReport link = info.link();
+        if (link != null) {
+            backend.put("link", Map.of("pageLocked", link.pageLocked(), "pageable", link.pageable()));
+        }
         return backend;
     }
 

@@ -24,6 +24,7 @@ public final class PrefetchHealthIndicator extends AbstractHealthIndicator {
     protected void doHealthCheck(Health.Builder builder) {
         EngineStatus status = engine.status();
         switch (status.state()) {
+            // Degraded, it answers all the same, and must not be taken out of service for it.
             case READY, DEGRADED -> builder.up();
             case LOADING, CLOSED -> builder.outOfService();
             case FAILED -> builder.down();

@@ -1,5 +1,6 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.ServingOptions;
@@ -46,7 +47,9 @@ final class EngineSettings {
         if (ubatch != null) {
             options = options.withUbatch(ubatch);
         }
-        return options.withMemory(memory(properties)).withServing(serving(properties));
+        return options.withMemory(memory(properties))
+                .withAccelerator(accelerator(properties.cuda()))
+                .withServing(serving(properties));
     }
 
     private ServingOptions serving(PrefetchProperties.Model properties) {
@@ -75,6 +78,21 @@ final class EngineSettings {
         }
         DataSize bufferSize = bufferSize(properties.bufferSize());
         return bufferSize == null ? memory : memory.withBufferBytes(bufferSize.toBytes());
+    }
+
+    private AcceleratorOptions accelerator(PrefetchProperties.Cuda cuda) {
+        if (cuda.device() < 0) {
+            throw definition.invalid("cuda.device", cuda.device(), "at least 0");
+        }
+        if (cuda.retryAfter().isNegative() || cuda.retryAfter().isZero()) {
+            throw definition.invalid("cuda.retry-after", cuda.retryAfter(), "a duration above 0, for example '30s'");
+        }
+        return new AcceleratorOptions(
+                cuda.device(),
+                amount("cuda.vram", cuda.vram()),
+                cuda.decodeOnHost(),
+                cuda.pageLock(),
+                cuda.retryAfter());
     }
 
     private @Nullable MemoryAmount amount(String name, @Nullable String value) {

@@ -31,6 +31,7 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param bufferSize Memory for weight blocks on their way when the model does not fit into memory: 'auto' or a size.
  *     By default 'auto'.
  * @param memory How much memory the engine may use.
+ * @param cuda How a CUDA device is used.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
  * @param queueLimit Most generations that wait because as many run as may; further ones are refused. By default there is no
@@ -61,6 +62,7 @@ public record PrefetchProperties(
         @Nullable String lookAhead,
         @Nullable String bufferSize,
         @DefaultValue Memory memory,
+        @DefaultValue Cuda cuda,
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
         @Nullable Integer queueLimit,
@@ -88,6 +90,7 @@ public record PrefetchProperties(
                 lookAhead,
                 bufferSize,
                 memory,
+                cuda,
                 maxConcurrency,
                 ubatch,
                 queueLimit,
@@ -109,6 +112,7 @@ public record PrefetchProperties(
      * @param lookAhead Weight blocks to fetch ahead of compute: 'auto' or a number.
      * @param bufferSize Memory for weight blocks on their way: 'auto' or a size.
      * @param memory How much memory the engine may use.
+     * @param cuda How a CUDA device is used.
      * @param maxConcurrency Most generations that run at the same time.
      * @param ubatch Most tokens the engine computes in one pass over the weights.
      * @param queueLimit Most generations that wait because as many run as may.
@@ -127,6 +131,7 @@ public record PrefetchProperties(
             @Nullable String lookAhead,
             @Nullable String bufferSize,
             @DefaultValue Memory memory,
+            @DefaultValue Cuda cuda,
             @Nullable Integer maxConcurrency,
             @Nullable Integer ubatch,
             @Nullable Integer queueLimit,
@@ -170,6 +175,24 @@ public record PrefetchProperties(
             @Nullable String ram,
             @Nullable String weights,
             @Nullable String expertCache) {}
+
+    /**
+     * How a CUDA device is used. Nothing of it matters to the CPU backend.
+     *
+     * @param device Which of several devices, counted from 0.
+     * @param vram Most of the device's memory for weights, slots, KV cache and activations: a size such as '6GiB', or a
+     *     share of what is free such as '80%'. By default what is free, less a reserve.
+     * @param decodeOnHost Whether the host may compute feed-forward networks that are not in the device's memory while
+     *     decoding, where that is faster than moving them.
+     * @param pageLock Whether to try to page-lock the mapped model file in place, so that the device copies from it.
+     * @param retryAfter How long after a failure the device is tried again; doubles with each further failure.
+     */
+    public record Cuda(
+            @DefaultValue("0") int device,
+            @Nullable String vram,
+            @DefaultValue("true") boolean decodeOnHost,
+            @DefaultValue("true") boolean pageLock,
+            @DefaultValue("30s") Duration retryAfter) {}
 
     /**
      * How texts become vectors.

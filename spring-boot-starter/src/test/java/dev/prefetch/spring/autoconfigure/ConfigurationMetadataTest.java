@@ -28,9 +28,10 @@ class ConfigurationMetadataTest {
     private static Stream<String> everyProperty() {
         return Stream.of(
                         names("spring.ai.prefetch.", PrefetchProperties.class)
-                                .filter(name -> !name.matches(".*\\.(chat|embedding|memory|fallback)")),
+                                .filter(name -> !name.matches(".*\\.(chat|embedding|memory|cuda|fallback)")),
                         names("spring.ai.prefetch.chat.", PrefetchProperties.Chat.class),
                         names("spring.ai.prefetch.memory.", PrefetchProperties.Memory.class),
+                        names("spring.ai.prefetch.cuda.", PrefetchProperties.Cuda.class),
                         names("spring.ai.prefetch.embedding.", PrefetchProperties.Embedding.class),
                         names("spring.ai.prefetch.fallback.", PrefetchProperties.Fallback.class))
                 .flatMap(properties -> properties);
