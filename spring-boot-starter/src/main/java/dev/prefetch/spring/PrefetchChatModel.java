@@ -8,6 +8,7 @@ import dev.prefetch.inference.QueueFullException;
 import io.micrometer.observation.Observation;
 import io.micrometer.observation.ObservationRegistry;
 import io.micrometer.observation.contextpropagation.ObservationThreadLocalAccessor;
+import java.time.Duration;
 import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -52,6 +53,8 @@ public final class PrefetchChatModel implements ChatModel {
 
     /** Key of the metadata, of messages and of generations, that holds the model's reasoning. */
     public static final String THINKING = "thinking";
+
+    private static final String TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk";
 
     private static final Logger LOG = LoggerFactory.getLogger(PrefetchChatModel.class);
 
@@ -160,8 +163,10 @@ public final class PrefetchChatModel implements ChatModel {
     private ChatResponse callEngine(Prompt prompt) {
         Request complete = complete(prompt);
         ChatModelObservationContext context = observationContext(complete.prompt(), false);
-        ChatResponse response = observation(context).observe(() -> {
+        Observation observation = observation(context);
+        ChatResponse response = observation.observe(() -> {
             ChatResponse answer = guard.call(() -> answer(complete));
+            noteFirstChunk(observation, answer);
             context.setResponse(answer);
             return answer;
         });
@@ -253,6 +258,7 @@ public final class PrefetchChatModel implements ChatModel {
                             sink -> generate(complete, sink), FluxSink.OverflowStrategy.BUFFER))
                     // The engine's thread serves all requests: what subscribers do must never run on it.
                     .publishOn(Schedulers.boundedElastic())
+                    .doOnNext(chunk -> noteFirstChunk(observation, chunk))
                     .doOnError(observation::error)
                     .doFinally(signal -> observation.stop())
                     .contextWrite(values -> values.put(ObservationThreadLocalAccessor.KEY, observation));
@@ -384,6 +390,13 @@ public final class PrefetchChatModel implements ChatModel {
     private Observation observation(ChatModelObservationContext context) {
         return ChatModelObservationDocumentation.CHAT_MODEL_OPERATION.observation(
                 observationConvention, DEFAULT_CONVENTION, () -> context, observationRegistry);
+    }
+
+    /** Under the name that Spring AI is about to give it; known when the answer is complete. */
+    private static void noteFirstChunk(Observation observation, ChatResponse response) {
+        if (response.getMetadata().get(ResponseMapper.TIME_TO_FIRST_TOKEN) instanceof Duration time) {
+            observation.highCardinalityKeyValue(TIME_TO_FIRST_CHUNK, Double.toString(time.toNanos() / 1e9));
+        }
     }
 
     private static @Nullable Observation parentOf(ContextView subscriber) {

@@ -22,6 +22,9 @@ import org.springframework.ai.chat.model.Generation;
  */
 final class ResponseMapper {
 
+    /** Key of the metadata that holds the time from the request to the first token, a {@link Duration}. */
+    static final String TIME_TO_FIRST_TOKEN = "time-to-first-token";
+
     private final String id = UUID.randomUUID().toString();
     private final Instant createdAt = Instant.now();
     private final String model;
@@ -90,7 +93,7 @@ final class ResponseMapper {
                 .keyValue("done", true);
         addTransfers(metadata, result.transfers());
         if (timings.firstTokenNanos() > 0) {
-            metadata.keyValue("time-to-first-token", Duration.ofNanos(timings.firstTokenNanos()));
+            metadata.keyValue(TIME_TO_FIRST_TOKEN, Duration.ofNanos(timings.firstTokenNanos()));
         }
         return new ChatResponse(List.of(generation), metadata.build());
     }
