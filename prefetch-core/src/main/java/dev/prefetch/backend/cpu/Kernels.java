@@ -73,10 +73,12 @@ interface Kernels {
      * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * tileRows} rows and
      * {@link #tileTokens} tokens, in ascending order of {@code k}.
      *
+     * @param tokens how many of the tokens there are; the sums of the others are undefined
      * @param cStride bytes between rows of {@code c}
      * @param accumulate whether to start from {@code c} instead of zero
      */
-    void multiplyPanel(long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate);
+    void multiplyPanel(
+            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate);
 
     /** {@code x += y}. */
     void add(long x, long y, long n);

@@ -77,7 +77,7 @@ final class MatmulRunner implements AutoCloseable {
         long totalBytes = 0;
         for (int i = 0; i < products.length; i++) {
             ActivationForm form = kernels.activationForm(products[i].type());
-            strides[i] = form == ActivationForm.PLAIN ? 4L * cols : preparedStride(form, cols);
+            strides[i] = inPlace(form, count) ? 4L * cols : preparedStride(form, cols);
             activations[i] = done.computeIfAbsent(form, f -> prepare(f, x, cols, count));
             totalBytes += products[i].rowBytes() * products[i].rows();
         }
@@ -128,9 +128,14 @@ final class MatmulRunner implements AutoCloseable {
                 memory.ensure(kernels.matvecScratchBytes(cols)));
     }
 
+    /** Several plain rows are copied as well, for the sake of {@link #preparedStride}. */
+    private static boolean inPlace(ActivationForm form, int count) {
+        return form == ActivationForm.PLAIN && count <= 2;
+    }
+
     /** Address of the rows in that form. */
     private long prepare(ActivationForm form, long x, int cols, int count) {
-        if (form == ActivationForm.PLAIN) {
+        if (inPlace(form, count)) {
             return x;
         }
         long stride = preparedStride(form, cols);
@@ -213,7 +218,8 @@ final class MatmulRunner implements AutoCloseable {
             for (int tile = 0; tile < tiles; tile++) {
                 long tokensAt = input + 4L * tileTokens * ((long) tile * cols + col);
                 long sumsAt = sums + 4L * tileTokens * tile;
-                kernels.multiplyPanel(panel, rowGroups, depth, tokensAt, sumsAt, sumStride, col > 0);
+                int present = Math.min(tileTokens, tokens - tileTokens * tile);
+                kernels.multiplyPanel(panel, rowGroups, depth, tokensAt, present, sumsAt, sumStride, col > 0);
             }
         }
         store(

@@ -113,7 +113,7 @@ final class ScalarKernels implements Kernels {
 
     @Override
     public void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate) {
+            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
         float[] sums = new float[TILE_TOKENS];
         for (int r = 0; r < rowGroups * TILE_ROWS; r++) {
             for (int t = 0; t < TILE_TOKENS; t++) {

@@ -1,13 +1,28 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.Vectors.BITS;
+import static dev.prefetch.backend.cpu.Vectors.F;
+import static dev.prefetch.backend.cpu.Vectors.I;
+import static dev.prefetch.backend.cpu.Vectors.LANES;
+import static dev.prefetch.backend.cpu.Vectors.LE;
+import static jdk.incubator.vector.VectorOperators.B2F;
+import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ZERO_EXTEND_B2I;
 
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
-/** Expands weights to f32, for panels and embeddings; the formats that are not here take the scalar way. */
+/**
+ * Expands weights to f32, for panels and embeddings; the formats that are not here take the scalar way.
+ *
+ * <p>Without helpers that take or give vectors: the compiler stops inlining them in some processes, and then every vector
+ * they are given is allocated.
+ */
 final class VectorExpand {
 
     private VectorExpand() {}
@@ -49,83 +64,154 @@ final class VectorExpand {
 
     static void q80(long in, int elements, long out) {
         for (int b = 0; b < elements / 32; b++) {
-            long p = in + 34L * b;
-            FloatVector d = Vectors.broadcastHalf(p);
-            for (int i = 0; i < 32; i += Vectors.LANES) {
-                FloatVector v = Vectors.toFloats(Vectors.bytesAsInts(p + 2 + i));
-                Vectors.store(v.mul(d), out + 128L * b + 4L * i);
+            long p = Memory.known(in + 34L * b);
+            long o = Memory.known(out + 128L * b);
+            FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
+            for (int i = 0; i < 32; i += LANES) {
+                FloatVector v = BITS == 128
+                        ? Vectors.toFloats(Vectors.bytesAsInts(p + 2 + i))
+                        : (FloatVector) ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, p + 2 + i, LE)
+                                .convertShape(B2F, F, 0);
+                v.mul(d).intoMemorySegment(ALL, o + 4L * i, LE);
             }
         }
     }
 
     static void q40(long in, int elements, long out) {
         for (int b = 0; b < elements / 32; b++) {
-            long p = in + 18L * b;
-            for (int i = 0; i < 16; i += Vectors.LANES) {
-                nibbles(p + 2 + i, Memory.getHalf(p), out + 128L * b + 4L * i);
+            long p = Memory.known(in + 18L * b);
+            long o = Memory.known(out + 128L * b);
+            FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
+            for (int i = 0; i < 16; i += LANES) {
+                IntVector z = (IntVector)
+                        (BITS == 128
+                                ? Vectors.unsignedBytesAsInts(p + 2 + i)
+                                : ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, p + 2 + i, LE)
+                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
+                ((FloatVector) z.and(15).sub(8).convertShape(I2F, F, 0)).mul(d).intoMemorySegment(ALL, o + 4L * i, LE);
+                ((FloatVector) z.lanewise(LSHR, 4).sub(8).convertShape(I2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, o + 64 + 4L * i, LE);
             }
         }
     }
 
-    private static void nibbles(long in, float d, long out) {
-        IntVector z = Vectors.unsignedBytesAsInts(in);
-        Vectors.store(Vectors.toFloats(z.and(15).sub(8)).mul(d), out);
-        Vectors.store(Vectors.toFloats(z.lanewise(LSHR, 4).sub(8)).mul(d), out + 64);
-    }
-
+    /** A pair of groups, which share their bytes, at a time. */
     static void q4k(long in, int elements, long out) {
-        for (int b = 0; b < elements / 256; b++) {
-            long p = in + 144L * b;
+        for (int pair = 0; pair < elements / 64; pair++) {
+            long p = Memory.known(in + 144L * (pair / 4));
+            long z0 = Memory.known(p + 16 + 32L * (pair % 4));
+            long o = Memory.known(out + 256L * pair);
+            int s0 = Memory.getInt(p + 4);
+            int s1 = Memory.getInt(p + 8);
+            int s2 = Memory.getInt(p + 12);
+            int shift = pair % 2 * 16;
+            boolean upper = (pair & 2) != 0;
+            int scales = upper ? s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4 : s0 & 0x3f3f3f3f;
+            int minima = upper ? s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4 : s1 & 0x3f3f3f3f;
             float d = Memory.getHalf(p);
             float dmin = Memory.getHalf(p + 2);
-            for (int c = 0; c < 4; c++) {
-                int first = 2 * c;
-                float d0 = d * ScalarSuperBlocks.sixBitScale(p + 4, first);
-                float m0 = dmin * ScalarSuperBlocks.sixBitMinimum(p + 4, first);
-                float d1 = d * ScalarSuperBlocks.sixBitScale(p + 4, first + 1);
-                float m1 = dmin * ScalarSuperBlocks.sixBitMinimum(p + 4, first + 1);
-                q4kPair(p + 16 + 32L * c, d0, m0, d1, m1, out + 1024L * b + 256L * c);
+            FloatVector d0 = FloatVector.broadcast(F, d * (scales >>> shift & 63));
+            FloatVector m0 = FloatVector.broadcast(F, dmin * (minima >>> shift & 63));
+            FloatVector d1 = FloatVector.broadcast(F, d * (scales >>> shift + 8 & 63));
+            FloatVector m1 = FloatVector.broadcast(F, dmin * (minima >>> shift + 8 & 63));
+            for (int i = 0; i < 32; i += LANES) {
+                IntVector z = (IntVector)
+                        (BITS == 128
+                                ? Vectors.unsignedBytesAsInts(z0 + i)
+                                : ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, z0 + i, LE)
+                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
+                ((FloatVector) z.and(15).convertShape(I2F, F, 0))
+                        .mul(d0)
+                        .sub(m0)
+                        .intoMemorySegment(ALL, o + 4L * i, LE);
+                ((FloatVector) z.lanewise(LSHR, 4).convertShape(I2F, F, 0))
+                        .mul(d1)
+                        .sub(m1)
+                        .intoMemorySegment(ALL, o + 128 + 4L * i, LE);
             }
         }
     }
 
-    private static void q4kPair(long in, float d0, float m0, float d1, float m1, long out) {
-        for (int i = 0; i < 32; i += Vectors.LANES) {
-            IntVector z = Vectors.unsignedBytesAsInts(in + i);
-            Vectors.store(Vectors.toFloats(z.and(15)).mul(d0).sub(m0), out + 4L * i);
-            Vectors.store(Vectors.toFloats(z.lanewise(LSHR, 4)).mul(d1).sub(m1), out + 128 + 4L * i);
+    static void q5k(long in, int elements, long out) {
+        for (int pair = 0; pair < elements / 64; pair++) {
+            long p = Memory.known(in + 176L * (pair / 4));
+            long z0 = Memory.known(p + 48 + 32L * (pair % 4));
+            long o = Memory.known(out + 256L * pair);
+            int bit = 2 * (pair % 4);
+            int s0 = Memory.getInt(p + 4);
+            int s1 = Memory.getInt(p + 8);
+            int s2 = Memory.getInt(p + 12);
+            int shift = pair % 2 * 16;
+            boolean upper = (pair & 2) != 0;
+            int scales = upper ? s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4 : s0 & 0x3f3f3f3f;
+            int minima = upper ? s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4 : s1 & 0x3f3f3f3f;
+            float d = Memory.getHalf(p);
+            float dmin = Memory.getHalf(p + 2);
+            FloatVector d0 = FloatVector.broadcast(F, d * (scales >>> shift & 63));
+            FloatVector m0 = FloatVector.broadcast(F, dmin * (minima >>> shift & 63));
+            FloatVector d1 = FloatVector.broadcast(F, d * (scales >>> shift + 8 & 63));
+            FloatVector m1 = FloatVector.broadcast(F, dmin * (minima >>> shift + 8 & 63));
+            for (int i = 0; i < 32; i += LANES) {
+                IntVector z = (IntVector)
+                        (BITS == 128
+                                ? Vectors.unsignedBytesAsInts(z0 + i)
+                                : ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, z0 + i, LE)
+                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
+                IntVector h = (IntVector)
+                        (BITS == 128
+                                ? Vectors.unsignedBytesAsInts(p + 16 + i)
+                                : ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, p + 16 + i, LE)
+                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
+                ((FloatVector) z.and(15)
+                                .or(h.lanewise(LSHR, bit).and(1).lanewise(LSHL, 4))
+                                .convertShape(I2F, F, 0))
+                        .mul(d0)
+                        .sub(m0)
+                        .intoMemorySegment(ALL, o + 4L * i, LE);
+                ((FloatVector) z.lanewise(LSHR, 4)
+                                .or(h.lanewise(LSHR, bit + 1).and(1).lanewise(LSHL, 4))
+                                .convertShape(I2F, F, 0))
+                        .mul(d1)
+                        .sub(m1)
+                        .intoMemorySegment(ALL, o + 128 + 4L * i, LE);
+            }
         }
     }
 
+    /** The first and third, or the second and fourth quarter of a half at a time: they share their bytes. */
     static void q6k(long in, int elements, long out) {
-        for (int b = 0; b < elements / 256; b++) {
-            long p = in + 210L * b;
+        for (int pair = 0; pair < elements / 64; pair++) {
+            long p = Memory.known(in + 210L * (pair / 4));
+            int half = pair % 4 / 2;
+            int quarter = pair % 2;
+            long low = Memory.known(p + 64 * half + 32 * quarter);
+            long high = Memory.known(p + 128 + 32 * half);
+            long scales = Memory.known(p + 192 + 8 * half + 2 * quarter);
+            long o = Memory.known(out + 1024L * (pair / 4) + 512L * half + 128L * quarter);
             float d = Memory.getHalf(p + 208);
-            for (int h = 0; h < 2; h++) {
-                for (int i = 0; i < 32; i += Vectors.LANES) {
-                    q6kQuarters(
-                            p + 64 * h + i,
-                            p + 128 + 32 * h + i,
-                            p + 192 + 8 * h + i / 16,
-                            d,
-                            out + 1024L * b + 512L * h + 4L * i);
-                }
+            for (int i = 0; i < 32; i += LANES) {
+                IntVector z = (IntVector)
+                        (BITS == 128
+                                ? Vectors.unsignedBytesAsInts(low + i)
+                                : ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, low + i, LE)
+                                        .convertShape(ZERO_EXTEND_B2I, I, 0));
+                IntVector h = ((IntVector)
+                                (BITS == 128
+                                        ? Vectors.unsignedBytesAsInts(high + i)
+                                        : ByteVector.fromMemorySegment(Vectors.QUARTER_B, ALL, high + i, LE)
+                                                .convertShape(ZERO_EXTEND_B2I, I, 0)))
+                        .lanewise(LSHR, 2 * quarter);
+                ((FloatVector) z.and(15)
+                                .or(h.lanewise(LSHL, 4).and(0x30))
+                                .sub(32)
+                                .convertShape(I2F, F, 0))
+                        .mul(d * Memory.getByte(scales + i / 16))
+                        .intoMemorySegment(ALL, o + 4L * i, LE);
+                ((FloatVector) z.lanewise(LSHR, 4).or(h.and(0x30)).sub(32).convertShape(I2F, F, 0))
+                        .mul(d * Memory.getByte(scales + 4 + i / 16))
+                        .intoMemorySegment(ALL, o + 256 + 4L * i, LE);
             }
         }
-    }
-
-    /** A vector of elements of each quarter of a half. */
-    private static void q6kQuarters(long low, long high, long scales, float d, long out) {
-        IntVector z0 = Vectors.unsignedBytesAsInts(low);
-        IntVector z1 = Vectors.unsignedBytesAsInts(low + 32);
-        IntVector h = Vectors.unsignedBytesAsInts(high);
-        q6kStore(z0.and(15).or(h.lanewise(LSHL, 4).and(0x30)), d * Memory.getByte(scales), out);
-        q6kStore(z1.and(15).or(h.lanewise(LSHL, 2).and(0x30)), d * Memory.getByte(scales + 2), out + 128);
-        q6kStore(z0.lanewise(LSHR, 4).or(h.and(0x30)), d * Memory.getByte(scales + 4), out + 256);
-        q6kStore(z1.lanewise(LSHR, 4).or(h.lanewise(LSHR, 2).and(0x30)), d * Memory.getByte(scales + 6), out + 384);
-    }
-
-    private static void q6kStore(IntVector q, float scale, long out) {
-        Vectors.store(Vectors.toFloats(q.sub(32)).mul(scale), out);
     }
 }

@@ -24,8 +24,19 @@ final class VectorGemm {
     private VectorGemm() {}
 
     static void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate) {
-        for (int g = 0; g < rowGroups; g++) {
+            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
+        int g = 0;
+        if (tokens <= Vectors.LANES) {
+            for (; g + 2 <= rowGroups; g += 2) {
+                long sums = c + g * TILE_ROWS * cStride;
+                if (!accumulate) {
+                    clear(sums, cStride);
+                    clear(sums + TILE_ROWS * cStride, cStride);
+                }
+                twelveRows(panel + g * TILE_ROWS * PANEL_ROW_BYTES, depth, packed, sums, cStride);
+            }
+        }
+        for (; g < rowGroups; g++) {
             long rows = panel + g * TILE_ROWS * PANEL_ROW_BYTES;
             long sums = c + g * TILE_ROWS * cStride;
             if (!accumulate) {
@@ -91,6 +102,61 @@ final class VectorGemm {
         e1.intoMemorySegment(ALL, c + 4 * cStride + BYTES, LE);
         f0.intoMemorySegment(ALL, c + 5 * cStride, LE);
         f1.intoMemorySegment(ALL, c + 5 * cStride + BYTES, LE);
+    }
+
+    /** One vector of tokens: the same sums as {@link #sixRows} has, where its second vector would be empty. */
+    static void twelveRows(long w, int depth, long x, long c, long cStride) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + cStride, LE);
+        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, c + 2 * cStride, LE);
+        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * cStride, LE);
+        FloatVector e0 = FloatVector.fromMemorySegment(F, ALL, c + 4 * cStride, LE);
+        FloatVector f0 = FloatVector.fromMemorySegment(F, ALL, c + 5 * cStride, LE);
+        FloatVector g0 = FloatVector.fromMemorySegment(F, ALL, c + 6 * cStride, LE);
+        FloatVector h0 = FloatVector.fromMemorySegment(F, ALL, c + 7 * cStride, LE);
+        FloatVector i0 = FloatVector.fromMemorySegment(F, ALL, c + 8 * cStride, LE);
+        FloatVector j0 = FloatVector.fromMemorySegment(F, ALL, c + 9 * cStride, LE);
+        FloatVector k0 = FloatVector.fromMemorySegment(F, ALL, c + 10 * cStride, LE);
+        FloatVector l0 = FloatVector.fromMemorySegment(F, ALL, c + 11 * cStride, LE);
+        for (int k = 0; k < depth; k++) {
+            FloatVector x0 = FloatVector.fromMemorySegment(F, ALL, Memory.known(x + 2L * BYTES * k), LE);
+            long p = Memory.known(w + 4L * k);
+            a0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p)).fma(x0, a0);
+            b0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + PANEL_ROW_BYTES))
+                    .fma(x0, b0);
+            c0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 2 * PANEL_ROW_BYTES))
+                    .fma(x0, c0);
+            d0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 3 * PANEL_ROW_BYTES))
+                    .fma(x0, d0);
+            e0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 4 * PANEL_ROW_BYTES))
+                    .fma(x0, e0);
+            f0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 5 * PANEL_ROW_BYTES))
+                    .fma(x0, f0);
+            g0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 6 * PANEL_ROW_BYTES))
+                    .fma(x0, g0);
+            h0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 7 * PANEL_ROW_BYTES))
+                    .fma(x0, h0);
+            i0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 8 * PANEL_ROW_BYTES))
+                    .fma(x0, i0);
+            j0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 9 * PANEL_ROW_BYTES))
+                    .fma(x0, j0);
+            k0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 10 * PANEL_ROW_BYTES))
+                    .fma(x0, k0);
+            l0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 11 * PANEL_ROW_BYTES))
+                    .fma(x0, l0);
+        }
+        a0.intoMemorySegment(ALL, c, LE);
+        b0.intoMemorySegment(ALL, c + cStride, LE);
+        c0.intoMemorySegment(ALL, c + 2 * cStride, LE);
+        d0.intoMemorySegment(ALL, c + 3 * cStride, LE);
+        e0.intoMemorySegment(ALL, c + 4 * cStride, LE);
+        f0.intoMemorySegment(ALL, c + 5 * cStride, LE);
+        g0.intoMemorySegment(ALL, c + 6 * cStride, LE);
+        h0.intoMemorySegment(ALL, c + 7 * cStride, LE);
+        i0.intoMemorySegment(ALL, c + 8 * cStride, LE);
+        j0.intoMemorySegment(ALL, c + 9 * cStride, LE);
+        k0.intoMemorySegment(ALL, c + 10 * cStride, LE);
+        l0.intoMemorySegment(ALL, c + 11 * cStride, LE);
     }
 
     static void packTokens(long x, long xStride, int tokens, int depth, long packed) {

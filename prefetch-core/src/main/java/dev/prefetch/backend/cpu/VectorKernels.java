@@ -24,6 +24,8 @@ final class VectorKernels implements Kernels {
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
 
+    private static final boolean WIDE = Vectors.BITS == 512;
+
     private static final long HEADER = VectorSuperBlocks.HEADER;
     private static final long LANES_BYTES = (long) STREAMS * TOKENS * Vectors.BYTES;
 
@@ -39,15 +41,15 @@ final class VectorKernels implements Kernels {
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
 
     VectorKernels() {
-        Class<?> superBlocks = Vectors.BITS == 512 ? WideSuperBlocks.class : VectorSuperBlocks.class;
+        Class<?> superBlocks = WIDE ? WideSuperBlocks.class : VectorSuperBlocks.class;
         matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
         matvecs.put(GgmlType.BF16, Isolated.matvec(VectorHalves.class, "bf16"));
-        matvecs.put(GgmlType.Q8_0, Isolated.matvec(VectorMatvec.class, "q80"));
+        matvecs.put(GgmlType.Q8_0, Isolated.matvec(WIDE ? WideBlocks.class : VectorMatvec.class, "q80"));
         matvecs.put(GgmlType.Q4_0, Isolated.matvec(VectorMatvec.class, "q40"));
         matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
         matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
         matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
-        if (Vectors.BITS == 512) {
+        if (WIDE) {
             singles.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4kSingle"));
             singles.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5kSingle"));
             singles.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6kSingle"));
@@ -57,6 +59,7 @@ final class VectorKernels implements Kernels {
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
         expanders.put(GgmlType.Q4_0, Isolated.expand(VectorExpand.class, "q40"));
         expanders.put(GgmlType.Q4_K, Isolated.expand(VectorExpand.class, "q4k"));
+        expanders.put(GgmlType.Q5_K, Isolated.expand(VectorExpand.class, "q5k"));
         expanders.put(GgmlType.Q6_K, Isolated.expand(VectorExpand.class, "q6k"));
     }
 
@@ -84,7 +87,7 @@ final class VectorKernels implements Kernels {
     public ActivationForm activationForm(GgmlType type) {
         return switch (type) {
             case F16, BF16 -> ActivationForm.HALVES;
-            case Q8_0 -> ActivationForm.INT8;
+            case Q8_0 -> WIDE ? ActivationForm.PLAIN : ActivationForm.INT8;
             case Q4_0 -> ActivationForm.NIBBLES;
             case Q4_K, Q5_K -> ActivationForm.GROUPS;
             case Q6_K -> ActivationForm.SIXTEENTHS;
@@ -197,7 +200,6 @@ final class VectorKernels implements Kernels {
 
     private static float factor(GgmlType type) {
         return switch (type) {
-            case Q8_0 -> VectorMatvec.q80Factor();
             case Q4_K, Q5_K, Q6_K -> 1f / VectorActivations.UPPER_HALF;
             default -> 1;
         };
@@ -220,8 +222,8 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, long c, long cStride, boolean accumulate) {
-        VectorGemm.multiplyPanel(panel, rowGroups, depth, packed, c, cStride, accumulate);
+            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
+        VectorGemm.multiplyPanel(panel, rowGroups, depth, packed, tokens, c, cStride, accumulate);
     }
 
     @Override

@@ -5,7 +5,6 @@ import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_BLOCKS;
 import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_SCALES;
 import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_STARTS;
 import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_STEP_BYTES;
-import static dev.prefetch.backend.cpu.VectorActivations.UPPER_HALF;
 import static dev.prefetch.backend.cpu.VectorSuperBlocks.NIBBLES;
 import static dev.prefetch.backend.cpu.VectorSuperBlocks.UPPER_HALVES;
 import static dev.prefetch.backend.cpu.Vectors.BITS;
@@ -103,15 +102,11 @@ final class VectorMatvec {
     }
 
     /**
-     * Products of 8-bit values, of which two fit 16 bits because activations stay within 127. With 512 bits a pair's sum is
-     * left in the upper half of its lane, see {@link #q80Factor}.
+     * Products of 8-bit values, of which two fit 16 bits because activations stay within 127; not for 512 bits, see
+     * {@link WideBlocks}.
      */
     private static IntVector q80Products(long p, long q) {
         ShortVector a = Vectors.bytesAsShorts(p).mul(Vectors.shorts(q));
-        if (BITS == 512) {
-            IntVector v = a.reinterpretAsInts();
-            return v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-        }
         a = a.add(Vectors.bytesAsShorts(p + BYTES / 2).mul(Vectors.shorts(q + BYTES)));
         if (BITS == 256) {
             return pairSums(a);
@@ -125,11 +120,6 @@ final class VectorMatvec {
     private static IntVector pairSums(ShortVector v) {
         IntVector pairs = v.reinterpretAsInts();
         return pairs.lanewise(LSHL, 16).lanewise(ASHR, 16).add(pairs.lanewise(ASHR, 16));
-    }
-
-    /** What the sums of {@link #q80} must be multiplied with. */
-    static float q80Factor() {
-        return BITS == 512 ? 1f / UPPER_HALF : 1;
     }
 
     /** Nibbles of as many blocks as fill a vector; {@link VectorActivations} has the layout. */

@@ -49,7 +49,7 @@ final class Vectors {
     static final VectorSpecies<Short> HALF_S = VectorSpecies.of(short.class, VectorShape.forBitSize(BITS / 2));
 
     /** As many bytes as a vector has ints; with 128 bits there is no such vector, see {@link #bytes}. */
-    private static final VectorSpecies<Byte> QUARTER_B =
+    static final VectorSpecies<Byte> QUARTER_B =
             VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.max(64, BITS / 4)));
 
     static final VectorSpecies<Float> F128 = FloatVector.SPECIES_128;
