@@ -611,7 +611,8 @@ public final class BatchLoop implements AutoCloseable {
             // It stays in the queue, for whatever goes on in the device's place.
             throw e;
         } catch (RuntimeException e) {
-            // Memory that was promised and cannot be had, first of all; whatever else it is, it is this sequence's alone.
+            // Memory that was promised and cannot be had, first of all; whatever else it is, it is this sequence's
+            // alone.
             failures.put(sequence, e);
         }
         queue.remove();
