@@ -71,6 +71,15 @@ class ChatPageTest extends BrowserTest {
                         + golden.answerIds().size() + " answer tokens");
         assertThat(button("Send")).isVisible();
         assertThat(button("Stop")).isHidden();
+        screenshot("chat.png");
+    }
+
+    /** For the documentation, into the folder that the system property names. */
+    private void screenshot(String name) {
+        String folder = System.getProperty("prefetch.screenshots", "");
+        if (!folder.isEmpty()) {
+            page.screenshot(new Page.ScreenshotOptions().setPath(Path.of(folder, name)));
+        }
     }
 
     @Test
@@ -158,10 +167,7 @@ class ChatPageTest extends BrowserTest {
         assertThat(page.locator(".tool")).containsText("217");
         assertThat(answer()).containsText("217");
         assertThat(page.locator(".facts")).hasCount(1);
-        String folder = System.getProperty("prefetch.screenshots", "");
-        if (!folder.isEmpty()) {
-            page.screenshot(new Page.ScreenshotOptions().setPath(Path.of(folder, "tools.png")));
-        }
+        screenshot("tools.png");
     }
 
     @Test
