@@ -80,6 +80,7 @@ public final class RandomModel {
                 "gpt-oss",
                 "granite",
                 "olmo2",
+                "olmo2-yarn",
                 "smollm3",
                 "deepseek2",
                 "deepseek2-lite",
@@ -90,6 +91,7 @@ public final class RandomModel {
     public static String architectureOf(String family) {
         return switch (family) {
             case "mixtral" -> "llama";
+            case "olmo2-yarn" -> "olmo2";
             case "deepseek2-lite", "deepseek2-whole" -> "deepseek2";
             default -> family;
         };
@@ -97,6 +99,9 @@ public final class RandomModel {
 
     /** The usual formats, and the one in which the models of the family are published. */
     private static Stream<String> types(String family) {
+        if (family.equals("olmo2-yarn")) {
+            return Stream.of("F32", "Q8_0");
+        }
         if (family.startsWith("deepseek2-")) {
             return Stream.of("F32", family.equals("deepseek2-lite") ? "F16" : "Q8_0");
         }
@@ -137,7 +142,7 @@ public final class RandomModel {
         String family = name.substring(0, split);
         int layers = switch (family) {
             case "gemma3" -> 6;
-            case "olmo2", "smollm3", "gpt-oss" -> 4;
+            case "olmo2", "olmo2-yarn", "smollm3", "gpt-oss" -> 4;
             // By their number llama.cpp tells a model whose queries come from the residual stream.
             case "deepseek2-lite" -> 26;
             default -> 2;
@@ -215,6 +220,13 @@ public final class RandomModel {
                 number("attention.sliding_window", WINDOW);
             }
             case "gemma3", "olmo2" -> number("attention.sliding_window", WINDOW);
+            case "olmo2-yarn" -> {
+                number("attention.sliding_window", WINDOW);
+                writer.put(architecture + ".rope.scaling.type", "yarn");
+                number("rope.scaling.factor", 8f);
+                number("rope.scaling.attn_factor", 1.2f);
+                number("rope.scaling.original_context_length", 64);
+            }
             case "phi3" -> {
                 number("attention.sliding_window", WINDOW);
                 number("rope.scaling.original_context_length", 512);
@@ -288,7 +300,7 @@ public final class RandomModel {
     }
 
     private void attention(String block, int layer) {
-        boolean after = family.equals("olmo2");
+        boolean after = architecture.equals("olmo2");
         boolean both = family.startsWith("gemma");
         if (!after) {
             norm(block + "attn_norm.weight", DIM);
@@ -350,7 +362,7 @@ public final class RandomModel {
     private void feedForward(String block, int layer) {
         if (family.equals("gpt-oss")) {
             norm(block + "post_attention_norm.weight", DIM);
-        } else if (!family.equals("olmo2")) {
+        } else if (!architecture.equals("olmo2")) {
             norm(block + "ffn_norm.weight", DIM);
         }
         if (hasExperts() && !(architecture.equals("deepseek2") && layer == 0)) {
@@ -363,7 +375,7 @@ public final class RandomModel {
             matrix(block + "ffn_up.weight", FFN, DIM);
             important(block + "ffn_down.weight", layer, 4 * damping(), DIM, FFN);
         }
-        if (family.equals("olmo2") || family.startsWith("gemma")) {
+        if (architecture.equals("olmo2") || family.startsWith("gemma")) {
             vector(block + "post_ffw_norm.weight", 0.2 * damping(), 2 * damping(), DIM);
         }
     }

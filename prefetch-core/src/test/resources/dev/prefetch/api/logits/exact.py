@@ -60,12 +60,12 @@ class Model:
     def norm(self, x, gain=1.0):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * gain
 
-    def rope(self, x, base):
+    def rope(self, x, base, scaled=True):
         """x: [tokens x heads x size]; the first rope.dimension_count elements turn."""
         rotated = self.key("rope.dimension_count")
         i = np.arange(rotated // 2)
         frequency, magnitude = base ** (-2.0 * i / rotated), 1.0
-        if self.key("rope.scaling.type") == "yarn":
+        if scaled and self.key("rope.scaling.type") == "yarn":
             factor, original = self.key("rope.scaling.factor"), self.key("rope.scaling.original_context_length")
 
             def dimension(turns):
@@ -75,6 +75,7 @@ class Model:
             keep = 1 - np.clip((i - low) / max(0.001, high - low), 0, 1)
             frequency = frequency / factor * (1 - keep) + frequency * keep
             magnitude = 1 if self.key("rope.scaling.yarn_log_multiplier") else 1 + 0.1 * np.log(factor)
+            magnitude *= self.key("rope.scaling.attn_factor", 1.0)
         angle = (POSITIONS[:, None] * frequency)[:, None, :]
         c, s, y = np.cos(angle) * magnitude, np.sin(angle) * magnitude, x.copy()
         if self.arch in ("llama", "granite", "smollm3", "deepseek2"):
@@ -134,7 +135,8 @@ class Layer:
             q, k = self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm")
         if not (self.arch == "smollm3" and self.index % 4 == 3):
             base = m.key("rope.freq_base", 10000.0)
-            q, k = m.rope(q, base), m.rope(k, base)
+            scaled = not (self.arch == "olmo2" and self.window())
+            q, k = m.rope(q, base, scaled), m.rope(k, base, scaled)
         a = self.attend(q, k, v, m.key("attention.scale", 1 / np.sqrt(size)))
         return self.norm(self.linear(a, "attn_output"), "post_attention_norm") if self.normed_after() else \
             self.linear(a, "attn_output")
