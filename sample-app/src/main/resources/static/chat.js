@@ -9,11 +9,14 @@ const suggestions = [
   "Could you write me a story about a parrot called Lucia?",
 ];
 
+/** These need the tools, and switch them on. */
+const toolSuggestions = ["What is the time in Madrid?", "How much is 31 multiplied by 7?"];
+
 const conversationKey = "prefetch.conversation";
 
 const page = Object.fromEntries(
   ["model-name", "model-facts", "new-conversation", "welcome", "suggestions", "messages", "composer", "text", "send",
-    "stop", "status"].map((id) => [id, document.getElementById(id)]),
+    "stop", "status", "tools"].map((id) => [id, document.getElementById(id)]),
 );
 
 /** The answer being written: {conversation, abort}; null while the model rests. */
@@ -155,7 +158,7 @@ async function ask(text) {
     const response = await request(`api/conversations/${turn.conversation}/messages`, {
       method: "POST",
       headers: { "Content-Type": "application/json", Accept: "text/event-stream, application/problem+json" },
-      body: JSON.stringify({ text }),
+      body: JSON.stringify({ text, tools: page.tools.checked }),
       signal: abort.signal,
     });
     answer = addMessage("assistant");
@@ -184,6 +187,8 @@ async function show(body, answer) {
     if (name === "delta") {
       content.textContent += data.text;
       scrollToEnd();
+    } else if (name === "tool") {
+      showCall(answer, data);
     } else if (name === "done") {
       content.textContent ||= data.finishReason === "cancelled" ? "(stopped before the first word)" : "(empty answer)";
       const facts = factsOf(data);
@@ -197,6 +202,17 @@ async function show(body, answer) {
     }
   }
   throw new Error("The connection ended before the answer was complete.");
+}
+
+/** Shows a call of a tool above the answer that it is for. */
+function showCall(answer, { tool, arguments: given, result }) {
+  const call = document.createElement("p");
+  call.className = "tool";
+  const name = document.createElement("b");
+  name.textContent = tool;
+  call.append("Called ", name, ` with ${given}: ${result}`);
+  answer.before(call);
+  scrollToEnd();
 }
 
 /** Asks the server to end the answer; what was written stays, and the stream closes with its figures. */
@@ -281,12 +297,15 @@ async function restoreConversation() {
   }
 }
 
-for (const suggestion of suggestions) {
+for (const suggestion of [...suggestions, ...toolSuggestions]) {
   const item = document.createElement("li");
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = suggestion;
-  button.addEventListener("click", () => ask(suggestion));
+  button.addEventListener("click", () => {
+    page.tools.checked ||= toolSuggestions.includes(suggestion);
+    ask(suggestion);
+  });
   item.append(button);
   page.suggestions.append(item);
 }

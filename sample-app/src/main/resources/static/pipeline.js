@@ -79,6 +79,9 @@ function showLookAhead(load, plan) {
   const most = Math.max(0, plan.slots - 1);
   slider.max = most;
   slider.disabled = most === 0;
+  const auto = byId("look-ahead-auto");
+  auto.disabled = most === 0;
+  auto.setAttribute("aria-pressed", String(load.lookAheadChosen === "auto"));
   if (!dragging) {
     slider.value = load.lookAheadBlocks;
     byId("look-ahead-value").textContent = load.lookAheadBlocks;
@@ -89,16 +92,14 @@ function showLookAhead(load, plan) {
   }
 }
 
-async function changeLookAhead() {
-  const wanted = Number(byId("look-ahead").value);
+async function changeLookAhead(wanted) {
   const response = await fetch(ENDPOINT, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ lookAheadBlocks: wanted }),
   });
-  byId("look-ahead-note").textContent = response.ok
-    ? `Changed to ${wanted}.`
-    : "The engine refused it: it chooses the look-ahead itself unless it was started with a number.";
+  byId("look-ahead-note").textContent = !response.ok ? "The engine refused it."
+    : wanted === "auto" ? "The engine measures and chooses again." : `Changed to ${wanted}.`;
   dragging = false;
 }
 
@@ -196,5 +197,6 @@ byId("look-ahead").addEventListener("input", () => {
   dragging = true;
   byId("look-ahead-value").textContent = byId("look-ahead").value;
 });
-byId("look-ahead").addEventListener("change", changeLookAhead);
+byId("look-ahead").addEventListener("change", () => changeLookAhead(Number(byId("look-ahead").value)));
+byId("look-ahead-auto").addEventListener("click", () => changeLookAhead("auto"));
 run();

@@ -56,6 +56,15 @@ final class Backends {
         return provider;
     }
 
+    /**
+     * The provider of the host's own device, which serves beside an accelerator.
+     *
+     * @throws BackendUnavailableException when it is not on the class path
+     */
+    static BackendProvider host() {
+        return choose("cpu");
+    }
+
     private static String ids(List<BackendProvider> providers) {
         return providers.stream().map(BackendProvider::id).collect(Collectors.joining(", ", "[", "]"));
     }

@@ -9,8 +9,16 @@ public final class ContextLengthExceededException extends RuntimeException {
     private final int contextLength;
 
     public ContextLengthExceededException(int promptTokens, int contextLength) {
-        super("the prompt has " + promptTokens + " tokens but the context length is " + contextLength
-                + ", of which at least one is needed for the answer: shorten the prompt or raise the context length");
+        this(
+                "the prompt has " + promptTokens + " tokens but the context length is " + contextLength
+                        + ", of which at least one is needed for the answer: shorten the prompt or raise the context"
+                        + " length",
+                promptTokens,
+                contextLength);
+    }
+
+    ContextLengthExceededException(String message, int promptTokens, int contextLength) {
+        super(message);
         this.promptTokens = promptTokens;
         this.contextLength = contextLength;
     }

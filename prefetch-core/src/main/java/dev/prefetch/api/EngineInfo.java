@@ -1,8 +1,11 @@
 package dev.prefetch.api;
 
 import dev.prefetch.backend.Device.SlowPath;
+import dev.prefetch.inference.Pooling;
+import dev.prefetch.prefetch.LinkReport;
 import java.nio.file.Path;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What an engine runs and how.
@@ -15,6 +18,9 @@ import java.util.List;
  * @param quantization for example {@code Q8_0}
  * @param layers number of layers
  * @param vocabularySize number of tokens
+ * @param embeddingDimensions elements of a vector that {@link PrefetchEngine#embed} gives
+ * @param pooling how the file wants the hidden states of a text to become one vector; the mean where it does not say. Null
+ *     where it wants something that gives no vector, as rerankers do
  * @param contextLength tokens the engine was opened for
  * @param trainedContextLength tokens the model was trained for
  * @param backend the backend's identifier
@@ -22,6 +28,7 @@ import java.util.List;
  * @param threads compute threads
  * @param loadNanos how long opening took
  * @param slowPaths slow paths in use, each with its remedy
+ * @param link what was measured of the link to the device's memory; null where the host computes alone
  */
 public record EngineInfo(
         String modelName,
@@ -32,13 +39,16 @@ public record EngineInfo(
         String quantization,
         int layers,
         int vocabularySize,
+        int embeddingDimensions,
+        @Nullable Pooling pooling,
         int contextLength,
         int trainedContextLength,
         String backend,
         String device,
         int threads,
         long loadNanos,
-        List<SlowPath> slowPaths) {
+        List<SlowPath> slowPaths,
+        @Nullable LinkReport link) {
 
     public EngineInfo {
         slowPaths = List.copyOf(slowPaths);

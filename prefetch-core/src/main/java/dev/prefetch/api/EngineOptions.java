@@ -1,6 +1,7 @@
 package dev.prefetch.api;
 
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 
 /**
@@ -15,6 +16,9 @@ import java.util.Objects;
  *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
  * @param memory budgets, and how weights that do not fit reach compute
+ * @param accelerator how a device with memory of its own is used
+ * @param serving how requests are served
+ * @param lora adapters whose changes are added to the model's, in this order
  */
 public record EngineOptions(
         Path model,
@@ -23,7 +27,10 @@ public record EngineOptions(
         String backend,
         int ubatch,
         int maxConcurrency,
-        MemoryOptions memory) {
+        MemoryOptions memory,
+        AcceleratorOptions accelerator,
+        ServingOptions serving,
+        List<LoraSource> lora) {
 
     /** Context length used when none is given and the model allows more. */
     public static final int DEFAULT_CONTEXT_LENGTH = 4096;
@@ -44,6 +51,9 @@ public record EngineOptions(
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
         Objects.requireNonNull(memory, "memory");
+        Objects.requireNonNull(accelerator, "accelerator");
+        Objects.requireNonNull(serving, "serving");
+        lora = List.copyOf(lora);
         requireBetween("contextLength", contextLength, 0, MAX_CONTEXT_LENGTH);
         requireBetween("threads", threads, 0, MAX_THREADS);
         requireBetween("ubatch", ubatch, 0, MAX_UBATCH);
@@ -52,31 +62,62 @@ public record EngineOptions(
 
     /** Defaults for a model file. */
     public static EngineOptions of(Path model) {
-        return new EngineOptions(model, 0, 0, "auto", 0, DEFAULT_MAX_CONCURRENCY, MemoryOptions.AUTO);
+        return new EngineOptions(
+                model,
+                0,
+                0,
+                "auto",
+                0,
+                DEFAULT_MAX_CONCURRENCY,
+                MemoryOptions.AUTO,
+                AcceleratorOptions.AUTO,
+                ServingOptions.DEFAULT,
+                List.of());
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(model, value, threads, backend, ubatch, maxConcurrency, memory);
+        return new EngineOptions(
+                model, value, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(model, contextLength, value, backend, ubatch, maxConcurrency, memory);
+        return new EngineOptions(
+                model, contextLength, value, backend, ubatch, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(model, contextLength, threads, value, ubatch, maxConcurrency, memory);
+        return new EngineOptions(
+                model, contextLength, threads, value, ubatch, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, value, maxConcurrency, memory);
+        return new EngineOptions(
+                model, contextLength, threads, backend, value, maxConcurrency, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, value, memory);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, value, memory, accelerator, serving, lora);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
-        return new EngineOptions(model, contextLength, threads, backend, ubatch, maxConcurrency, value);
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, value, accelerator, serving, lora);
+    }
+
+    public EngineOptions withAccelerator(AcceleratorOptions value) {
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value, serving, lora);
+    }
+
+    public EngineOptions withServing(ServingOptions value) {
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, value, lora);
+    }
+
+    public EngineOptions withLora(List<LoraSource> value) {
+        return new EngineOptions(
+                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving, value);
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

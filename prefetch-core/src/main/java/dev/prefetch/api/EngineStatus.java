@@ -11,11 +11,13 @@ import org.jspecify.annotations.Nullable;
  * @param waiting generations in the queue
  * @param maxConcurrency most generations that run at the same time
  * @param kvBytesInUse KV cache promised to running generations
+ * @param kvBytesCached KV cache that holds earlier prompts for later ones and is given up when its place is needed
  * @param kvBytesCapacity KV cache there is
  * @param lookAheadBlocks streamed blocks on their way while compute holds one; 0 also when nothing streams
  * @param generations generations started since the engine was opened
  * @param failures of them, those that failed
  * @param lastFault the last failure, or null when there was none
+ * @param counters what was done so far
  */
 public record EngineStatus(
         State state,
@@ -23,16 +25,80 @@ public record EngineStatus(
         int waiting,
         int maxConcurrency,
         long kvBytesInUse,
+        long kvBytesCached,
         long kvBytesCapacity,
         int lookAheadBlocks,
         long generations,
         long failures,
-        @Nullable Fault lastFault) {
+        @Nullable Fault lastFault,
+        Counters counters) {
+
+    /** A status of an engine that has done nothing yet. */
+    public EngineStatus(
+            State state,
+            int running,
+            int waiting,
+            int maxConcurrency,
+            long kvBytesInUse,
+            long kvBytesCapacity,
+            int lookAheadBlocks,
+            long generations,
+            long failures,
+            @Nullable Fault lastFault) {
+        this(
+                state,
+                running,
+                waiting,
+                maxConcurrency,
+                kvBytesInUse,
+                0,
+                kvBytesCapacity,
+                lookAheadBlocks,
+                generations,
+                failures,
+                lastFault,
+                Counters.NONE);
+    }
+
+    /**
+     * What an engine has done since it was opened; every number only grows.
+     *
+     * @param promptTokens tokens of the prompts of generations that started
+     * @param cachedPromptTokens of them, those that were not computed, since an earlier prompt began with the same tokens
+     * @param answerTokens tokens of answers computed ahead as part of the prompt that may come next
+     * @param draftedTokens tokens guessed and verified
+     * @param acceptedTokens of them, those that were right
+     * @param embeddedTexts texts whose vectors were computed
+     * @param refused generations refused because the queue was full
+     * @param expired generations that were not done in their time
+     */
+    public record Counters(
+            long promptTokens,
+            long cachedPromptTokens,
+            long answerTokens,
+            long draftedTokens,
+            long acceptedTokens,
+            long embeddedTexts,
+            long refused,
+            long expired) {
+
+        /** Nothing yet. */
+        public static final Counters NONE = new Counters(0, 0, 0, 0, 0, 0, 0, 0);
+    }
+
+    /** The status of an engine that is not there: nothing runs and nothing is counted. */
+    public static EngineStatus absent(State state) {
+        return new EngineStatus(state, 0, 0, 0, 0, 0, 0, 0, 0, null);
+    }
 
     /** Whether an engine answers. */
     public enum State {
+        /** It is being loaded, by an application that opens it in the background. */
+        LOADING,
         /** It takes requests. */
         READY,
+        /** It takes requests, and the host computes them since its device failed; the device is tried again by and by. */
+        DEGRADED,
         /** It was closed. */
         CLOSED,
         /** Its compute thread ended with an error; the engine has to be opened anew. */

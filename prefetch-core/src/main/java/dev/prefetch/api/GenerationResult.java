@@ -10,6 +10,7 @@ import java.util.List;
  * @param tokens the generated ids, with the end token if the model gave one
  * @param finishReason why it ended
  * @param promptTokens tokens of the prompt
+ * @param cachedPromptTokens of them, those that were not computed, since an earlier request began with the same tokens
  * @param timings how long it took
  * @param transfers what moved meanwhile and how well it was hidden, for all requests that shared the sweeps
  */
@@ -18,13 +19,14 @@ public record GenerationResult(
         List<Integer> tokens,
         FinishReason finishReason,
         int promptTokens,
+        int cachedPromptTokens,
         Timings timings,
         PrefetchStatistics transfers) {
 
-    /** A result of an engine that moved nothing. */
+    /** A result of an engine that moved nothing and computed the whole prompt. */
     public GenerationResult(
             String text, List<Integer> tokens, FinishReason finishReason, int promptTokens, Timings timings) {
-        this(text, tokens, finishReason, promptTokens, timings, PrefetchStatistics.NONE);
+        this(text, tokens, finishReason, promptTokens, 0, timings, PrefetchStatistics.NONE);
     }
 
     public GenerationResult {
@@ -36,9 +38,9 @@ public record GenerationResult(
         return tokens.size();
     }
 
-    /** Prompt tokens per second of prefill; 0 when nothing was processed. */
+    /** Computed prompt tokens per second of prefill; 0 when nothing was processed. */
     public double promptTokensPerSecond() {
-        return perSecond(promptTokens, timings.prefillNanos());
+        return perSecond(promptTokens - cachedPromptTokens, timings.prefillNanos());
     }
 
     /** Generated tokens per second of decode, the first one excepted, which prefill gives; 0 when there was none. */

@@ -1,40 +1,27 @@
 package dev.prefetch.api;
 
-import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
-import dev.prefetch.backend.DeviceOptions;
-import dev.prefetch.gguf.GgmlType;
+import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.SequenceRequest;
-import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.ModelConfig;
-import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.UnsupportedModelException;
-import dev.prefetch.model.WeightBlock;
-import dev.prefetch.prefetch.CostModel;
-import dev.prefetch.prefetch.CostProbe;
 import dev.prefetch.prefetch.LoadListener;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
-import dev.prefetch.prefetch.StreamingOptions;
-import dev.prefetch.prefetch.StreamingWeights;
-import dev.prefetch.storage.BlockReader;
-import dev.prefetch.storage.SplitReader;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.time.Instant;
-import java.util.ArrayDeque;
 import java.util.Arrays;
-import java.util.Deque;
 import java.util.List;
 import java.util.Optional;
-import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
-import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -42,18 +29,23 @@ import org.slf4j.LoggerFactory;
 /** The engine: wires the rooms together and translates between the public types and theirs. */
 final class LocalEngine implements PrefetchEngine {
 
+    /** Shares of a device's memory that are planned with, one after the other, while it does not give what it said. */
+    private static final double[] SHARES_TRIED = {1, 0.85, 0.7, 0.5};
+
+    /** A prompt of more tokens is worth its transfers. */
+    private static final int MOST_SHORT_PROMPT = 64;
+
     private static final Logger LOG = LoggerFactory.getLogger(LocalEngine.class);
 
     private final EngineInfo info;
     private final Tokenizer tokenizer;
     private final PromptEncoder encoder;
-    private final StreamingWeights weights;
+    private final Workplaces places;
     private final BatchLoop loop;
     private final Resources resources;
     private final GrammarConstraints constraints;
+    private final Embedder embedder;
     private final BatchLoop.Limits limits;
-    private final long kvPageBytes;
-    private final boolean choosesLookAhead;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
     private final AtomicLong failures = new AtomicLong();
@@ -63,37 +55,47 @@ final class LocalEngine implements PrefetchEngine {
             EngineInfo info,
             Tokenizer tokenizer,
             PromptEncoder encoder,
-            StreamingWeights weights,
+            Workplaces places,
             BatchLoop loop,
             BatchLoop.Limits limits,
-            long kvPageBytes,
-            boolean choosesLookAhead,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
         this.encoder = encoder;
-        this.weights = weights;
+        this.places = places;
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
-        this.kvPageBytes = kvPageBytes;
-        this.choosesLookAhead = choosesLookAhead;
+        this.embedder = new Embedder(encoder, loop, info, this::failed);
         this.resources = resources;
     }
 
     static PrefetchEngine open(EngineOptions options, LoadListener listener) {
         long start = System.nanoTime();
-        Resources resources = new Resources();
-        try {
-            return open(options, listener, resources, start);
-        } catch (RuntimeException | Error e) {
-            resources.close();
-            throw e;
+        for (int attempt = 0; ; attempt++) {
+            Resources resources = new Resources();
+            AtomicBoolean accelerated = new AtomicBoolean();
+            try {
+                AcceleratorOptions accelerator = options.accelerator().smaller(SHARES_TRIED[attempt]);
+                return open(options.withAccelerator(accelerator), listener, resources, accelerated, start);
+            } catch (OutOfDeviceMemoryException e) {
+                resources.close();
+                if (!accelerated.get() || attempt == SHARES_TRIED.length - 1) {
+                    throw e;
+                }
+                LOG.warn(
+                        "The device has less memory than it said; the plan is made anew with {} % of that: {}",
+                        Math.round(100 * SHARES_TRIED[attempt + 1]), e.getMessage());
+            } catch (RuntimeException | Error e) {
+                resources.close();
+                throw e;
+            }
         }
     }
 
-    private static LocalEngine open(EngineOptions options, LoadListener listener, Resources resources, long start) {
-        Model model = Model.read(resources.add(GgufFile.open(options.model())), options);
+    private static LocalEngine open(
+            EngineOptions options, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
+        Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
         if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
@@ -103,63 +105,77 @@ final class LocalEngine implements PrefetchEngine {
         }
         PromptEncoder encoder = new PromptEncoder(file.metadata(), tokenizer);
 
-        BackendProvider provider = Backends.choose(options.backend());
         int threads = threads(options);
-        Device device = resources.add(provider.open(new DeviceOptions(threads)));
-        requireSupportedTypes(file, model.graph(), device);
-
+        DeviceSet devices = resources.add(DeviceSet.open(options, threads));
+        Device device = devices.devices().primary();
+        accelerated.set(devices.devices().accelerated());
+        devices.requireSupport(model);
         warnOfLongContext(options, model.config());
-        MemoryPlanner.Division memory = model.divide(options, () -> measure(model, device));
-        boolean choosesLookAhead = options.memory().lookAheadBlocks() == MemoryOptions.CHOOSE;
-        StreamingWeights weights = resources.add(StreamingWeights.open(
-                memory.weights(),
-                device,
-                SplitReader.open(file.parts()),
-                file.parts(),
-                StreamingOptions.DEFAULT
-                        .withTraceSweeps(options.memory().traceSweeps())
-                        .withTune(choosesLookAhead),
-                listener));
+        Preparation preparation = Preparation.of(model, devices.devices(), options);
+        MemoryPlanner.Division memory = preparation.memory();
+        Workplaces places = resources.add(Workplaces.open(model, options, threads, devices, memory, listener));
         BatchLoop.Limits limits = new BatchLoop.Limits(
-                model.contextLength(options), memory.ubatch(), options.maxConcurrency(), memory.kvPages());
-        BatchLoop loop =
-                resources.add(new BatchLoop(device, model.config(), model.graph(), weights, tokenizer, limits));
+                model.contextLength(options),
+                memory.ubatch(),
+                ubatchBesideDecode(options.serving(), memory),
+                options.maxConcurrency(),
+                memory.kvBytes(),
+                promptCacheBytes(options.serving(), memory.kvBytes()),
+                options.serving().queueLimit(),
+                options.serving().speculation(),
+                shortPrompt(memory.weights()));
+        BatchLoop loop = resources.add(
+                new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
 
-        EngineInfo info = info(model, device, limits, threads, System.nanoTime() - start);
+        EngineInfo info = info(model, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         LOG.debug("Opened {}", info);
-        return new LocalEngine(
-                info,
-                tokenizer,
-                encoder,
-                weights,
-                loop,
-                limits,
-                BatchLoop.kvPageBytes(model.config()),
-                choosesLookAhead,
-                resources);
+        return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
 
     static Plan plan(EngineOptions options) {
-        try (GgufFile file = GgufFile.open(options.model())) {
-            Model model = Model.read(file, options);
-            return model.divide(options, () -> measure(model, options)).weights();
+        Resources resources = new Resources();
+        try {
+            Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
+            DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
+            devices.requireSupport(model);
+            return Preparation.of(model, devices.devices(), options).memory().weights();
+        } finally {
+            resources.close();
         }
     }
 
-    private static CostModel measure(Model model, EngineOptions options) {
-        try (Device device = Backends.choose(options.backend()).open(new DeviceOptions(threads(options)))) {
-            requireSupportedTypes(model.file(), model.graph(), device);
-            return measure(model, device);
-        }
+    private static long promptCacheBytes(ServingOptions serving, long kvBytes) {
+        return serving.promptCache() == null
+                ? kvBytes
+                : Math.min(kvBytes, serving.promptCache().of(kvBytes));
     }
 
-    private static CostModel measure(Model model, Device device) {
-        try (BlockReader reader = SplitReader.open(model.file().parts())) {
-            return CostProbe.measure(model.graph().blocks(), device, reader, StreamingOptions.DEFAULT);
+    /** Rows computed while the weights are on their way cost those that generate nothing. */
+    private static int ubatchBesideDecode(ServingOptions serving, MemoryPlanner.Division memory) {
+        Plan.Forecast prefill = memory.weights().prefill();
+        double free = prefill.computeSeconds() <= 0
+                ? 0
+                : memory.ubatch() * prefill.transferSeconds() / prefill.computeSeconds();
+        int chosen = serving.ubatchBesideDecode() > 0
+                ? serving.ubatchBesideDecode()
+                : (int) Math.max(ServingOptions.LEAST_UBATCH_BESIDE_DECODE, Math.min(free, Integer.MAX_VALUE));
+        return Math.min(memory.ubatch(), chosen);
+    }
+
+    /**
+     * Prompts of so few tokens are computed where decoding is: moving weights to the device for them would take longer
+     * than computing token by token with what the host has.
+     */
+    private static int shortPrompt(Plan plan) {
+        if (plan.entries().stream().noneMatch(Plan.Entry::decodesOnHost)) {
+            return 0;
         }
+        double tokens =
+                plan.prefill().sweepSeconds() / Math.max(1e-9, plan.decode().sweepSeconds());
+        return (int) Math.min(MOST_SHORT_PROMPT, tokens);
     }
 
     private static int threads(EngineOptions options) {
@@ -175,21 +191,8 @@ final class LocalEngine implements PrefetchEngine {
         }
     }
 
-    private static void requireSupportedTypes(GgufFile file, ModelGraph graph, Device device) {
-        Set<GgmlType> supported = device.weightTypes();
-        for (WeightBlock block : graph.blocks()) {
-            for (BlockTensor tensor : block.tensors()) {
-                if (!supported.contains(tensor.type())) {
-                    throw new UnsupportedModelException(file.path() + ": tensor " + tensor.name() + " has type "
-                            + tensor.type() + ", which backend " + device.backend()
-                            + " does not support; supported are "
-                            + supported.stream().sorted().toList());
-                }
-            }
-        }
-    }
-
-    private static EngineInfo info(Model model, Device device, BatchLoop.Limits limits, int threads, long loadNanos) {
+    private static EngineInfo info(
+            Model model, Device device, Preparation preparation, BatchLoop.Limits limits, int threads, long loadNanos) {
         GgufFile file = model.file();
         ModelConfig config = model.config();
         return new EngineInfo(
@@ -201,13 +204,17 @@ final class LocalEngine implements PrefetchEngine {
                 ModelConfig.dominantType(file).name(),
                 config.layers(),
                 config.vocabularySize(),
+                config.dim(),
+                Embedder.poolingOf(file.metadata().intOr(config.architecture().id() + ".pooling_type", 0)),
                 limits.contextLength(),
                 config.trainedContextLength(),
                 device.backend(),
                 device.description(),
                 threads,
                 loadNanos,
-                device.slowPaths());
+                Stream.concat(device.slowPaths().stream(), preparation.slowPath().stream())
+                        .toList(),
+                preparation.link());
     }
 
     @Override
@@ -252,14 +259,29 @@ final class LocalEngine implements PrefetchEngine {
                 request.stopSequences(),
                 request.ignoreEndTokens(),
                 request.grammar() == null ? null : constraints.of(request.grammar()),
+                request.timeout() == null ? 0 : Math.max(1, request.timeout().toNanos()),
                 generation)));
         generations.incrementAndGet();
         return generation;
     }
 
+    private static EngineStatus.@Nullable Fault latest(
+            EngineStatus.@Nullable Fault one, EngineStatus.@Nullable Fault other) {
+        return other == null || one != null && one.at().isAfter(other.at()) ? one : other;
+    }
+
     private void failed(RuntimeException failure) {
+        if (failure instanceof DeadlineExceededException) {
+            // The request's own limit, and no fault of the engine; it is counted where it happens.
+            return;
+        }
         failures.incrementAndGet();
         lastFault = new EngineStatus.Fault(Instant.now(), String.valueOf(failure.getMessage()));
+    }
+
+    @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException {
+        return embedder.embed(texts, options);
     }
 
     @Override
@@ -275,14 +297,14 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public Plan plan() {
-        return weights.plan();
+        return places.weights().plan();
     }
 
     @Override
     public EngineStatus status() {
         BatchLoop.Load load = loop.load();
         EngineStatus.State state = switch (load.state()) {
-            case OPEN -> EngineStatus.State.READY;
+            case OPEN -> places.degraded() ? EngineStatus.State.DEGRADED : EngineStatus.State.READY;
             case CLOSED -> EngineStatus.State.CLOSED;
             case FAILED -> EngineStatus.State.FAILED;
         };
@@ -291,37 +313,56 @@ final class LocalEngine implements PrefetchEngine {
                 load.running(),
                 load.waiting(),
                 limits.maxConcurrency(),
-                load.kvPagesPromised() * kvPageBytes,
-                limits.kvPages() * kvPageBytes,
-                weights.lookAheadBlocks(),
+                load.kvBytesInUse(),
+                load.kvBytesCached(),
+                limits.kvBytes(),
+                places.weights().lookAheadBlocks(),
                 generations.get(),
                 failures.get(),
-                lastFault);
+                latest(lastFault, places.deviceFault()),
+                counters(load.totals()));
+    }
+
+    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+        return new EngineStatus.Counters(
+                totals.promptTokens(),
+                totals.cachedPromptTokens(),
+                totals.answerTokens(),
+                totals.draftedTokens(),
+                totals.acceptedTokens(),
+                totals.embeddedTexts(),
+                totals.refused(),
+                totals.expired());
     }
 
     @Override
     public void setLookAheadBlocks(int blocks) {
-        if (choosesLookAhead && !plan().allResident()) {
-            throw new IllegalStateException(
-                    "the engine chooses the look-ahead itself and would change it again: open it"
-                            + " with a number of look-ahead blocks to choose it from outside");
-        }
-        weights.setLookAheadBlocks(blocks);
+        places.weights().setLookAheadBlocks(blocks);
+    }
+
+    @Override
+    public void chooseLookAhead() {
+        places.weights().tuneLookAhead();
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return places.weights().tunesLookAhead();
     }
 
     @Override
     public PrefetchStatistics statistics() {
-        return weights.statistics();
+        return loop.statistics();
     }
 
     @Override
     public PrefetchStatistics statistics(Regime regime) {
-        return weights.statistics(regime);
+        return places.statistics(regime);
     }
 
     @Override
     public String chromeTrace() {
-        return weights.chromeTrace();
+        return places.weights().chromeTrace();
     }
 
     @Override
@@ -329,48 +370,6 @@ final class LocalEngine implements PrefetchEngine {
         loop.requireOtherThread("close the engine");
         if (closed.compareAndSet(false, true)) {
             resources.close();
-        }
-    }
-
-    /** A file read far enough to plan with it. */
-    private record Model(GgufFile file, ModelConfig config, ModelGraph graph) {
-
-        static Model read(GgufFile file, EngineOptions options) {
-            int context = options.contextLength() > 0 ? options.contextLength() : EngineOptions.DEFAULT_CONTEXT_LENGTH;
-            ModelConfig config = ModelConfig.read(file, context);
-            return new Model(file, config, ModelGraph.of(file, config));
-        }
-
-        int contextLength(EngineOptions options) {
-            return options.contextLength() > 0
-                    ? options.contextLength()
-                    : Math.min(config.trainedContextLength(), EngineOptions.DEFAULT_CONTEXT_LENGTH);
-        }
-
-        MemoryPlanner.Division divide(EngineOptions options, Supplier<CostModel> measure) {
-            return MemoryPlanner.divide(options, config, graph, contextLength(options), measure);
-        }
-    }
-
-    /** What was opened, closed in reverse order. */
-    private static final class Resources {
-
-        private final Deque<AutoCloseable> opened = new ArrayDeque<>();
-
-        <T extends AutoCloseable> T add(T resource) {
-            opened.push(resource);
-            return resource;
-        }
-
-        void close() {
-            while (!opened.isEmpty()) {
-                AutoCloseable resource = opened.pop();
-                try {
-                    resource.close();
-                } catch (Exception e) {
-                    LOG.warn("Closing {} failed", resource.getClass().getSimpleName(), e);
-                }
-            }
         }
     }
 }

@@ -70,6 +70,7 @@ final class LocalGeneration implements Generation, SequenceListener {
                 end.tokens(),
                 reason(end.cause()),
                 promptTokens,
+                end.cachedTokens(),
                 new GenerationResult.Timings(
                         end.queueNanos(), end.prefillNanos(), end.firstTokenNanos(), end.decodeNanos()),
                 end.transfers());

@@ -1,15 +1,19 @@
 package dev.prefetch.api;
 
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
+import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.prefetch.MemoryBudget;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PlanRequest;
 import dev.prefetch.prefetch.Planner;
+import java.util.List;
+import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -29,54 +33,84 @@ final class MemoryPlanner {
     /** Compute of a prompt sweep must exceed its transfers by this much, to hide them on an uneven disk. */
     private static final double HIDING = 1.25;
 
+    /** What is left of a device's memory for others, and for what its driver takes by and by. */
+    private static final double RESERVE_SHARE = 0.05;
+
+    private static final long LEAST_RESERVE_BYTES = 256L << 20;
+
+    /** Page-locked memory through which blocks pass on their way to a device. */
+    private static final long STAGING_BYTES = 16L * Preparation.DEVICE_CHUNK_BYTES;
+
     /** Largest number of prompt tokens per sweep chosen here. */
     private static final int MOST_UBATCH = 4096;
 
     private final EngineOptions options;
     private final ModelConfig config;
     private final ModelGraph graph;
+    private final List<LoraAdapter> adapters;
     private final int contextLength;
-    private final long engineBytes;
+    private final long hostBytes;
+    private final OptionalLong deviceBytes;
 
-    private MemoryPlanner(EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength) {
+    private MemoryPlanner(EngineOptions options, Model model, int contextLength, OptionalLong free) {
         this.options = options;
-        this.config = config;
-        this.graph = graph;
+        this.config = model.config();
+        this.graph = model.graph();
+        this.adapters = model.adapters();
         this.contextLength = contextLength;
-        this.engineBytes = engineBytes(options.memory().ram());
+        this.hostBytes = hostBytes(options.memory().ram());
+        this.deviceBytes = free.isEmpty()
+                ? free
+                : OptionalLong.of(deviceBytes(options.accelerator().memory(), free.getAsLong()));
     }
 
     /**
      * @param ubatch most prompt tokens per sweep
-     * @param kvPages pages of the KV cache
+     * @param kvBytes bytes of the KV cache
      * @param weights what stays and what streams
      */
-    record Division(int ubatch, int kvPages, Plan weights) {}
+    record Division(int ubatch, long kvBytes, Plan weights) {}
 
     /**
-     * Divides the budget: activations and the KV cache of one full-length sequence first, then weights, with at most an
+     * Divides the budget: activations with LoRA adapters and the KV cache of one full-length sequence first, then weights, with at most an
      * eighth of what activations leave for the KV cache of more than one sequence. Where weights stream and the number of
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
+     * @param deviceFreeBytes free memory of a device with memory of its own; empty where the host computes alone
      * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
      */
     static Division divide(
             EngineOptions options,
-            ModelConfig config,
-            ModelGraph graph,
+            Model model,
             int contextLength,
-            Supplier<CostModel> measure) {
-        return new MemoryPlanner(options, config, graph, contextLength).divide(measure);
+            OptionalLong deviceFreeBytes,
+            Supplier<MeasuredCosts> measure) {
+        return new MemoryPlanner(options, model, contextLength, deviceFreeBytes).divide(measure);
     }
 
-    private Division divide(Supplier<CostModel> measure) {
+    /**
+     * A plan for the host alone, with room for a KV cache that is given.
+     *
+     * @throws PlanException when the weights cannot run within what is left
+     */
+    static Plan hostPlan(EngineOptions options, Model model, int ubatch, long kvBytes) {
+        long bytes = hostBytes(options.memory().ram());
+        int rows = ubatch + options.maxConcurrency();
+        long activations =
+                BatchLoop.activationBytes(model.config(), rows) + BatchLoop.adapterBytes(model.adapters(), rows);
+        return Planner.plan(PlanRequest.of(model.graph().blocks(), Math.max(0, bytes - activations - kvBytes))
+                .withExpertsPerToken(model.config().expertsUsed())
+                .withUbatchTokens(ubatch));
+    }
+
+    private Division divide(Supplier<MeasuredCosts> measure) {
         int ubatch = options.ubatch() > 0 ? options.ubatch() : EngineOptions.DEFAULT_UBATCH;
         CostModel given = options.memory().costs();
-        Division division = divide(ubatch, given == null ? CostModel.ASSUMED : given);
+        MeasuredCosts costs = new MeasuredCosts(given == null ? CostModel.ASSUMED : given, null);
+        Division division = divide(ubatch, costs);
         Plan plan = division.weights();
-        CostModel costs = plan.costs();
         if (given == null && !plan.allResident() && plan.modelBytes() - plan.allocatedBytes() > WORTH_MEASURING_BYTES) {
             costs = measure.get();
             division = divide(ubatch, costs);
@@ -99,7 +133,7 @@ final class MemoryPlanner {
         return prefill.computeSeconds() < HIDING * prefill.transferSeconds();
     }
 
-    private @Nullable Division divideIfPossible(int ubatch, CostModel costs) {
+    private @Nullable Division divideIfPossible(int ubatch, MeasuredCosts costs) {
         try {
             return divide(ubatch, costs);
         } catch (PlanException e) {
@@ -108,27 +142,27 @@ final class MemoryPlanner {
         }
     }
 
-    private Division divide(int ubatch, CostModel costs) {
-        long activations = BatchLoop.activationBytes(config, ubatch + options.maxConcurrency());
-        long pageBytes = BatchLoop.kvPageBytes(config);
-        int pagesPerSequence = BatchLoop.kvPages(contextLength);
-        // Compared before it is multiplied: a page of a huge model times a huge context is beyond a long.
+    private Division divide(int ubatch, MeasuredCosts costs) {
+        int rows = ubatch + options.maxConcurrency();
+        long engineBytes = deviceBytes.orElse(hostBytes);
+        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows);
         long available = engineBytes - activations;
-        if (pagesPerSequence >= available / pageBytes) {
-            throw new PlanException(
-                    ("The memory budget of %d MiB is too small: activations need %d MiB and the KV cache of"
-                                    + " one sequence of %d tokens %.0f MiB, before any weights. Give the engine more"
-                                    + " memory, or shorten the context")
-                            .formatted(
-                                    engineBytes >> 20,
-                                    activations >> 20,
-                                    contextLength,
-                                    (double) pagesPerSequence * pageBytes / (1 << 20)));
+        long sequenceBytes = kvBytesOfSequence(ubatch);
+        if (sequenceBytes >= available) {
+            throw new PlanException(("The %s budget of %d MiB is too small: activations need %d MiB and the KV cache of"
+                            + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
+                            + " memory%s, or shorten the context")
+                    .formatted(
+                            deviceBytes.isPresent() ? "device memory" : "memory",
+                            engineBytes >> 20,
+                            activations >> 20,
+                            contextLength,
+                            sequenceBytes >> 20,
+                            deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : ""));
         }
-        long wantedPages = (long) pagesPerSequence * options.maxConcurrency();
-        int kvPages = Math.clamp((long) (KV_SHARE * available) / pageBytes, pagesPerSequence, (int)
-                Math.min(wantedPages, Integer.MAX_VALUE));
-        long kvBytes = kvPages * pageBytes;
+        // The sequence's bytes are below those available, and their number below 4096: no overflow.
+        long kvBytes =
+                Math.clamp((long) (KV_SHARE * available), sequenceBytes, sequenceBytes * options.maxConcurrency());
         long left = available - kvBytes;
         long modelBytes = Planner.modelBytes(graph.blocks());
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
@@ -144,15 +178,43 @@ final class MemoryPlanner {
                 .withExpertsPerToken(config.expertsUsed())
                 .withExpertCacheBytes(bytes(options.memory().expertCache(), modelBytes, Long.MAX_VALUE))
                 .withUbatchTokens(ubatch)
-                .withCosts(costs));
-        return new Division(ubatch, kvPages, plan);
+                .withCosts(costs.primary())
+                .withAccelerator(accelerator(rows, costs.host())));
+        return new Division(ubatch, kvBytes, plan);
+    }
+
+    /** A huge model times a huge context is beyond a long, and beyond every memory. */
+    private long kvBytesOfSequence(int ubatch) {
+        try {
+            return BatchLoop.kvBytes(config, contextLength, ubatch);
+        } catch (ArithmeticException e) {
+            return Long.MAX_VALUE;
+        }
+    }
+
+    /** What the host can do for a device with memory of its own. */
+    private PlanRequest.@Nullable Accelerator accelerator(int rows, @Nullable CostModel costs) {
+        if (deviceBytes.isEmpty()) {
+            return null;
+        }
+        long used =
+                BatchLoop.hostActivationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows) + STAGING_BYTES;
+        return new PlanRequest.Accelerator(
+                Math.max(0, hostBytes - used),
+                costs == null ? CostModel.ASSUMED : costs,
+                options.accelerator().decodeOnHost());
     }
 
     private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {
         return amount == null ? most : Math.min(most, amount.of(modelBytes));
     }
 
-    private static long engineBytes(@Nullable MemoryAmount ram) {
+    private static long deviceBytes(@Nullable MemoryAmount amount, long free) {
+        long reserve = Math.max(LEAST_RESERVE_BYTES, (long) (RESERVE_SHARE * free));
+        return amount == null ? Math.max(0, free - reserve) : Math.min(free, amount.of(free));
+    }
+
+    private static long hostBytes(@Nullable MemoryAmount ram) {
         MemoryBudget available = MemoryBudget.discover();
         return ram == null ? available.defaultEngineBytes() : ram.of(available.availableBytes());
     }

@@ -76,6 +76,7 @@ public interface PrefetchEngine extends AutoCloseable {
      * Starts a generation and returns at once.
      *
      * @throws ContextLengthExceededException when the prompt leaves no room for an answer
+     * @throws dev.prefetch.inference.QueueFullException when as many generations wait as may
      * @throws IllegalStateException when the engine is closed
      */
     Generation generate(GenerationRequest request, GenerationListener listener);
@@ -83,6 +84,23 @@ public interface PrefetchEngine extends AutoCloseable {
     /** Runs a generation to its end. */
     default GenerationResult generate(GenerationRequest request) throws InterruptedException {
         return generate(request, GenerationListener.NONE).await();
+    }
+
+    /**
+     * Makes a vector of every text, and waits for all of them. The texts share sweeps with each other and with what is
+     * generated. Works with every model; one that was trained for embeddings gives vectors that mean more.
+     *
+     * @throws ContextLengthExceededException when a text does not fit the context
+     * @throws IllegalArgumentException when a text is empty
+     * @throws IllegalStateException when the engine is closed, the caller is a listener, or neither the model nor the options
+     *     say how to pool
+     * @throws java.util.concurrent.CancellationException when the engine is closed meanwhile
+     */
+    EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException;
+
+    /** Vectors as the model's file wants them, of length 1. */
+    default EmbeddingResult embed(List<String> texts) throws InterruptedException {
+        return embed(texts, EmbeddingOptions.DEFAULT);
     }
 
     /**
@@ -103,14 +121,24 @@ public interface PrefetchEngine extends AutoCloseable {
     EngineStatus status();
 
     /**
-     * Changes how many streamed blocks may be on their way while compute holds one, from now on.
+     * Fixes how many streamed blocks may be on their way while compute holds one, from now on. An engine that chooses the
+     * look-ahead itself stops doing so until {@link #chooseLookAhead()}.
      *
      * @param blocks between 0 and the plan's slots - 1
      * @throws IllegalArgumentException when out of range
-     * @throws IllegalStateException when nothing streams, when the engine chooses the look-ahead itself (it would change
-     *     it again), or when it is closed
+     * @throws IllegalStateException when nothing streams, or when the engine is closed
      */
     void setLookAheadBlocks(int blocks);
+
+    /**
+     * Lets the engine choose the look-ahead itself from now on, by measuring, beginning with the present one.
+     *
+     * @throws IllegalStateException when nothing streams, or when the engine is closed
+     */
+    void chooseLookAhead();
+
+    /** Whether the engine chooses the look-ahead itself; false also when nothing streams. */
+    boolean choosesLookAhead();
 
     /** What moved so far and how well it was hidden; all requests together. */
     PrefetchStatistics statistics();

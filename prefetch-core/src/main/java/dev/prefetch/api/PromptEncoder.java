@@ -9,6 +9,7 @@ import dev.prefetch.template.TemplateException;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizer.TextSpan;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -21,11 +22,13 @@ import org.jspecify.annotations.Nullable;
  */
 final class PromptEncoder {
 
+    private static final String ADD_END_KEY = "tokenizer.ggml.add_eos_token";
     private static final String TEMPLATE_KEY = "tokenizer.chat_template";
 
     private final Tokenizer tokenizer;
     private final @Nullable ChatTemplate template;
     private final @Nullable String templateProblem;
+    private final boolean addsEndToken;
 
     PromptEncoder(GgufMetadata metadata, Tokenizer tokenizer) {
         this.tokenizer = tokenizer;
@@ -40,6 +43,7 @@ final class PromptEncoder {
                 problem = "the model's chat template cannot be read: " + e.getMessage();
             }
         }
+        addsEndToken = tokenizer.endToken() >= 0 && metadata.boolOr(ADD_END_KEY, tokenizer.addsEndToken());
         template = parsed;
         templateProblem = parsed == null ? problem : null;
     }
@@ -56,6 +60,21 @@ final class PromptEncoder {
             case Prompt.Text text -> withBeginToken(tokenizer.encode(text.text()));
             case Prompt.Tokens tokens -> checked(tokens.tokens());
         };
+    }
+
+    /** A text that is not continued: with begin and end token where the file asks for them. */
+    int[] encodeText(String text) {
+        int[] tokens = tokenizer.encode(text);
+        if (tokens.length == 0) {
+            return tokens;
+        }
+        int[] begun = withBeginToken(tokens);
+        if (!addsEndToken) {
+            return begun;
+        }
+        int[] ended = Arrays.copyOf(begun, begun.length + 1);
+        ended[begun.length] = tokenizer.endToken();
+        return ended;
     }
 
     /** The chat template as it stands in the file. */

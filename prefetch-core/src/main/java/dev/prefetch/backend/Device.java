@@ -3,6 +3,8 @@ package dev.prefetch.backend;
 import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
+import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.Set;
 
 /** An opened device: allocates buffers, computes, copies. Thread-safe except where a method says otherwise. */
@@ -19,6 +21,11 @@ public interface Device extends AutoCloseable {
 
     /** Weight formats {@link Ops#matmul} accepts. */
     Set<GgmlType> weightTypes();
+
+    /** Whether {@link Ops#attention} computes heads of that shape. */
+    default boolean supportsAttention(AttentionShape shape) {
+        return true;
+    }
 
     /** Slow paths this device is on, each with its remedy; empty when none. */
     List<SlowPath> slowPaths();
@@ -39,6 +46,38 @@ public interface Device extends AutoCloseable {
      * @throws UnsupportedOperationException when {@link #tier()} is not {@link Tier#HOST}
      */
     DeviceBuffer wrap(MemorySegment hostMemory);
+
+    /**
+     * Memory of {@link #tier()} that can be allocated now, in bytes. Empty for a device that computes in the host's memory,
+     * of which it does not know how much it may use.
+     */
+    default OptionalLong availableBytes() {
+        return OptionalLong.empty();
+    }
+
+    /**
+     * Allocates host memory from which copies to this device run at the full speed of the link and beside compute:
+     * page-locked where the device knows such a thing.
+     *
+     * @param bytes size, positive
+     * @param purpose what it is for, used in error messages
+     * @throws UnsupportedOperationException when {@link #tier()} is {@link Tier#HOST}: there is no link to cross
+     * @throws OutOfDeviceMemoryException when the host cannot give that much
+     */
+    default HostMemory allocateHost(long bytes, String purpose) {
+        throw new UnsupportedOperationException("backend " + backend() + " computes in host memory");
+    }
+
+    /**
+     * Page-locks host memory in place, so that copies from it are as from {@link #allocateHost}. A copy must not cross the
+     * bounds of what was locked by one call.
+     *
+     * @param memory native memory, page-aligned, of a length that is a multiple of the page size; must outlive the lock
+     * @return the locked memory, whose closing unlocks it; empty where the system refuses, with the reason in the log
+     */
+    default Optional<HostMemory> pageLock(MemorySegment memory) {
+        return Optional.empty();
+    }
 
     /** The one stream on which operations run in the order in which they were issued. Used by one thread at a time. */
     ComputeStream compute();

@@ -1,5 +1,7 @@
 package dev.prefetch.backend;
 
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -113,6 +115,37 @@ public interface Ops {
 
     /** {@code out[i] = x[rows[i]]} for {@code i < count}, rows of {@code dim} elements. */
     void gatherRows(DeviceBuffer x, int[] rows, int count, int dim, DeviceBuffer out);
+
+    /**
+     * Copies columns: for {@code i < rows}, {@code width} elements from {@code source[sourceOffset + i * sourceStride]} on
+     * to {@code target[targetOffset + i * targetStride]} on. All but the buffers are numbers of elements. Source and target
+     * are different buffers, or what is copied does not overlap. Unless a backend does it in place, everything goes through
+     * the host.
+     *
+     * @throws IndexOutOfBoundsException when a row leaves its buffer
+     */
+    default void copyColumns(
+            DeviceBuffer source,
+            long sourceOffset,
+            int sourceStride,
+            DeviceBuffer target,
+            long targetOffset,
+            int targetStride,
+            int width,
+            int rows) {
+        if (rows == 0 || width == 0) {
+            return;
+        }
+        long bytes = (long) Float.BYTES * width;
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment all = arena.allocate(Float.BYTES * ((rows - 1L) * sourceStride + width), Float.BYTES);
+            source.download(Float.BYTES * sourceOffset, all);
+            for (int i = 0; i < rows; i++) {
+                MemorySegment row = all.asSlice((long) Float.BYTES * sourceStride * i, bytes);
+                target.upload(row, Float.BYTES * (targetOffset + (long) targetStride * i));
+            }
+        }
+    }
 
     /**
      * {@code target[rows[i]] += factors[i] * x[i]} for {@code i < count}, rows of {@code dim} elements, in ascending order

@@ -1,13 +1,18 @@
 package dev.prefetch.inference;
 
-import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceFailedException;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
+import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.WeightSource;
 import dev.prefetch.tokenizer.Tokenizer;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collections;
+import java.util.Comparator;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -15,6 +20,7 @@ import java.util.Map;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
 import org.jspecify.annotations.Nullable;
@@ -25,9 +31,10 @@ import org.slf4j.LoggerFactory;
  * Runs all sequences of an engine on one compute thread.
  *
  * <p>How it works: requests wait in a queue. Between two sweeps the loop drops cancelled sequences and admits waiting ones
- * for which there is a place and KV cache. Each sweep carries one token of every generating sequence and, as far as the
- * ubatch has room, prompt tokens of those that are not generating yet, oldest first. So sequences join and leave at token
- * boundaries, and all share each sweep's weights. A failing sweep fails the sequences it carried, nothing else; a failing
+ * for which there is a place and KV cache. Each sweep carries one token of every generating sequence, with guesses of
+ * the next ones where that pays, and as far as the ubatch has room prompt tokens of those that are not generating yet, each
+ * an equal share. So sequences join and leave at token
+ * boundaries, and all share each sweep's weights. Texts to embed are prompts that are not continued. A failing sweep fails the sequences it carried, nothing else; a failing
  * listener, or KV cache that cannot be had, fails its own sequence.
  *
  * <p>Shared state is the queue, guarded by {@link #lock}, and what {@link #load()} shows, which only the compute thread
@@ -37,9 +44,12 @@ public final class BatchLoop implements AutoCloseable {
 
     private static final Logger LOG = LoggerFactory.getLogger(BatchLoop.class);
 
-    private final ForwardPass forward;
-    private final KvPool kvPool;
-    private final WeightSource weights;
+    /** Texts to embed at the same time, so that many short ones leave others a share of a sweep. */
+    private static final int MOST_TEXTS = 32;
+
+    private final ModelConfig config;
+    private final ModelGraph graph;
+    private final Failover failover;
     private final Tokenizer tokenizer;
     private final Limits limits;
     private final Batch batch;
@@ -49,29 +59,140 @@ public final class BatchLoop implements AutoCloseable {
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
     private final ArrayDeque<Sequence> waiting = new ArrayDeque<>();
+    private final ArrayDeque<EmbeddingSequence> waitingTexts = new ArrayDeque<>();
     private final ArrayDeque<LogitsTask> logitsTasks = new ArrayDeque<>();
     private volatile boolean closed;
     private volatile boolean closeAsked;
     private volatile int running;
-    private volatile int promisedKvPages;
+    private volatile int generating;
+    private volatile long kvBytesInUse;
+    private volatile long kvBytesCached;
+    private final LongAdder promptTokens = new LongAdder();
+    private final LongAdder cachedPromptTokens = new LongAdder();
+    private final LongAdder answerTokens = new LongAdder();
+    private final LongAdder draftedTokens = new LongAdder();
+    private final LongAdder acceptedTokens = new LongAdder();
+    private final LongAdder embeddedTexts = new LongAdder();
+    private final LongAdder refused = new LongAdder();
+    private final LongAdder expired = new LongAdder();
 
     private final List<Sequence> active = new ArrayList<>();
     private final Map<Sequence, StopCause> ended = new LinkedHashMap<>();
+    private final Map<Sequence, RuntimeException> failures = new LinkedHashMap<>();
+    private volatile Machine machine;
+    /** What happened at places that were left. */
+    private volatile PrefetchStatistics before = PrefetchStatistics.NONE;
+
+    private final DraftCost draftCost = new DraftCost();
 
     /**
      * @param contextLength most positions of a sequence
      * @param ubatch most prompt tokens per sweep
+     * @param ubatchBesideDecode most prompt tokens of a sweep that also decodes, so that a long prompt does not stall those
+     *     that generate
      * @param maxConcurrency most sequences at the same time
-     * @param kvPages pages of KV cache for all sequences together, enough for one of full length: otherwise some would
-     *     wait for ever
+     * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
+     *     for ever
+     * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
+     * @param queueLimit most sequences that wait for a place
+     * @param speculation whether and when tokens are guessed
+     * @param shortPrompt most tokens of a prompt that is computed by decode kernels; 0 for none
      */
-    public record Limits(int contextLength, int ubatch, int maxConcurrency, int kvPages) {
+    public record Limits(
+            int contextLength,
+            int ubatch,
+            int ubatchBesideDecode,
+            int maxConcurrency,
+            long kvBytes,
+            long promptCacheBytes,
+            int queueLimit,
+            Speculation speculation,
+            int shortPrompt) {
 
         public Limits {
-            if (contextLength < 1 || ubatch < 1 || maxConcurrency < 1 || kvPages < KvPool.pagesFor(contextLength)) {
+            if (contextLength < 1
+                    || ubatch < 1
+                    || ubatchBesideDecode < 1
+                    || maxConcurrency < 1
+                    || kvBytes < 1
+                    || promptCacheBytes < 0
+                    || queueLimit < 0
+                    || shortPrompt < 0) {
                 throw new IllegalArgumentException("limits out of range: contextLength " + contextLength + ", ubatch "
-                        + ubatch + ", maxConcurrency " + maxConcurrency + ", kvPages " + kvPages);
+                        + ubatch + ", ubatchBesideDecode " + ubatchBesideDecode + ", maxConcurrency " + maxConcurrency
+                        + ", kvBytes " + kvBytes + ", promptCacheBytes " + promptCacheBytes + ", queueLimit "
+                        + queueLimit);
             }
+        }
+
+        /** Limits of a loop that keeps nothing, guesses nothing and lets everybody wait. */
+        public Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes) {
+            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF, 0);
+        }
+
+        public Limits withUbatchBesideDecode(int value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    value,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    speculation,
+                    shortPrompt);
+        }
+
+        public Limits withPromptCacheBytes(long value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    value,
+                    queueLimit,
+                    speculation,
+                    shortPrompt);
+        }
+
+        public Limits withQueueLimit(int value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    value,
+                    speculation,
+                    shortPrompt);
+        }
+
+        public Limits withSpeculation(Speculation value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    value,
+                    shortPrompt);
+        }
+
+        public Limits withShortPrompt(int value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    speculation,
+                    value);
         }
     }
 
@@ -81,9 +202,11 @@ public final class BatchLoop implements AutoCloseable {
      * @param state whether it can do anything
      * @param running sequences that take part in sweeps
      * @param waiting sequences in the queue
-     * @param kvPagesPromised pages of KV cache promised to the running ones
+     * @param kvBytesInUse bytes of KV cache promised to the running ones
+     * @param kvBytesCached bytes of KV cache that keep earlier prompts and that nobody uses now
+     * @param totals what was done so far
      */
-    public record Load(State state, int running, int waiting, int kvPagesPromised) {
+    public record Load(State state, int running, int waiting, long kvBytesInUse, long kvBytesCached, Totals totals) {
 
         /** Whether a loop can do anything. */
         public enum State {
@@ -96,44 +219,115 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    /**
+     * What a loop has done; every number only grows.
+     *
+     * @param promptTokens tokens of the prompts of sequences that started
+     * @param cachedPromptTokens of them, those that the prompt cache had
+     * @param answerTokens tokens of answers computed as part of a prompt that may come next
+     * @param draftedTokens tokens guessed and verified
+     * @param acceptedTokens of them, those that were right
+     * @param embeddedTexts texts whose vectors were computed
+     * @param refused sequences refused because the queue was full
+     * @param expired sequences that were not done in their time
+     */
+    public record Totals(
+            long promptTokens,
+            long cachedPromptTokens,
+            long answerTokens,
+            long draftedTokens,
+            long acceptedTokens,
+            long embeddedTexts,
+            long refused,
+            long expired) {}
+
     /** Bytes of the activations for sweeps of at most {@code rows} tokens. */
     public static long activationBytes(ModelConfig config, int rows) {
         return ForwardPass.activationBytes(config, rows);
     }
 
-    /** Bytes of a page of KV cache. */
-    public static long kvPageBytes(ModelConfig config) {
-        return KvPool.pageBytes(config.layers(), config.attention());
+    /**
+     * Bytes of KV cache of a sequence of that many positions.
+     *
+     * @param ubatch most prompt tokens per sweep
+     */
+    public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
+        return layout(config).sequenceBytes(tokens, mostRows(ubatch));
     }
 
-    /** Pages of KV cache that a sequence of that many positions needs. */
-    public static int kvPages(int tokens) {
-        return KvPool.pagesFor(tokens);
+    /** Most rows of one sequence in a sweep. */
+    private static int mostRows(int ubatch) {
+        return Math.max(ubatch, 1 + DraftCost.MOST);
+    }
+
+    private static KvLayout layout(ModelConfig config) {
+        return new KvLayout(config.layerConfigs().stream()
+                .map(ModelConfig.LayerConfig::attention)
+                .toList());
+    }
+
+    /** Bytes of LoRA adapters on one device, and of what they need for sweeps of at most {@code rows} tokens. */
+    public static long adapterBytes(List<LoraAdapter> adapters, int rows) {
+        return Adapters.byteSize(adapters, rows);
+    }
+
+    /** Bytes of the host's memory for such sweeps, beside a device with memory of its own. */
+    public static long hostActivationBytes(ModelConfig config, int rows) {
+        return ForwardPass.hostActivationBytes(config, rows);
     }
 
     public BatchLoop(
-            Device device,
+            Devices devices,
             ModelConfig config,
             ModelGraph graph,
             WeightSource weights,
             Tokenizer tokenizer,
             Limits limits) {
-        this.weights = weights;
+        this(new Workplace(devices, weights, List.of()), Failover.NONE, config, graph, tokenizer, limits);
+    }
+
+    /**
+     * @param place where sweeps are computed
+     * @param failover where instead when that fails
+     */
+    public BatchLoop(
+            Workplace place,
+            Failover failover,
+            ModelConfig config,
+            ModelGraph graph,
+            Tokenizer tokenizer,
+            Limits limits) {
+        this.failover = failover;
+        this.config = config;
+        this.graph = graph;
         this.tokenizer = tokenizer;
         this.limits = limits;
         this.vocabularySize = config.vocabularySize();
-        int rows = limits.ubatch() + limits.maxConcurrency();
-        this.batch = new Batch(rows);
-        this.forward = new ForwardPass(device, config, graph, weights, rows);
-        this.kvPool = new KvPool(device, config.layers(), config.attention(), limits.kvPages());
+        this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
+        long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
+        if (limits.kvBytes() < longest) {
+            throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
+                    + " bytes of KV cache, but there are only " + limits.kvBytes());
+        }
+        this.machine = machine(place);
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
+    }
+
+    private Machine machine(Workplace place) {
+        return new Machine(place, config, graph, layout(config), mostRows(limits.ubatch()), batch, limits);
+    }
+
+    /** What moved so far, wherever sweeps were computed. */
+    public PrefetchStatistics statistics() {
+        return before.plus(machine.weights.statistics());
     }
 
     /**
      * Queues a sequence and returns at once; the returned action cancels it.
      *
      * @throws IllegalArgumentException when the prompt leaves no room for a token
+     * @throws QueueFullException when as many wait as may
      * @throws IllegalStateException when the loop is closed
      */
     public Runnable submit(SequenceRequest request) {
@@ -141,9 +335,42 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a prompt of " + request.prompt().length
                     + " tokens leaves no room in a context of " + limits.contextLength());
         }
-        Sequence sequence = new Sequence(request, tokenizer, limits.contextLength(), weights::statistics);
-        enqueue(() -> waiting.add(sequence));
+        GeneratingSequence sequence = new GeneratingSequence(
+                request,
+                tokenizer,
+                limits.contextLength(),
+                request.prompt().length <= limits.shortPrompt(),
+                this::statistics);
+        enqueue(() -> {
+            // Those for whom there is a place leave the queue before the next sweep.
+            int places = Math.max(0, limits.maxConcurrency() - generating);
+            if (waiting.size() - places >= limits.queueLimit()) {
+                refused.increment();
+                throw new QueueFullException(limits.queueLimit(), generating);
+            }
+            waiting.add(sequence);
+        });
         return sequence::cancel;
+    }
+
+    /**
+     * Queues texts whose vectors are wanted, all at once, and returns; the returned action cancels those that are left.
+     * Texts share sweeps with each other and with what is generated.
+     *
+     * @throws IllegalArgumentException when a text is longer than the context
+     * @throws IllegalStateException when the loop is closed
+     */
+    public Runnable submit(List<EmbeddingRequest> requests) {
+        List<EmbeddingSequence> sequences = new ArrayList<>();
+        for (EmbeddingRequest request : requests) {
+            if (request.tokens().length > limits.contextLength()) {
+                throw new IllegalArgumentException("a text of " + request.tokens().length
+                        + " tokens does not fit a context of " + limits.contextLength());
+            }
+            sequences.add(new EmbeddingSequence(request));
+        }
+        enqueue(() -> waitingTexts.addAll(sequences));
+        return () -> sequences.forEach(Sequence::cancel);
     }
 
     /**
@@ -179,12 +406,25 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    private Totals totals() {
+        return new Totals(
+                promptTokens.sum(),
+                cachedPromptTokens.sum(),
+                answerTokens.sum(),
+                draftedTokens.sum(),
+                acceptedTokens.sum(),
+                embeddedTexts.sum(),
+                refused.sum(),
+                expired.sum());
+    }
+
     /** What there is to do now; for display, since it changes all the time. */
     public Load load() {
         lock.lock();
         try {
             Load.State state = !closed ? Load.State.OPEN : closeAsked ? Load.State.CLOSED : Load.State.FAILED;
-            return new Load(state, running, waiting.size(), promisedKvPages);
+            return new Load(
+                    state, running, waiting.size() + waitingTexts.size(), kvBytesInUse, kvBytesCached, totals());
         } finally {
             lock.unlock();
         }
@@ -218,17 +458,11 @@ public final class BatchLoop implements AutoCloseable {
     private void loop() {
         try {
             while (awaitWork()) {
-                LogitsTask task = nextLogitsTask();
-                if (task != null) {
-                    run(task);
+                try {
+                    step();
+                } catch (DeviceFailedException e) {
+                    goElsewhere(e);
                 }
-                endCancelled();
-                admit();
-                showLoad();
-                if (!active.isEmpty()) {
-                    sweep();
-                }
-                showLoad();
             }
         } catch (RuntimeException | Error e) {
             LOG.error("The compute thread failed; the engine is closed", e);
@@ -238,22 +472,96 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
+    private void step() {
+        comeBack();
+        LogitsTask task = nextLogitsTask();
+        if (task != null) {
+            run(task);
+        }
+        endAbandoned();
+        admit();
+        showLoad();
+        if (!active.isEmpty()) {
+            sweep();
+        } else if (!machine.answers.isEmpty() && !somethingWaits()) {
+            answerTokens.add(machine.answers.sweep(() -> closed || somethingWaits()));
+        }
+        showLoad();
+    }
+
+    /** Goes on where the failover says, with everything that was running. */
+    private void goElsewhere(DeviceFailedException failure) {
+        leave();
+        Workplace place = failover.after(failure);
+        if (place == null) {
+            throw new IllegalStateException("the device failed, and there is no other to go on with", failure);
+        }
+        moveTo(place);
+    }
+
+    private void leave() {
+        before = statistics();
+        try {
+            machine.close();
+        } catch (DeviceFailedException e) {
+            LOG.debug("A failed device did not take its memory back", e);
+        }
+    }
+
+    /** Comes back to a device that failed, once it can be used again. */
+    private void comeBack() {
+        Workplace place = failover.recovered();
+        if (place != null) {
+            leave();
+            moveTo(place);
+            failover.left();
+        }
+    }
+
+    private void moveTo(Workplace place) {
+        machine = machine(place);
+        for (Sequence sequence : List.copyOf(active)) {
+            int[] prefix = sequence.restart();
+            try {
+                KvCache cache = machine.kvPool.open(prefix, 0, sequence.capacity());
+                if (cache == null) {
+                    throw new IllegalStateException("there is no room for a sequence that had it before");
+                }
+                sequence.start(cache);
+            } catch (RuntimeException e) {
+                active.remove(sequence);
+                fail(sequence, e);
+            }
+        }
+        draftCost.forget();
+    }
+
     private void showLoad() {
         running = active.size();
-        promisedKvPages = kvPool.promisedPages();
+        generating = (int) generating();
+        kvBytesInUse = machine.kvPool.bytesInUse();
+        kvBytesCached = machine.kvPool.idleBytes();
     }
 
     /** Waits until there is something to do; false when the loop was closed. */
     private boolean awaitWork() {
         lock.lock();
         try {
-            while (!closed && active.isEmpty() && waiting.isEmpty() && logitsTasks.isEmpty()) {
+            while (!closed && nothingToDo()) {
                 changed.awaitUninterruptibly();
             }
             return !closed;
         } finally {
             lock.unlock();
         }
+    }
+
+    private boolean nothingToDo() {
+        return active.isEmpty()
+                && machine.answers.isEmpty()
+                && waiting.isEmpty()
+                && waitingTexts.isEmpty()
+                && logitsTasks.isEmpty();
     }
 
     /** The next task for which there is KV cache now; running sequences end and make room. */
@@ -268,25 +576,34 @@ public final class BatchLoop implements AutoCloseable {
 
     private boolean logitsTaskWaitsForRoom() {
         LogitsTask task = logitsTasks.peek();
-        return task != null && !kvPool.hasRoomFor(task.tokens.length);
+        return task != null && !machine.kvPool.hasRoomFor(task.tokens.length);
     }
 
-    private void endCancelled() {
-        List<Sequence> cancelled = new ArrayList<>();
+    /** Ends what was cancelled or is out of time. */
+    private void endAbandoned() {
+        List<Sequence> abandoned = new ArrayList<>();
         lock.lock();
         try {
-            moveCancelled(waiting.iterator(), cancelled);
+            moveAbandoned(waiting.iterator(), abandoned);
+            moveAbandoned(waitingTexts.iterator(), abandoned);
         } finally {
             lock.unlock();
         }
-        moveCancelled(active.iterator(), cancelled);
-        cancelled.forEach(sequence -> finish(sequence, StopCause.CANCELLED));
+        moveAbandoned(active.iterator(), abandoned);
+        for (Sequence sequence : abandoned) {
+            if (sequence.cancelled()) {
+                finish(sequence, StopCause.CANCELLED);
+            } else {
+                expired.increment();
+                fail(sequence, sequence.deadlineExceeded());
+            }
+        }
     }
 
-    private static void moveCancelled(Iterator<Sequence> from, List<Sequence> to) {
+    private static void moveAbandoned(Iterator<? extends Sequence> from, List<Sequence> to) {
         while (from.hasNext()) {
             Sequence sequence = from.next();
-            if (sequence.cancelled()) {
+            if (sequence.abandoned()) {
                 from.remove();
                 to.add(sequence);
             }
@@ -296,50 +613,136 @@ public final class BatchLoop implements AutoCloseable {
     private void admit() {
         lock.lock();
         try {
-            // Were others let past it, a logits task that waits for room might wait for ever.
-            while (active.size() < limits.maxConcurrency()
-                    && !waiting.isEmpty()
-                    && !logitsTaskWaitsForRoom()
-                    && kvPool.hasRoomFor(waiting.peek().capacity())) {
-                Sequence sequence = waiting.peek();
-                sequence.start(kvPool.open(sequence.capacity()));
-                active.add(sequence);
-                waiting.remove();
+            // Were others let past one that waits for room, it might wait for ever.
+            boolean room = !logitsTaskWaitsForRoom();
+            ArrayDeque<? extends Sequence> queue = nextQueue();
+            while (room && queue != null) {
+                room = start(queue);
+                queue = nextQueue();
             }
         } finally {
             lock.unlock();
         }
+        failures.forEach(BatchLoop::fail);
+        failures.clear();
+    }
+
+    /** The queue whose first may start and has waited longest; null when none may. */
+    private @Nullable ArrayDeque<? extends Sequence> nextQueue() {
+        Sequence generation = generating() < limits.maxConcurrency() ? waiting.peek() : null;
+        EmbeddingSequence text = anotherText() ? waitingTexts.peek() : null;
+        if (generation == null) {
+            return text == null ? null : waitingTexts;
+        }
+        return text == null || generation.submitted - text.submitted <= 0 ? waiting : waitingTexts;
+    }
+
+    /** Starts the first of a queue if there is room for it. */
+    private boolean start(ArrayDeque<? extends Sequence> queue) {
+        Sequence sequence = queue.element();
+        try {
+            KvCache cache = machine.kvPool.open(sequence.prefix(), sequence.mostCachedTokens(), sequence.capacity());
+            if (cache == null) {
+                return false;
+            }
+            sequence.start(cache);
+            active.add(sequence);
+            if (sequence.keepsPrompt()) {
+                promptTokens.add(sequence.length());
+                cachedPromptTokens.add(sequence.cachedTokens());
+            }
+        } catch (DeviceFailedException e) {
+            // It stays in the queue, for whatever goes on in the device's place.
+            throw e;
+        } catch (RuntimeException e) {
+            // Memory that was promised and cannot be had, first of all; whatever else it is, it is this sequence's
+            // alone.
+            failures.put(sequence, e);
+        }
+        queue.remove();
+        return true;
+    }
+
+    private long generating() {
+        return active.stream().filter(GeneratingSequence.class::isInstance).count();
+    }
+
+    /** Whether a sweep has room for the rows of another text. */
+    private boolean anotherText() {
+        int rows = 0;
+        int texts = 0;
+        for (Sequence sequence : active) {
+            if (sequence instanceof EmbeddingSequence) {
+                rows += sequence.left();
+                texts++;
+            }
+        }
+        return rows < limits.ubatch() && texts < MOST_TEXTS;
     }
 
     private void sweep() {
         List<Sequence> carried = new ArrayList<>();
-        List<Sequence> outputs = new ArrayList<>();
+        List<GeneratingSequence> outputs = new ArrayList<>();
+        List<EmbeddingSequence> hiddens = new ArrayList<>();
         int[] rows = new int[active.size()];
         try {
             batch.clear();
-            List<Sequence> wanting = List.copyOf(active);
-            for (Sequence sequence : wanting) {
-                if (sequence.generating()) {
-                    carry(sequence, 1, carried, outputs, rows);
+            List<GeneratingSequence> decoding = new ArrayList<>();
+            List<Sequence> shortPrompts = new ArrayList<>();
+            List<Sequence> prompts = new ArrayList<>();
+            for (Sequence sequence : active) {
+                if (!sequence.prefilling() && sequence instanceof GeneratingSequence generation) {
+                    decoding.add(generation);
+                } else if (sequence instanceof GeneratingSequence generation && generation.decodesPrompt()) {
+                    shortPrompts.add(sequence);
+                } else {
+                    prompts.add(sequence);
                 }
             }
-            int room = limits.ubatch();
-            for (Sequence sequence : wanting) {
-                if (!sequence.generating() && room > 0) {
-                    room -= carry(sequence, room, carried, outputs, rows);
-                }
+            int draftRoom = prompts.isEmpty() && shortPrompts.isEmpty() ? limits.ubatch() : 0;
+            for (GeneratingSequence sequence : decoding) {
+                sequence.draft(limits.speculation(), draftCost, decoding.size(), draftRoom);
+                draftRoom -= sequence.drafted();
+                carry(sequence, 0, carried, outputs, hiddens, rows);
+            }
+            // The shortest first, each with an equal share of what the ones before it left: no prompt waits for
+            // another.
+            prompts.sort(Comparator.comparingInt(Sequence::left));
+            int room = batch.decodeRows() == 0 ? limits.ubatch() : limits.ubatchBesideDecode();
+            for (Sequence sequence : shortPrompts) {
+                room -= room > 0 ? carry(sequence, room, carried, outputs, hiddens, rows) : 0;
+            }
+            for (int i = 0; i < prompts.size() && room > 0; i++) {
+                int share = Math.max(1, room / (prompts.size() - i));
+                room -= carry(prompts.get(i), share, carried, outputs, hiddens, rows);
             }
             if (carried.isEmpty()) {
                 return;
             }
-            boolean completed = forward.run(
+            long before = System.nanoTime();
+            boolean completed = machine.forward.run(
                     batch,
-                    () -> closed || carried.stream().allMatch(Sequence::cancelled),
-                    (output, logits) -> take(outputs.get(output), logits));
+                    () -> closed || carried.stream().allMatch(Sequence::abandoned),
+                    (output, logits) -> take(outputs.get(output), logits),
+                    (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
-                for (int i = 0; i < carried.size(); i++) {
-                    carried.get(i).computed(rows[i]);
+                if (batch.decodeRows() == batch.size() && shortPrompts.isEmpty()) {
+                    draftCost.measured(batch.size(), System.nanoTime() - before);
                 }
+                for (GeneratingSequence sequence : decoding) {
+                    draftedTokens.add(sequence.drafted());
+                    acceptedTokens.add(sequence.accepted());
+                }
+                for (int i = 0; i < carried.size(); i++) {
+                    computed(carried.get(i), rows[i]);
+                }
+            }
+        } catch (DeviceFailedException e) {
+            if (failover == Failover.NONE) {
+                failAll(carried, e);
+            } else {
+                LOG.debug("{} sequences go on elsewhere", carried.size());
+                throw e;
             }
         } catch (RuntimeException e) {
             failAll(carried, e);
@@ -347,11 +750,34 @@ public final class BatchLoop implements AutoCloseable {
             failAll(carried, new IllegalStateException("computing failed: " + e, e));
         } finally {
             ended.forEach(BatchLoop::finish);
+            ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
         }
     }
 
-    private int carry(Sequence sequence, int room, List<Sequence> carried, List<Sequence> outputs, int[] rows) {
+    private void rememberAnswer(Sequence sequence) {
+        if (limits.promptCacheBytes() > 0 && sequence instanceof GeneratingSequence generation) {
+            machine.answers.add(generation.tokens());
+        }
+    }
+
+    /** Whether somebody waits for this thread. */
+    private boolean somethingWaits() {
+        lock.lock();
+        try {
+            return !waiting.isEmpty() || !waitingTexts.isEmpty() || !logitsTasks.isEmpty();
+        } finally {
+            lock.unlock();
+        }
+    }
+
+    private int carry(
+            Sequence sequence,
+            int room,
+            List<Sequence> carried,
+            List<GeneratingSequence> outputs,
+            List<EmbeddingSequence> hiddens,
+            int[] rows) {
         try {
             sequence.reserve(room);
         } catch (OutOfDeviceMemoryException e) {
@@ -359,18 +785,31 @@ public final class BatchLoop implements AutoCloseable {
             fail(sequence, e);
             return 0;
         }
-        int before = batch.outputs();
+        int outputsBefore = batch.outputs();
+        int hiddensBefore = batch.hiddens();
         int count = sequence.addTo(batch, room);
         rows[carried.size()] = count;
         carried.add(sequence);
-        if (batch.outputs() > before) {
-            outputs.add(sequence);
+        if (sequence instanceof GeneratingSequence generation) {
+            outputs.addAll(Collections.nCopies(batch.outputs() - outputsBefore, generation));
+        }
+        if (sequence instanceof EmbeddingSequence text) {
+            hiddens.addAll(Collections.nCopies(batch.hiddens() - hiddensBefore, text));
         }
         return count;
     }
 
-    private void take(Sequence sequence, float[] logits) {
-        if (sequence.cancelled()) {
+    private void computed(Sequence sequence, int rows) {
+        sequence.computed(rows);
+        if (sequence.hasEnded()) {
+            active.remove(sequence);
+            embeddedTexts.increment();
+            ended.put(sequence, StopCause.MAX_TOKENS);
+        }
+    }
+
+    private void take(GeneratingSequence sequence, float[] logits) {
+        if (sequence.cancelled() || !sequence.wantsRow() || !active.contains(sequence)) {
             return;
         }
         try {
@@ -408,7 +847,7 @@ public final class BatchLoop implements AutoCloseable {
         } catch (Error e) {
             failure = new IllegalStateException("a listener failed: " + e, e);
         }
-        if (sequence.told()) {
+        if (sequence.told) {
             LOG.warn("A listener failed when told of the end of its sequence", failure);
         } else {
             // It did not take the last piece of text; whoever waits for the end has to hear of one.
@@ -425,13 +864,32 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private void run(LogitsTask task) {
+        try {
+            compute(task);
+        } catch (DeviceFailedException e) {
+            if (failover == Failover.NONE) {
+                task.result.completeExceptionally(e);
+                return;
+            }
+            lock.lock();
+            try {
+                // To be computed again, elsewhere.
+                logitsTasks.addFirst(task);
+            } finally {
+                lock.unlock();
+            }
+            throw e;
+        }
+    }
+
+    private void compute(LogitsTask task) {
         int[] tokens = task.tokens;
-        try (KvCache cache = kvPool.open(tokens.length)) {
-            cache.ensure(tokens.length);
+        try (KvCache cache = machine.kvPool.open(tokens.length)) {
             float[] result = new float[tokens.length * vocabularySize];
             int step = task.stepByStep ? 1 : limits.ubatch();
             for (int from = 0; from < tokens.length; from += step) {
                 int first = from;
+                cache.ensure(first, Math.min(first + step, tokens.length));
                 batch.clear();
                 if (task.stepByStep) {
                     batch.addDecode(cache, tokens[first], first);
@@ -439,7 +897,7 @@ public final class BatchLoop implements AutoCloseable {
                     int count = Math.min(step, tokens.length - first);
                     batch.addPrefill(cache, tokens, first, count, Batch.Outputs.ALL);
                 }
-                boolean completed = forward.run(
+                boolean completed = machine.forward.run(
                         batch,
                         () -> closed || task.result.isDone(),
                         (output, logits) ->
@@ -450,6 +908,8 @@ public final class BatchLoop implements AutoCloseable {
                 }
             }
             task.result.complete(result);
+        } catch (DeviceFailedException e) {
+            throw e;
         } catch (RuntimeException | Error e) {
             task.result.completeExceptionally(e);
         }
@@ -461,7 +921,9 @@ public final class BatchLoop implements AutoCloseable {
         try {
             closed = true;
             left.addAll(waiting);
+            left.addAll(waitingTexts);
             waiting.clear();
+            waitingTexts.clear();
             logitsTasks.forEach(task -> task.result.completeExceptionally(
                     new CancellationException("the engine was closed before the logits were computed")));
             logitsTasks.clear();
@@ -500,8 +962,7 @@ public final class BatchLoop implements AutoCloseable {
                 interrupted = true;
             }
         }
-        forward.close();
-        kvPool.close();
+        machine.close();
         if (interrupted) {
             Thread.currentThread().interrupt();
         }

@@ -3,9 +3,11 @@ package dev.prefetch.inference;
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
+import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.model.TensorRole;
@@ -46,16 +48,24 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer v;
     private final DeviceBuffer attended;
     private final DeviceBuffer projected;
-    private final DeviceBuffer gate;
-    private final DeviceBuffer up;
     private final DeviceBuffer outputX;
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
     private final float[] hostLogits;
-    private final @Nullable MixtureOfExperts experts;
+    private final float[] hostState;
+    private final Adapters adapters;
+    private final @Nullable LatentAttention latent;
+    private final FeedForward network;
+    private final @Nullable HostNetworks host;
 
-    ForwardPass(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
-        this.device = device;
+    ForwardPass(
+            Devices devices,
+            ModelConfig config,
+            ModelGraph graph,
+            WeightSource weights,
+            List<LoraAdapter> lora,
+            int maxRows) {
+        this.device = devices.primary();
         this.ops = device.compute().ops();
         this.config = config;
         this.graph = graph;
@@ -65,30 +75,42 @@ final class ForwardPass implements AutoCloseable {
         q = activations(maxRows, config.queryDim());
         k = activations(maxRows, config.keyDim());
         v = activations(maxRows, config.valueDim());
-        attended = activations(maxRows, config.attentionDim());
+        attended = activations(maxRows, attendedDim(config));
         projected = activations(maxRows, config.dim());
-        gate = activations(maxRows, Math.max(1, config.denseFfnDim()));
-        up = activations(maxRows, Math.max(1, config.denseFfnDim()));
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
         hostLogits = new float[config.vocabularySize()];
+        hostState = new float[config.dim()];
         qkv = List.of(q, k, v);
-        experts = config.mixtureOfExperts() ? new MixtureOfExperts(device, config, graph, weights, maxRows) : null;
+        adapters = new Adapters(device, lora, maxRows);
+        latent = config.latent() == null
+                ? null
+                : new LatentAttention(device, config, config.latent(), adapters, maxRows);
+        network = new FeedForward(device, config, graph, weights, adapters, maxRows);
+        host = devices.accelerated() ? new HostNetworks(devices, config, graph, weights, lora, maxRows) : null;
+    }
+
+    /** Elements of what attention itself finds for a token. */
+    private static int attendedDim(ModelConfig config) {
+        return config.attention().heads() * config.attention().valueDim();
+    }
+
+    /** Bytes of the host's memory this takes beside a device with memory of its own. */
+    static long hostActivationBytes(ModelConfig config, int maxRows) {
+        return HostNetworks.activationBytes(config, maxRows);
     }
 
     /** Bytes this takes, with an allowance for what kernels pack and convert. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long widest =
-                Math.max(Math.max(config.dim(), config.queryDim()), Math.max(config.ffnDim(), config.denseFfnDim()));
-        long columns = 3L * config.dim()
-                + config.queryDim()
-                + config.keyDim()
-                + config.valueDim()
-                + config.attentionDim()
-                + 2L * config.denseFfnDim();
+        long widest = Math.max(
+                Math.max(config.dim(), config.queryDim()), Math.max(config.expertFfnDim(), config.widestDenseFfnDim()));
+        long columns =
+                3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + attendedDim(config);
+        long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
-        long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
-        return Float.BYTES * (maxRows * (columns + 2 * widest) + output) + experts;
+        return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
+                + FeedForward.activationBytes(config, maxRows)
+                + latent;
     }
 
     private DeviceBuffer activations(int rows, int columns) {
@@ -103,27 +125,44 @@ final class ForwardPass implements AutoCloseable {
         void accept(int output, float[] logits);
     }
 
+    /** Takes the hidden state of one row behind the last norm; the array is reused for the next. */
+    @FunctionalInterface
+    interface HiddenConsumer {
+        void accept(int hidden, float[] state);
+    }
+
+    /** Runs a batch of which only logits are wanted. */
+    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+        return run(batch, abandoned, consumer, (hidden, state) -> {});
+    }
+
     /**
      * Runs the batch.
      *
      * @param abandoned asked between blocks; once true the sweep ends early
      * @return false when the sweep was abandoned
      */
-    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
+    boolean run(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
         boolean decodesOnly = batch.decodeRows() == batch.size();
         weights.beginSweep(decodesOnly ? Regime.DECODE : Regime.PREFILL, batch.size());
         try {
-            return sweep(batch, abandoned, consumer);
+            return sweep(batch, abandoned, consumer, hiddenConsumer);
         } finally {
             weights.endSweep();
         }
     }
 
-    private boolean sweep(Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer) {
-        try (WeightLease w = weights.acquire(graph.embedding())) {
-            ops.embed(w.weight(TensorRole.TOKEN_EMBEDDING), batch.tokens(), batch.size(), x);
+    private boolean sweep(
+            Batch batch, BooleanSupplier abandoned, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
+        try (WeightLease w = weights.acquireOnHost(graph.embedding())) {
+            Weight table = w.weight(TensorRole.TOKEN_EMBEDDING);
+            if (host == null) {
+                ops.embed(table, batch.tokens(), batch.size(), x);
+            } else {
+                host.embed(table, batch.tokens(), batch.size(), x);
+            }
         }
-        scale(x, config.scaling().embedding(), (long) batch.size() * config.dim());
+        Activations.scale(ops, x, config.scaling().embedding(), (long) batch.size() * config.dim());
         for (int layer = 0; layer < config.layers(); layer++) {
             if (abandoned.getAsBoolean()) {
                 return false;
@@ -131,7 +170,9 @@ final class ForwardPass implements AutoCloseable {
             attention(batch, layer);
             feedForward(batch, layer);
         }
-        output(batch, consumer);
+        if (batch.outputs() > 0 || batch.hiddens() > 0) {
+            output(batch, consumer, hiddenConsumer);
+        }
         return true;
     }
 
@@ -142,20 +183,10 @@ final class ForwardPass implements AutoCloseable {
             DeviceBuffer input = norm(n, w.find(TensorRole.ATTENTION_NORM));
 
             // queries, keys, values
-            List<Weight> projections = List.of(
-                    w.weight(TensorRole.ATTENTION_Q),
-                    w.weight(TensorRole.ATTENTION_K),
-                    w.weight(TensorRole.ATTENTION_V));
-            ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
-            ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
-            ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
-            ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
-            normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
-            normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
-            Rope rope = config.layerConfigs().get(layer).rope();
-            if (rope != null) {
-                ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
-                ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
+            if (latent != null) {
+                latent.project(w, input, batch, q, k, v);
+            } else {
+                project(w, input, batch, layer);
             }
 
             // attention, sequence by sequence
@@ -171,82 +202,95 @@ final class ForwardPass implements AutoCloseable {
             }
 
             // output projection and residual
-            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), attended, batch.decodeRows(), n, projected);
+            DeviceBuffer values = latent != null ? latent.values(w, attended, batch) : attended;
+            ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), values, batch.decodeRows(), n, projected);
+            adapters.add(w.block(), TensorRole.ATTENTION_OUTPUT, values, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
-            addToResidual(n, w.find(TensorRole.ATTENTION_POST_NORM));
+            Activations.addToResidual(ops, config, projected, n, w.find(TensorRole.ATTENTION_POST_NORM), x);
+        }
+    }
+
+    /** Queries, keys and values, each by a matrix of its own. */
+    private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer) {
+        int n = batch.size();
+        AttentionShape shape = config.layerConfigs().get(layer).attention();
+        List<Weight> projections = List.of(
+                w.weight(TensorRole.ATTENTION_Q), w.weight(TensorRole.ATTENTION_K), w.weight(TensorRole.ATTENTION_V));
+        ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
+        adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, q);
+        adapters.add(w.block(), TensorRole.ATTENTION_K, input, batch.decodeRows(), n, k);
+        adapters.add(w.block(), TensorRole.ATTENTION_V, input, batch.decodeRows(), n, v);
+        ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
+        ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
+        ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
+        normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
+        normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
+        Rope rope = config.layerConfigs().get(layer).rope();
+        if (rope != null) {
+            ops.rope(q, n, shape.heads(), shape.keyDim(), rope, batch.positions());
+            ops.rope(k, n, shape.kvHeads(), shape.keyDim(), rope, batch.positions());
         }
     }
 
     private void feedForward(Batch batch, int layer) {
-        int n = batch.size();
-        boolean dense = config.denseFfnDim() > 0;
-        DeviceBuffer input;
-        try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
-            input = norm(n, w.find(TensorRole.FFN_NORM));
-            if (experts != null) {
-                experts.route(w, input, batch.decodeRows(), n);
-            }
-            if (dense) {
-                ops.matmul(w.weight(TensorRole.FFN_GATE), input, batch.decodeRows(), n, gate);
-                ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
-            }
-        }
-        if (experts != null) {
-            experts.prefetch(layer);
-        }
-        if (dense) {
-            denseFeedForward(batch, layer, input);
-        }
-        if (experts != null) {
-            experts.run(n, input, x);
-        }
-    }
-
-    /** The network of a dense model, or the one beside the experts, from behind its gate on. */
-    private void denseFeedForward(Batch batch, int layer, DeviceBuffer input) {
-        int n = batch.size();
-        try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
-            ops.matmul(w.weight(TensorRole.FFN_UP), input, batch.decodeRows(), n, up);
-            ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
-        }
-        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim());
-        try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
-            ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, batch.decodeRows(), n, projected);
-            ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
-            if (experts != null) {
-                experts.addShared(projected, n, x);
-            } else {
-                addToResidual(n, w.find(TensorRole.FFN_POST_NORM));
-            }
-        }
-    }
-
-    /** Logits of the wanted rows. They always take the decode kernels, so that they do not depend on the batch. */
-    private void output(Batch batch, LogitsConsumer consumer) {
-        if (batch.outputs() == 0) {
+        boolean onHost = host != null && batch.decodeRows() > 0 && weights.decodesOnHost(graph.network(layer));
+        if (!onHost) {
+            network.run(layer, x, batch.decodeRows(), batch.size());
             return;
         }
+        host.take(x, batch.decodeRows());
+        if (batch.decodeRows() < batch.size()) {
+            // Decode rows take part, since rows are independent, and what becomes of them is replaced.
+            network.run(layer, x, batch.decodeRows(), batch.size());
+        }
+        host.run(layer, batch.decodeRows());
+        host.give(batch.decodeRows(), x);
+    }
+
+    /** Logits and hidden states of the wanted rows. */
+    private void output(Batch batch, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
         int[] rows = new int[OUTPUT_ROWS];
-        float[] row = hostLogits;
         try (WeightLease w = weights.acquire(graph.output())) {
+            for (int from = 0; from < batch.hiddens(); from += OUTPUT_ROWS) {
+                int count = Math.min(OUTPUT_ROWS, batch.hiddens() - from);
+                for (int i = 0; i < count; i++) {
+                    rows[i] = batch.hiddenRow(from + i);
+                }
+                lastNorm(w, rows, count);
+                for (int i = 0; i < count; i++) {
+                    outputX.download((long) i * config.dim() * Float.BYTES, MemorySegment.ofArray(hostState));
+                    hiddenConsumer.accept(from + i, hostState);
+                }
+            }
             for (int from = 0; from < batch.outputs(); from += OUTPUT_ROWS) {
                 int count = Math.min(OUTPUT_ROWS, batch.outputs() - from);
                 for (int i = 0; i < count; i++) {
                     rows[i] = batch.outputRow(from + i);
                 }
-                ops.gatherRows(x, rows, count, config.dim(), outputX);
-                ops.rmsNorm(
-                        outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
-                ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
-                scale(logits, config.scaling().logits(), (long) count * row.length);
-                if (config.scaling().logitSoftCap() > 0) {
-                    ops.softCap(logits, config.scaling().logitSoftCap(), (long) count * row.length);
-                }
+                lastNorm(w, rows, count);
+                logits(w, count);
                 for (int i = 0; i < count; i++) {
-                    logits.download((long) i * row.length * Float.BYTES, MemorySegment.ofArray(row));
-                    consumer.accept(from + i, row);
+                    logits.download((long) i * hostLogits.length * Float.BYTES, MemorySegment.ofArray(hostLogits));
+                    consumer.accept(from + i, hostLogits);
                 }
             }
+        }
+    }
+
+    /** Rows of the residual stream, normalised, in {@link #outputX}. */
+    private void lastNorm(WeightLease w, int[] rows, int count) {
+        ops.gatherRows(x, rows, count, config.dim(), outputX);
+        ops.rmsNorm(outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
+    }
+
+    /** Logits of {@link #outputX}. They always take the decode kernels, so that they do not depend on the batch. */
+    private void logits(WeightLease w, int count) {
+        ops.matmul(w.weight(TensorRole.OUTPUT), outputX, count, count, logits);
+        adapters.add(w.block(), TensorRole.OUTPUT, outputX, count, count, logits);
+        long n = (long) count * hostLogits.length;
+        Activations.scale(ops, logits, config.scaling().logits(), n);
+        if (config.scaling().logitSoftCap() > 0) {
+            ops.softCap(logits, config.scaling().logitSoftCap(), n);
         }
     }
 
@@ -259,21 +303,6 @@ final class ForwardPass implements AutoCloseable {
         return normed;
     }
 
-    /** Adds {@link #projected}, normalised where the layer does so behind, to the residual stream. */
-    private void addToResidual(int n, @Nullable Weight gain) {
-        if (gain != null) {
-            ops.rmsNorm(projected, n, config.dim(), gain, config.normEpsilon(), projected);
-        }
-        scale(projected, config.scaling().residual(), (long) n * config.dim());
-        ops.add(x, projected, (long) n * config.dim());
-    }
-
-    private void scale(DeviceBuffer values, float factor, long n) {
-        if (factor != 1) {
-            ops.scale(values, factor, n);
-        }
-    }
-
     /** Normalises every stretch as long as the gain: a head, or all heads of a token. */
     private void normHeads(DeviceBuffer heads, int elements, @Nullable Weight gain) {
         if (gain != null) {
@@ -284,9 +313,14 @@ final class ForwardPass implements AutoCloseable {
 
     @Override
     public void close() {
-        if (experts != null) {
-            experts.close();
+        if (host != null) {
+            host.close();
         }
+        network.close();
+        if (latent != null) {
+            latent.close();
+        }
+        adapters.close();
         owned.forEach(DeviceBuffer::close);
     }
 }

@@ -2,35 +2,211 @@ package dev.prefetch.inference;
 
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
+import dev.prefetch.inference.KvLayout.Span;
+import dev.prefetch.inference.PromptCache.Match;
+import dev.prefetch.inference.PromptCache.Node;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
-/** Keys and values of one sequence, all layers. Used by the compute thread only. */
+/**
+ * Keys and values of one sequence, all layers: first the pages it shares with others, which it only reads, then its own.
+ * Pages of layers with a window are its own, and given back once the window has left them. Used by the compute thread only.
+ */
 final class KvCache implements AutoCloseable {
 
     private final KvPool pool;
-    private final int promisedPages;
-    private final List<DeviceBuffer> pages = new ArrayList<>();
+    private final KvLayout layout;
+    private final int capacityPages;
+    private final List<Node> nodes = new ArrayList<>();
+    /** By page; the first are those of {@link #nodes}. Nothing when no layer sees everything. */
+    private final List<DeviceBuffer> full = new ArrayList<>();
+    /** By page; null where the window has left it. Nothing when no layer has a window. */
+    private final List<@Nullable DeviceBuffer> window = new ArrayList<>();
+
     private final List<KvLayer> layers = new ArrayList<>();
+    private final int cachedTokens;
+    private long promisedBytes;
+    private int firstWindowPage;
+    private int givenPage = -1;
     private boolean closed;
 
-    KvCache(KvPool pool, int promisedPages) {
+    /** @param match what comes from the prompt cache, pinned here; null for nothing */
+    KvCache(KvPool pool, int tokens, @Nullable Match match) {
         this.pool = pool;
-        this.promisedPages = promisedPages;
-        for (int layer = 0; layer < pool.layers(); layer++) {
-            layers.add(new Layer(pool.keyOffset(layer), pool.valueOffset(layer)));
+        this.layout = pool.layout();
+        this.capacityPages = KvLayout.pagesFor(tokens);
+        this.promisedBytes = layout.sequenceBytes(tokens, pool.mostRows());
+        this.cachedTokens = match == null ? 0 : match.tokens();
+        for (int layer = 0; layer < layout.layers(); layer++) {
+            layers.add(new Layer(layer));
+        }
+        if (match != null) {
+            for (Node node : match.shared()) {
+                pool.cached().pin(node);
+                adopt(node);
+                promisedBytes -= layout.pageBytes(Span.FULL);
+            }
         }
     }
 
-    /** Makes sure that the positions below {@code tokens} have memory. */
-    void ensure(int tokens) {
-        int needed = KvPool.pagesFor(tokens);
-        if (needed > promisedPages) {
-            throw new IllegalStateException(
-                    "sequence was promised " + promisedPages + " pages of KV cache but needs " + needed);
+    private void adopt(Node node) {
+        nodes.add(node);
+        if (node.full() != null) {
+            full.add(node.full());
         }
-        while (pages.size() < needed) {
-            pages.add(pool.takePage());
+    }
+
+    /**
+     * Takes over or copies what cannot be shared.
+     *
+     * @throws dev.prefetch.backend.OutOfDeviceMemoryException when memory for it cannot be had
+     */
+    void takeOver(Match match) {
+        Node partial = match.partial();
+        if (partial != null && match.takesPartial()) {
+            pool.cached().take(partial);
+        }
+        match.copying(true);
+        try {
+            if (partial != null && partial.full() != null) {
+                full.add(match.takesPartial() ? partial.full() : pool.copyOf(Span.FULL, partial.full()));
+            }
+            if (layout.slides()) {
+                takeOverWindows(match);
+            }
+        } finally {
+            match.copying(false);
+        }
+    }
+
+    private void takeOverWindows(Match match) {
+        int pages = KvLayout.pagesFor(cachedTokens);
+        firstWindowPage = Math.min(pages, layout.firstSeen(cachedTokens) / KvLayout.PAGE_TOKENS);
+        List<Node> sources = new ArrayList<>(match.shared());
+        if (match.partial() != null) {
+            sources.add(match.partial());
+        }
+        for (int page = 0; page < pages; page++) {
+            window.add(page < firstWindowPage ? null : lentWindow(match, page));
+        }
+        // Only now may pages be allocated: what was lent cannot be given up for them.
+        for (int page = firstWindowPage; page < pages; page++) {
+            if (window.get(page) == null) {
+                DeviceBuffer source = sources.get(page).window();
+                if (source == null) {
+                    throw new IllegalStateException("page " + page + " of a match is gone");
+                }
+                window.set(page, pool.copyOf(Span.WINDOW, source));
+            }
+        }
+    }
+
+    private @Nullable DeviceBuffer lentWindow(Match match, int page) {
+        if (page < match.shared().size()) {
+            return pool.cached().lendWindow(match.shared().get(page));
+        }
+        Node partial = match.partial();
+        return partial != null && match.takesPartial() ? partial.window() : null;
+    }
+
+    /** Positions that were there when the sequence began. */
+    int cachedTokens() {
+        return cachedTokens;
+    }
+
+    /** Makes sure that the positions {@code from .. to} can be computed: that they and what they see have memory. */
+    void ensure(int from, int to) {
+        int needed = KvLayout.pagesFor(to);
+        if (needed > capacityPages) {
+            throw new IllegalStateException(
+                    "sequence was promised " + capacityPages + " pages of KV cache but needs " + needed);
+        }
+        if (layout.slides()) {
+            leaveWindowsBefore(layout.firstSeen(from) / KvLayout.PAGE_TOKENS);
+            while (window.size() < needed) {
+                window.add(pool.takePage(Span.WINDOW));
+            }
+        }
+        if (layout.pageBytes(Span.FULL) > 0) {
+            while (full.size() < needed) {
+                full.add(pool.takePage(Span.FULL));
+            }
+        }
+    }
+
+    private void leaveWindowsBefore(int page) {
+        while (firstWindowPage < Math.min(page, window.size())) {
+            leaveWindow(firstWindowPage++);
+        }
+    }
+
+    private void leaveWindow(int page) {
+        DeviceBuffer buffer = window.set(page, null);
+        if (buffer == null) {
+            return;
+        }
+        if (page < nodes.size()) {
+            pool.cached().leaveWindow(nodes.get(page), buffer);
+        } else {
+            pool.free(Span.WINDOW, buffer);
+        }
+    }
+
+    /**
+     * Gives full pages to the prompt cache, which shares them from now on.
+     *
+     * @param tokens the sequence's tokens
+     * @param count how many of them were computed by prefill kernels, from the first on
+     */
+    void keep(int[] tokens, int count) {
+        if (!pool.cached().enabled()) {
+            return;
+        }
+        for (int page = nodes.size(); (page + 1) * KvLayout.PAGE_TOKENS <= count; page++) {
+            DeviceBuffer own = layout.pageBytes(Span.FULL) > 0 ? full.get(page) : null;
+            DeviceBuffer shown = layout.slides() ? window.get(page) : null;
+            Node node = pool.cached().keepFull(last(), tokens, page, own, shown);
+            nodes.add(node);
+            if (own != null && node.full() != null && node.full() != own) {
+                full.set(page, node.full());
+                pool.free(Span.FULL, own);
+            }
+            promisedBytes -= layout.pageBytes(Span.FULL);
+            pool.unpromise(layout.pageBytes(Span.FULL));
+        }
+    }
+
+    private @Nullable Node last() {
+        return nodes.isEmpty() ? null : nodes.getLast();
+    }
+
+    /** Gives everything back, and to the prompt cache what a prompt has filled of its last page. */
+    void close(int[] tokens, int count) {
+        if (!closed) {
+            keep(tokens, count);
+            keepPartial(tokens, count);
+            close();
+        }
+    }
+
+    private void keepPartial(int[] tokens, int count) {
+        int page = nodes.size();
+        int from = page * KvLayout.PAGE_TOKENS;
+        if (!pool.cached().enabled() || count <= from) {
+            return;
+        }
+        DeviceBuffer own = layout.pageBytes(Span.FULL) > 0 ? full.get(page) : null;
+        DeviceBuffer windowPage = layout.slides() ? window.get(page) : null;
+        if (layout.slides() && windowPage == null) {
+            return;
+        }
+        if (pool.cached().keepPartial(last(), tokens, from, count - from, own, windowPage)) {
+            // Pages behind it, of the answer, stay this sequence's; this one is not any more.
+            givenPage = page;
+            if (windowPage != null) {
+                window.set(page, null);
+            }
         }
     }
 
@@ -40,40 +216,58 @@ final class KvCache implements AutoCloseable {
 
     @Override
     public void close() {
-        if (!closed) {
-            closed = true;
-            pool.giveBack(pages, promisedPages);
+        if (closed) {
+            return;
         }
+        closed = true;
+        leaveWindowsBefore(window.size());
+        for (int page = nodes.size(); page < full.size(); page++) {
+            if (page != givenPage) {
+                pool.free(Span.FULL, full.get(page));
+            }
+        }
+        for (Node node : nodes) {
+            pool.cached().unpin(node);
+        }
+        pool.unpromise(promisedBytes);
+        pool.cached().limit();
     }
 
     private final class Layer implements KvLayer {
 
-        private final long keyOffset;
-        private final long valueOffset;
+        private final int index;
+        private final boolean slides;
 
-        Layer(long keyOffset, long valueOffset) {
-            this.keyOffset = keyOffset;
-            this.valueOffset = valueOffset;
+        Layer(int index) {
+            this.index = index;
+            this.slides = layout.span(index) == Span.WINDOW;
         }
 
         @Override
         public int pageTokens() {
-            return KvPool.PAGE_TOKENS;
+            return KvLayout.PAGE_TOKENS;
         }
 
         @Override
-        public DeviceBuffer page(int index) {
-            return pages.get(index);
+        public DeviceBuffer page(int page) {
+            if (!slides) {
+                return full.get(page);
+            }
+            DeviceBuffer buffer = window.get(page);
+            if (buffer == null) {
+                throw new IllegalStateException("the window has left page " + page);
+            }
+            return buffer;
         }
 
         @Override
         public long keyOffset() {
-            return keyOffset;
+            return layout.keyOffset(index);
         }
 
         @Override
         public long valueOffset() {
-            return valueOffset;
+            return layout.valueOffset(index);
         }
     }
 }

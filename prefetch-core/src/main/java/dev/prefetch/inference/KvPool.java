@@ -1,95 +1,221 @@
 package dev.prefetch.inference;
 
-import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.inference.KvLayout.Span;
+import dev.prefetch.inference.PromptCache.Match;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
-import java.util.ArrayList;
-import java.util.List;
+import java.util.Collections;
+import java.util.EnumMap;
+import java.util.IdentityHashMap;
+import java.util.Map;
+import java.util.Optional;
+import java.util.Set;
+import org.jspecify.annotations.Nullable;
 
 /**
- * Memory for the keys and values of all sequences, in pages of {@value #PAGE_TOKENS} positions that hold every layer.
- * Pages are promised to a sequence when it starts, so that it cannot run out half-way, allocated when they are first
- * used, and reused afterwards. Used by the compute thread only, except for the constructor.
+ * Memory for the keys and values of all sequences, in pages as the {@link KvLayout} says.
+ *
+ * <p>Memory is promised to a sequence when it starts, so that it cannot run out half-way, allocated when it is first used,
+ * and reused afterwards. What is promised and what running sequences share never exceeds the capacity; pages that nobody
+ * uses are kept by the {@link PromptCache} for as long as nobody needs their place. Used by the compute thread only, except
+ * for the constructor.
  */
 final class KvPool implements AutoCloseable {
 
-    /** Positions per page. */
-    static final int PAGE_TOKENS = 64;
-
     private final Device device;
-    private final int layers;
-    private final long keyBytes;
-    private final long valueBytes;
-    private final int capacityPages;
-    private final ArrayDeque<DeviceBuffer> free = new ArrayDeque<>();
-    private final List<DeviceBuffer> all = new ArrayList<>();
-    private int promisedPages;
+    private final KvLayout layout;
+    private final int mostRows;
+    private final long capacityBytes;
+    private final PromptCache cached;
+    private final Map<Span, ArrayDeque<DeviceBuffer>> free = new EnumMap<>(Span.class);
+    private final Set<DeviceBuffer> all = Collections.newSetFromMap(new IdentityHashMap<>());
+    private long allocatedBytes;
+    private long promisedBytes;
 
-    KvPool(Device device, int layers, AttentionShape shape, int capacityPages) {
+    /**
+     * @param mostRows most rows of one sequence in a sweep
+     * @param capacityBytes bytes of all pages together
+     * @param cacheBytes of them, what pages that nobody uses may take; 0 keeps none
+     */
+    KvPool(Device device, KvLayout layout, int mostRows, long capacityBytes, long cacheBytes) {
         this.device = device;
-        this.layers = layers;
-        this.keyBytes = (long) PAGE_TOKENS * shape.kvHeads() * shape.keyDim() * Float.BYTES;
-        this.valueBytes = pageBytes(1, shape) - keyBytes;
-        this.capacityPages = capacityPages;
+        this.layout = layout;
+        this.mostRows = mostRows;
+        this.capacityBytes = capacityBytes;
+        this.cached = new PromptCache(layout, cacheBytes, this::free);
+        for (Span span : Span.values()) {
+            free.put(span, new ArrayDeque<>());
+        }
     }
 
-    /** Pages that a number of positions needs. */
-    static int pagesFor(int tokens) {
-        return Math.ceilDiv(tokens, PAGE_TOKENS);
-    }
-
-    /** Bytes of one page of a model with that many layers. */
-    static long pageBytes(int layers, AttentionShape shape) {
-        long perPosition = (long) shape.kvHeads() * (shape.keyDim() + shape.valueDim()) * Float.BYTES;
-        return Math.multiplyExact(layers * (long) PAGE_TOKENS, perPosition);
-    }
-
-    /** Whether a sequence of that many positions can be promised its pages now. */
+    /** Whether a sequence of that many positions can be promised its memory now. */
     boolean hasRoomFor(int tokens) {
-        return pagesFor(tokens) <= capacityPages - promisedPages;
+        return layout.sequenceBytes(tokens, mostRows) <= capacityBytes - bytesInUse();
     }
 
-    /** Pages promised to sequences. */
-    int promisedPages() {
-        return promisedPages;
+    /** Bytes promised to sequences or shared by them. */
+    long bytesInUse() {
+        return promisedBytes + cached.pinnedBytes();
     }
 
-    /** Promises the pages of a sequence of at most {@code tokens} positions. */
+    /** Bytes of pages that nobody uses and that are kept for later prompts. */
+    long idleBytes() {
+        return cached.idleBytes();
+    }
+
+    /** Promises the memory of a sequence of at most {@code tokens} positions that shares nothing. */
     KvCache open(int tokens) {
         if (!hasRoomFor(tokens)) {
-            throw new IllegalStateException("KV cache has " + (capacityPages - promisedPages) + " pages left but "
-                    + pagesFor(tokens) + " are needed");
+            throw new IllegalStateException("KV cache has " + (capacityBytes - bytesInUse()) + " bytes left but "
+                    + layout.sequenceBytes(tokens, mostRows) + " are needed");
         }
-        int pages = pagesFor(tokens);
-        promisedPages += pages;
-        return new KvCache(this, pages);
+        promise(layout.sequenceBytes(tokens, mostRows));
+        return new KvCache(this, tokens, null);
     }
 
-    DeviceBuffer takePage() {
-        DeviceBuffer page = free.poll();
-        if (page == null) {
-            page = device.allocate(layers * (keyBytes + valueBytes), "a page of the KV cache");
-            all.add(page);
+    /**
+     * Promises the memory of a sequence that begins with some tokens. What the prompt cache has of them is shared or
+     * copied.
+     *
+     * @param prompt the tokens it begins with
+     * @param most how many of them may come from the cache
+     * @param tokens most positions it may come to have
+     * @return null when there is no room for it now
+     * @throws OutOfDeviceMemoryException when memory that was promised cannot be had
+     */
+    @Nullable
+    KvCache open(int[] prompt, int most, int tokens) {
+        Match match = roomFor(cached.match(prompt, most), tokens);
+        if (match == null) {
+            return null;
         }
+        promise(bytesOf(match, tokens));
+        KvCache cache = new KvCache(this, tokens, match);
+        try {
+            cache.takeOver(match);
+            return cache;
+        } catch (RuntimeException | Error e) {
+            cache.close();
+            throw e;
+        }
+    }
+
+    /** As much of the match as there is room for; null when there is none for the sequence at all. */
+    private @Nullable Match roomFor(Match match, int tokens) {
+        if (fits(match, tokens)) {
+            return match;
+        }
+        Match taking = cached.takingPartial(match);
+        if (taking != null && fits(taking, tokens)) {
+            return taking;
+        }
+        Match fullPages = cached.fullPages(match.shared());
+        return fits(fullPages, tokens) ? fullPages : null;
+    }
+
+    private boolean fits(Match match, int tokens) {
+        return bytesOf(match, tokens) + cached.heldBytes(match) <= capacityBytes - bytesInUse();
+    }
+
+    private long bytesOf(Match match, int tokens) {
+        return layout.sequenceBytes(tokens, mostRows) - match.shared().size() * layout.pageBytes(Span.FULL);
+    }
+
+    private void promise(long bytes) {
+        promisedBytes += bytes;
+    }
+
+    void unpromise(long bytes) {
+        promisedBytes -= bytes;
+    }
+
+    /**
+     * A page for a sequence that it was promised to.
+     *
+     * @throws OutOfDeviceMemoryException when it cannot be had
+     */
+    DeviceBuffer takePage(Span span) {
+        long bytes = layout.pageBytes(span);
+        while (true) {
+            DeviceBuffer page = free.get(span).poll();
+            if (page != null) {
+                return page;
+            }
+            if (allocatedBytes + bytes <= capacityBytes) {
+                try {
+                    return allocate(bytes);
+                } catch (OutOfDeviceMemoryException e) {
+                    if (!cached.evict()) {
+                        throw e;
+                    }
+                }
+            } else if (!shrink(span) && !cached.evict()) {
+                throw new IllegalStateException("KV cache of " + capacityBytes + " bytes has no page left, but "
+                        + promisedBytes + " were promised and " + cached.pinnedBytes() + " are shared");
+            }
+        }
+    }
+
+    private DeviceBuffer allocate(long bytes) {
+        DeviceBuffer page = device.allocate(bytes, "a page of the KV cache");
+        all.add(page);
+        allocatedBytes += bytes;
         return page;
     }
 
-    void giveBack(List<DeviceBuffer> pages, int promised) {
-        free.addAll(pages);
-        promisedPages -= promised;
+    /** Gives a free page of the other kind back to the device; false when there is none. */
+    private boolean shrink(Span wanted) {
+        for (Span span : Span.values()) {
+            DeviceBuffer page = span == wanted ? null : free.get(span).poll();
+            if (page != null) {
+                all.remove(page);
+                allocatedBytes -= layout.pageBytes(span);
+                page.close();
+                return true;
+            }
+        }
+        return false;
     }
 
-    int layers() {
-        return layers;
+    void free(Span span, DeviceBuffer page) {
+        free.get(span).add(page);
     }
 
-    long keyOffset(int layer) {
-        return layer * (keyBytes + valueBytes);
+    /** A page of its own with what another one holds. */
+    DeviceBuffer copyOf(Span span, DeviceBuffer page) {
+        DeviceBuffer copy = takePage(span);
+        Optional<MemorySegment> memory = page.hostMemory();
+        if (memory.isPresent()) {
+            copy.upload(memory.get(), 0);
+        } else {
+            try (Arena arena = Arena.ofConfined()) {
+                MemorySegment bytes = arena.allocate(page.byteSize());
+                page.download(0, bytes);
+                copy.upload(bytes, 0);
+            }
+        }
+        return copy;
     }
 
-    long valueOffset(int layer) {
-        return keyOffset(layer) + keyBytes;
+    KvLayout layout() {
+        return layout;
+    }
+
+    int mostRows() {
+        return mostRows;
+    }
+
+    PromptCache cached() {
+        return cached;
+    }
+
+    /** Pages in the hands of sequences and of the prompt cache; for tests of leaks. */
+    int pagesTaken() {
+        return all.size() - free.values().stream().mapToInt(ArrayDeque::size).sum();
     }
 
     @Override

@@ -13,11 +13,11 @@ import dev.prefetch.prefetch.WeightSource;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The feed-forward network of a layer as a sparse mixture of experts (Jiang et al. 2024, arXiv 2401.04088): a router
- * scores the experts, the best few serve a token, and their results are added with the softmax of their scores as
- * weights. Some models have a network beside them that serves every token, with a weight of its own.
+ * scores the experts, the best few serve a token, and their results are added with weights that come from the scores. Some models have a network beside them that serves every token, with a weight of its own.
  *
  * <p>Rows are grouped by expert, so each expert's weights are used once per sweep for all rows that chose it. With few rows
  * the experts are computed in the order in which their weights arrive, which hides the reading of some behind computing
@@ -32,6 +32,7 @@ final class MixtureOfExperts implements AutoCloseable {
     private final ModelConfig config;
     private final ModelGraph graph;
     private final WeightSource weights;
+    private final Adapters adapters;
     private final DeviceBuffer scores;
     private final DeviceBuffer input;
     private final DeviceBuffer gate;
@@ -39,25 +40,29 @@ final class MixtureOfExperts implements AutoCloseable {
     private final List<DeviceBuffer> outputs = new ArrayList<>();
 
     private final float[] hostScores;
+    private final Router router;
     private final ExpertRows[] rowsOf;
     private final ExpertRows sharedRows;
     private List<WeightBlock> needed = List.of();
     private int decodeRows;
 
-    MixtureOfExperts(Device device, ModelConfig config, ModelGraph graph, WeightSource weights, int maxRows) {
+    MixtureOfExperts(
+            Device device, ModelConfig config, ModelGraph graph, WeightSource weights, Adapters adapters, int maxRows) {
         this.ops = device.compute().ops();
         this.config = config;
         this.graph = graph;
         this.weights = weights;
+        this.adapters = adapters;
         scores = device.allocate((long) maxRows * config.experts() * Float.BYTES, "router scores");
         input = device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert inputs");
-        gate = device.allocate((long) maxRows * config.ffnDim() * Float.BYTES, "expert activations");
-        up = device.allocate((long) maxRows * config.ffnDim() * Float.BYTES, "expert activations");
+        gate = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
+        up = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
         outputs.add(device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert outputs"));
         for (int i = 1; i < outputsApart(config, maxRows); i++) {
             outputs.add(device.allocate((long) MOST_ROWS_APART * config.dim() * Float.BYTES, "expert outputs"));
         }
         hostScores = new float[maxRows * config.experts()];
+        router = new Router(config);
         rowsOf = new ExpertRows[config.experts()];
         for (int expert = 0; expert < rowsOf.length; expert++) {
             rowsOf[expert] = new ExpertRows(maxRows);
@@ -74,39 +79,30 @@ final class MixtureOfExperts implements AutoCloseable {
         this.decodeRows = decodeRows;
         weighShared(w, x, n);
         ops.matmul(w.weight(TensorRole.FFN_ROUTER), x, decodeRows, n, scores);
+        adapters.add(w.block(), TensorRole.FFN_ROUTER, x, decodeRows, n, scores);
         ops.addBias(scores, n, w.find(TensorRole.FFN_ROUTER_BIAS));
         int experts = config.experts();
         scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * experts * Float.BYTES));
         for (ExpertRows rows : rowsOf) {
             rows.count = 0;
         }
-        int[] chosen = new int[config.expertsUsed()];
+        float[] choiceBias = choiceBias(w);
         for (int row = 0; row < n; row++) {
-            chooseBest(row * experts, chosen);
-            float best = hostScores[row * experts + chosen[0]];
-            double total = total(row * experts, chosen, best);
-            for (int expert : chosen) {
-                rowsOf[expert].add(row, (float) (Math.exp(hostScores[row * experts + expert] - best) / total));
+            router.route(hostScores, row * experts, choiceBias);
+            for (int i = 0; i < router.chosen().length; i++) {
+                rowsOf[router.chosen()[i]].add(row, router.weights()[i]);
             }
         }
     }
 
-    /** The divisor of the softmax. */
-    private double total(int offset, int[] chosen, float best) {
-        double total = 0;
-        switch (config.architecture().traits().routing()) {
-            case SOFTMAX_OVER_CHOSEN -> {
-                for (int expert : chosen) {
-                    total += Math.exp(hostScores[offset + expert] - best);
-                }
-            }
-            case SOFTMAX_OVER_ALL -> {
-                for (int expert = 0; expert < config.experts(); expert++) {
-                    total += Math.exp(hostScores[offset + expert] - best);
-                }
-            }
+    private float @Nullable [] choiceBias(WeightLease w) {
+        Weight bias = w.find(TensorRole.FFN_ROUTER_CHOICE_BIAS);
+        if (bias == null) {
+            return null;
         }
-        return total;
+        float[] values = new float[config.experts()];
+        bias.buffer().download(bias.offset(), MemorySegment.ofArray(values));
+        return values;
     }
 
     /** The weight of the network beside the experts for every row: the sigmoid of its score, or 1 where it has none. */
@@ -130,29 +126,6 @@ final class MixtureOfExperts implements AutoCloseable {
         ops.scatterAddRows(result, sharedRows.rows, sharedRows.factors, n, config.dim(), target);
     }
 
-    /** The highest scores, best first; ties go to the lower expert. */
-    private void chooseBest(int offset, int[] chosen) {
-        for (int i = 0; i < chosen.length; i++) {
-            int best = -1;
-            for (int expert = 0; expert < config.experts(); expert++) {
-                if ((best < 0 || hostScores[offset + expert] > hostScores[offset + best])
-                        && !contains(chosen, i, expert)) {
-                    best = expert;
-                }
-            }
-            chosen[i] = best;
-        }
-    }
-
-    private static boolean contains(int[] chosen, int count, int expert) {
-        for (int i = 0; i < count; i++) {
-            if (chosen[i] == expert) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     /** Experts that few rows can choose together. */
     private static int outputsApart(ModelConfig config, int maxRows) {
         return Math.min(config.experts(), Math.min(maxRows, MOST_ROWS_APART) * config.expertsUsed());
@@ -160,7 +133,7 @@ final class MixtureOfExperts implements AutoCloseable {
 
     /** Bytes of what is allocated for sweeps of at most {@code maxRows} tokens. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long columns = 2L * config.dim() + 2L * config.ffnDim() + 2L * config.experts();
+        long columns = 2L * config.dim() + 2L * config.expertFfnDim() + 2L * config.experts();
         long apart = (outputsApart(config, maxRows) - 1L) * MOST_ROWS_APART * config.dim();
         return Float.BYTES * (maxRows * columns + apart);
     }
@@ -211,10 +184,13 @@ final class MixtureOfExperts implements AutoCloseable {
                     decode,
                     rows.count,
                     List.of(gate, up));
+            adapters.add(block, TensorRole.FFN_GATE, input, decode, rows.count, gate);
+            adapters.add(block, TensorRole.FFN_UP, input, decode, rows.count, up);
             ops.addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));
             ops.addBias(up, rows.count, w.find(TensorRole.FFN_UP_BIAS));
-            Activations.run(ops, config, gate, up, (long) rows.count * config.ffnDim());
+            Activations.run(ops, config, gate, up, (long) rows.count * config.expertFfnDim());
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
+            adapters.add(block, TensorRole.FFN_DOWN, gate, decode, rows.count, output);
             ops.addBias(output, rows.count, w.find(TensorRole.FFN_DOWN_BIAS));
         }
     }

@@ -1,76 +1,133 @@
 package dev.prefetch.inference;
 
-import dev.prefetch.prefetch.PrefetchStatistics;
-import dev.prefetch.tokenizer.TokenDecoder;
-import dev.prefetch.tokenizer.Tokenizer;
-import java.util.ArrayList;
-import java.util.List;
-import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * One request on its way through the batch loop: waiting, prefilling, generating, ended. Everything but
+ * One request on its way through the batch loop: waiting, prefilling, perhaps generating, ended. Everything but
  * {@link #cancel()} belongs to the compute thread.
  */
-final class Sequence {
+abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
 
-    private final SequenceRequest request;
-    private final Tokenizer tokenizer;
-    private final TokenDecoder decoder;
-    private final StopDetector stops;
-    private final Sampler sampler;
+    private final int[] prompt;
     private final int capacity;
-    private final List<Integer> generated = new ArrayList<>();
-    private final StringBuilder text = new StringBuilder();
-    private final Supplier<PrefetchStatistics> statistics;
-    private final long submitted = System.nanoTime();
     private volatile boolean cancelled;
 
-    private @Nullable KvCache cache;
-    private boolean told;
-    private int prefilled;
-    private PrefetchStatistics before = PrefetchStatistics.NONE;
-    private long started;
-    private long prefillDone;
-    private long firstToken;
+    /** When it was made, {@link System#nanoTime()}. */
+    final long submitted = System.nanoTime();
 
-    Sequence(SequenceRequest request, Tokenizer tokenizer, int contextLength, Supplier<PrefetchStatistics> statistics) {
-        this.request = request;
-        this.statistics = statistics;
-        this.tokenizer = tokenizer;
-        // Markers such as <tool_call> are control tokens in many vocabularies, and part of what the model says.
-        this.decoder = tokenizer.newDecoder(true);
-        this.stops = new StopDetector(request.stopSequences());
-        this.sampler = new Sampler(request.sampling(), tokenizer.vocabularySize());
-        long wanted = request.maxTokens() == 0 ? contextLength : (long) request.prompt().length + request.maxTokens();
-        this.capacity = (int) Math.min(wanted, contextLength);
-        for (int token : request.prompt()) {
-            sampler.seePrompt(token);
-        }
+    private @Nullable KvCache cache;
+    /** What is computed by prefill kernels: the prompt, or after a failure everything there was. */
+    private int[] prefix;
+
+    private int prefilled;
+
+    /** Whether the listener has been told the end or a failure. */
+    boolean told;
+
+    private final long timeoutNanos;
+
+    /** @param timeoutNanos how long it may take from now on; 0 for as long as it takes */
+    Sequence(int[] prompt, int capacity, long timeoutNanos) {
+        this.prompt = prompt;
+        this.prefix = prompt;
+        this.capacity = capacity;
+        this.timeoutNanos = timeoutNanos;
+    }
+
+    /** Whether its time is up. */
+    final boolean expired() {
+        return timeoutNanos > 0 && System.nanoTime() - submitted >= timeoutNanos;
+    }
+
+    /** Whether nobody wants what is computed for it any more. */
+    final boolean abandoned() {
+        return cancelled || expired();
+    }
+
+    /** Says how far it came in its time. */
+    final DeadlineExceededException deadlineExceeded() {
+        return new DeadlineExceededException("not done within " + timeoutNanos / 1_000_000 + " ms: " + progress()
+                + ". Allow more time, ask for fewer tokens, or let fewer run at the same time");
+    }
+
+    /** How far it came. */
+    String progress() {
+        return cache == null
+                ? "it still waited in the queue"
+                : prefilled + " of " + prompt.length + " prompt tokens were computed";
     }
 
     /** Asks for the end; may be called by any thread. */
-    void cancel() {
+    final void cancel() {
         cancelled = true;
     }
 
-    boolean cancelled() {
+    final boolean cancelled() {
         return cancelled;
     }
 
     /** Positions this sequence may come to hold. */
-    int capacity() {
+    final int capacity() {
         return capacity;
     }
 
-    void start(KvCache promised) {
-        cache = promised;
-        before = statistics.get();
-        started = System.nanoTime();
+    /** Tokens of the prompt. */
+    final int length() {
+        return prompt.length;
     }
 
-    boolean generating() {
-        return prefilled == request.prompt().length;
+    final int[] prompt() {
+        return prompt;
+    }
+
+    /** Begins with memory, which may hold the beginning of the prompt already. */
+    void start(KvCache promised) {
+        cache = promised;
+        prefilled = promised.cachedTokens();
+    }
+
+    /**
+     * Begins again after the memory was lost: everything up to the last token is to be computed anew.
+     *
+     * @return what is
+     */
+    final int[] restart() {
+        cache = null;
+        prefix = known();
+        prefilled = 0;
+        forget();
+        return prefix;
+    }
+
+    /** The tokens whose keys and values are needed to go on: the prompt and, once it is computed, what came after. */
+    int[] known() {
+        return prompt;
+    }
+
+    /** Forgets what was made of rows that are computed again. */
+    void forget() {}
+
+    /** What {@link #start} begins with. */
+    final int[] prefix() {
+        return prefix;
+    }
+
+    /** Tokens of the prompt that may come from the prompt cache: the last one is computed for what follows from it. */
+    final int mostCachedTokens() {
+        return keepsPrompt() ? prefix.length - 1 : 0;
+    }
+
+    /** Whether the prompt is shared with those that begin with the same tokens. */
+    abstract boolean keepsPrompt();
+
+    /** Whether tokens of the prompt are left to compute. */
+    final boolean prefilling() {
+        return prefilled < prefix.length;
+    }
+
+    /** Tokens of the prompt that are left to compute. */
+    final int left() {
+        return prefix.length - prefilled;
     }
 
     /**
@@ -79,120 +136,63 @@ final class Sequence {
      * @throws dev.prefetch.backend.OutOfDeviceMemoryException when it cannot be had
      */
     void reserve(int room) {
-        started().ensure(generating() ? position() + 1 : prefilled + nextRows(room));
-    }
-
-    private int nextRows(int room) {
-        return Math.min(room, request.prompt().length - prefilled);
-    }
-
-    /** Position of the last generated token, which is computed next. */
-    private int position() {
-        return request.prompt().length + generated.size() - 1;
+        started().ensure(prefilled, prefilled + Math.min(room, left()));
     }
 
     /** Adds this sequence's next rows to a batch; returns how many. */
     int addTo(Batch batch, int room) {
-        KvCache memory = started();
-        if (generating()) {
-            int position = position();
-            batch.addDecode(memory, generated.getLast(), position);
-            return 1;
-        }
-        int count = nextRows(room);
-        boolean last = prefilled + count == request.prompt().length;
-        batch.addPrefill(memory, request.prompt(), prefilled, count, last ? Batch.Outputs.LAST : Batch.Outputs.NONE);
+        int count = Math.min(room, left());
+        boolean last = count == left();
+        batch.addPrefill(
+                started(), prefix, prefilled, count, last ? outputs() : Batch.Outputs.NONE, hidden(prefilled, count));
         return count;
+    }
+
+    /** Logits wanted of the rows that end the prompt. */
+    Batch.Outputs outputs() {
+        return Batch.Outputs.NONE;
+    }
+
+    /** Hidden states wanted of the prompt's positions {@code from .. from + count}. */
+    Batch.Hidden hidden(int from, int count) {
+        return Batch.Hidden.NONE;
     }
 
     /** Notes that the rows added were computed. */
     void computed(int rows) {
-        if (!generating()) {
+        if (prefilling()) {
             prefilled += rows;
+            if (keepsPrompt()) {
+                started().keep(prefix, prefilled);
+            }
         }
     }
 
-    /** Chooses the next token from its logits and emits its text; returns why the sequence ended, or null. */
-    @Nullable
-    StopCause take(float[] logits) {
-        TokenConstraint constraint = request.constraint();
-        if (constraint != null) {
-            constraint.mask(logits);
-        }
-        int token = sampler.choose(logits);
-        if (constraint != null) {
-            constraint.accept(token);
-        }
-        long now = System.nanoTime();
-        if (generated.isEmpty()) {
-            prefillDone = now;
-            firstToken = now;
-        }
-        generated.add(token);
-        sampler.seeGenerated(token);
-        boolean end = tokenizer.endOfGenerationTokens().contains(token);
-        if (end && !request.ignoreEndTokens()) {
-            return StopCause.END_TOKEN;
-        }
-        if (!end) {
-            emit(stops.accept(decoder.next(token)));
-        }
-        if (stops.stopped()) {
-            return StopCause.STOP_SEQUENCE;
-        }
-        if (request.maxTokens() > 0 && generated.size() >= request.maxTokens()) {
-            return StopCause.MAX_TOKENS;
-        }
-        return request.prompt().length + generated.size() >= capacity ? StopCause.CONTEXT_FULL : null;
+    /** Whether the rows computed were the last ones needed. */
+    boolean hasEnded() {
+        return false;
     }
 
-    private void emit(String piece) {
-        if (!piece.isEmpty()) {
-            text.append(piece);
-            request.listener().onText(piece);
-        }
-    }
-
-    /** Releases the memory and tells the listener the end; {@link #told()} says whether it came to that. */
-    void end(StopCause cause) {
-        release();
-        String rest = stops.accept(decoder.flush());
-        emit(rest + stops.flush());
-        long now = System.nanoTime();
-        told = true;
-        request.listener()
-                .onEnd(new SequenceListener.End(
-                        text.toString(),
-                        List.copyOf(generated),
-                        cause,
-                        (started == 0 ? now : started) - submitted,
-                        prefillDone == 0 ? 0 : prefillDone - started,
-                        firstToken == 0 ? 0 : firstToken - submitted,
-                        firstToken == 0 ? 0 : now - firstToken,
-                        started == 0
-                                ? PrefetchStatistics.NONE
-                                : statistics.get().since(before)));
-    }
+    /** Releases the memory and tells the listener the end; {@link #told} says whether it came to that. */
+    abstract void end(StopCause cause);
 
     /** Releases the memory and tells the listener the failure. */
-    void fail(RuntimeException failure) {
-        release();
-        told = true;
-        request.listener().onFailure(failure);
-    }
+    abstract void fail(RuntimeException failure);
 
-    /** Whether the listener has been told the end or a failure. */
-    boolean told() {
-        return told;
-    }
-
-    private void release() {
-        if (cache != null) {
+    final void release() {
+        if (cache != null && keepsPrompt()) {
+            cache.close(prefix, prefilled);
+        } else if (cache != null) {
             cache.close();
         }
     }
 
-    private KvCache started() {
+    /** Tokens of the prompt that came from the prompt cache. */
+    final int cachedTokens() {
+        return cache == null ? 0 : cache.cachedTokens();
+    }
+
+    final KvCache started() {
         if (cache == null) {
             throw new IllegalStateException("sequence has not been started");
         }

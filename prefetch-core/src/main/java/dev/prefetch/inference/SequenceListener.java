@@ -21,6 +21,7 @@ public interface SequenceListener {
      * @param text the whole text
      * @param tokens the generated tokens, end token included
      * @param cause why it ended
+     * @param cachedTokens tokens of the prompt that were not computed, since an earlier sequence began with them
      * @param queueNanos from submission to the first sweep
      * @param prefillNanos from then to the logits of the last prompt token
      * @param firstTokenNanos from submission to the first token; 0 when there was none
@@ -31,6 +32,7 @@ public interface SequenceListener {
             String text,
             List<Integer> tokens,
             StopCause cause,
+            int cachedTokens,
             long queueNanos,
             long prefillNanos,
             long firstTokenNanos,

@@ -12,6 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param stopSequences texts that end the sequence
  * @param ignoreEndTokens goes on after an end token
  * @param constraint which tokens may be chosen; null for all
+ * @param timeoutNanos how long it may take from submission to its end; 0 for as long as it takes
  * @param listener hears what happens, on the compute thread
  */
 public record SequenceRequest(
@@ -21,9 +22,10 @@ public record SequenceRequest(
         List<String> stopSequences,
         boolean ignoreEndTokens,
         @Nullable TokenConstraint constraint,
+        long timeoutNanos,
         SequenceListener listener) {
 
-    /** A sequence of any tokens. */
+    /** A sequence of any tokens that takes as long as it takes. */
     public SequenceRequest(
             int[] prompt,
             int maxTokens,
@@ -31,13 +33,16 @@ public record SequenceRequest(
             List<String> stopSequences,
             boolean ignoreEndTokens,
             SequenceListener listener) {
-        this(prompt, maxTokens, sampling, stopSequences, ignoreEndTokens, null, listener);
+        this(prompt, maxTokens, sampling, stopSequences, ignoreEndTokens, null, 0, listener);
     }
 
     public SequenceRequest {
         if (prompt.length < 1 || maxTokens < 0) {
             throw new IllegalArgumentException("a sequence needs a prompt and at least 0 tokens to generate but has "
                     + prompt.length + " and " + maxTokens);
+        }
+        if (timeoutNanos < 0) {
+            throw new IllegalArgumentException("timeoutNanos must be at least 0 but was " + timeoutNanos);
         }
         stopSequences = List.copyOf(stopSequences);
     }

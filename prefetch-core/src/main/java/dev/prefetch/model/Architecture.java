@@ -76,7 +76,12 @@ public enum Architecture {
                     .sliding(4, 0)
                     .slidingUnscaled(0)),
 
-    SMOLLM3("smollm3", "SmolLM 3", Traits.rotating(Layout.ADJACENT).leavingOutRotationEvery(4));
+    SMOLLM3("smollm3", "SmolLM 3", Traits.rotating(Layout.ADJACENT).leavingOutRotationEvery(4)),
+
+    DEEPSEEK2(
+            "deepseek2",
+            "DeepSeek V2, V3, R1 and their Lite models; Kimi K2",
+            Traits.rotating(Layout.ADJACENT).withLatentAttention().with(Routing.OF_THE_FILE));
 
     private final String id;
     private final String models;

@@ -17,11 +17,14 @@ import org.jspecify.annotations.Nullable;
  * @param name {@code general.name}, or the file's name
  * @param layers number of layers
  * @param dim width of the residual stream
- * @param ffnDim width of the feed-forward network, or of one expert
- * @param experts experts per layer; 0 for a dense model
+ * @param ffnDim width of the feed-forward network of a layer without experts; 0 when there is no such layer
+ * @param experts experts of a layer that has some; 0 for a dense model
  * @param expertsUsed experts that serve a token; 0 for a dense model
+ * @param expertFfnDim width of one expert; 0 for a dense model
  * @param sharedFfnDim width of the network that serves every token beside the experts; 0 for none
+ * @param routing how experts are chosen
  * @param attention shape of the attention of a layer that sees everything
+ * @param latent where keys and values come from in multi-head latent attention; null in any other
  * @param rope rotary embedding of such a layer
  * @param layerConfigs what differs between layers, one per layer
  * @param scaling factors on the residual stream and the logits
@@ -37,8 +40,11 @@ public record ModelConfig(
         int ffnDim,
         int experts,
         int expertsUsed,
+        int expertFfnDim,
         int sharedFfnDim,
+        ExpertRouting routing,
         AttentionShape attention,
+        @Nullable LatentShape latent,
         Rope rope,
         List<LayerConfig> layerConfigs,
         Scaling scaling,
@@ -55,9 +61,10 @@ public record ModelConfig(
      *
      * @param attention its shape: {@link ModelConfig#attention()}, perhaps with a window
      * @param rope its rotary embedding, or null when it has none
+     * @param experts whether its feed-forward network is a mixture of experts
      */
     public record LayerConfig(
-            AttentionShape attention, @Nullable Rope rope) {}
+            AttentionShape attention, @Nullable Rope rope, boolean experts) {}
 
     /**
      * Factors; 1 for none.
@@ -113,7 +120,10 @@ public record ModelConfig(
         int dim = keys.width("embedding_length");
         int context = keys.size("context_length");
         Traits traits = architecture.traits();
-        AttentionShape attention = attention(keys, traits, layers, dim);
+        LatentShape latent =
+                traits.latentAttention() ? LatentShape.read(keys, keys.parts("attention.head_count", 0)) : null;
+        AttentionShape attention =
+                latent == null ? attention(keys, traits, layers, dim) : latentAttention(keys, latent);
         int experts = keys.count("expert_count");
         int expertsUsed = keys.count("expert_used_count");
         if (expertsUsed > experts || (experts > 0 && expertsUsed == 0)) {
@@ -123,10 +133,11 @@ public record ModelConfig(
                 file,
                 keys,
                 traits.ropeLayout(),
-                attention.keyDim(),
+                latent == null ? attention.keyDim() : latent.rotatedDim(),
                 context,
                 contextLength == 0 ? context : Math.min(context, contextLength));
         Rope rope = ropes.scaled();
+        int denseLayers = experts == 0 ? layers : Math.min(layers, keys.count("leading_dense_block_count"));
         return new ModelConfig(
                 architecture,
                 metadata.string("general.name")
@@ -134,34 +145,65 @@ public record ModelConfig(
                         .orElseGet(() -> file.path().getFileName().toString()),
                 layers,
                 dim,
-                ffnDim(keys, experts),
+                denseLayers == 0 ? 0 : keys.width("feed_forward_length"),
                 experts,
                 expertsUsed,
-                sharedFfnDim(file, keys, experts),
+                experts == 0 ? 0 : expertFfnDim(keys),
+                experts == 0 || denseLayers == layers ? 0 : sharedFfnDim(file, keys, denseLayers),
+                ExpertRouting.read(keys, traits, experts),
                 attention,
+                latent,
                 rope,
-                layerConfigs(keys, traits, layers, attention, rope, ropes),
+                layerConfigs(keys, traits, layers, denseLayers, attention, rope, ropes),
                 scaling(keys, traits, dim),
                 keys.epsilon("attention.layer_norm_rms_epsilon"),
                 (int) embedding.dimension(1),
                 context);
     }
 
-    private static int ffnDim(Keys keys, int experts) {
-        if (experts > 0 && keys.contains("expert_feed_forward_length")) {
-            return keys.width("expert_feed_forward_length");
+    private static int expertFfnDim(Keys keys) {
+        return keys.width(
+                keys.contains("expert_feed_forward_length") ? "expert_feed_forward_length" : "feed_forward_length");
+    }
+
+    /**
+     * Files name the width of the shared network, or how many experts' width it has; before they did, it was the dense
+     * width.
+     *
+     * @param layer the first layer with experts
+     */
+    private static int sharedFfnDim(GgufFile file, Keys keys, int layer) {
+        if (file.find("blk." + layer + ".ffn_up_shexp.weight").isEmpty()) {
+            return 0;
+        }
+        if (keys.contains("expert_shared_feed_forward_length")) {
+            return keys.width("expert_shared_feed_forward_length");
+        }
+        if (keys.contains("expert_shared_count")) {
+            long width = (long) keys.count("expert_shared_count") * expertFfnDim(keys);
+            return (int) keys.requireWidth("expert_shared_count", width);
         }
         return keys.width("feed_forward_length");
     }
 
-    /** Files name the width of the shared network from some time on; before, it was the dense width. */
-    private static int sharedFfnDim(GgufFile file, Keys keys, int experts) {
-        if (experts == 0 || file.find("blk.0.ffn_up_shexp.weight").isEmpty()) {
-            return 0;
+    /**
+     * Where the matrices of keys and values are apart, all heads attend to the one short vector with its rotated key:
+     * {@code q . (K c) = (K^T q) . c}. YaRN's factor on the scores is {@code (1 + m ln(factor))^2} with the file's
+     * {@code m}.
+     */
+    private static AttentionShape latentAttention(Keys keys, LatentShape latent) {
+        int heads = keys.parts("attention.head_count", 0);
+        double magnitude = 1;
+        if (keys.contains("rope.scaling.yarn_log_multiplier")) {
+            double factor = keys.positive("rope.scaling.factor", 1);
+            magnitude += keys.positive("rope.scaling.yarn_log_multiplier", 1) * Math.log(Math.max(1, factor));
         }
-        return keys.contains("expert_shared_feed_forward_length")
-                ? keys.width("expert_shared_feed_forward_length")
-                : keys.width("feed_forward_length");
+        float scale = (float) (magnitude * magnitude / Math.sqrt(latent.keyDim()));
+        if (!latent.absorbed()) {
+            return new AttentionShape(heads, heads, latent.keyDim(), latent.valueDim(), scale, 0, 0);
+        }
+        keys.requireWidth("attention.kv_lora_rank", (long) latent.rank() + latent.rotatedDim());
+        return new AttentionShape(heads, 1, latent.rank() + latent.rotatedDim(), latent.rank(), scale, 0, 0);
     }
 
     private static AttentionShape attention(Keys keys, Traits traits, int layers, int dim) {
@@ -197,7 +239,13 @@ public record ModelConfig(
     }
 
     private static List<LayerConfig> layerConfigs(
-            Keys keys, Traits traits, int layers, AttentionShape attention, Rope rope, RopeReader ropes) {
+            Keys keys,
+            Traits traits,
+            int layers,
+            int denseLayers,
+            AttentionShape attention,
+            Rope rope,
+            RopeReader ropes) {
         int window = 0;
         if (traits.slidingPeriod() > 0 && (traits.slidingWindow() > 0 || keys.contains("attention.sliding_window"))) {
             window = keys.size("attention.sliding_window", Math.max(1, traits.slidingWindow()));
@@ -213,7 +261,7 @@ public record ModelConfig(
             boolean slides = sliding.contains(layer);
             boolean rotates = traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0;
             Rope own = slides ? slidingRope : rope;
-            configs.add(new LayerConfig(slides ? slidingShape : attention, rotates ? own : null));
+            configs.add(new LayerConfig(slides ? slidingShape : attention, rotates ? own : null, layer >= denseLayers));
         }
         return configs;
     }
@@ -255,14 +303,19 @@ public record ModelConfig(
         return GgmlType.values()[best];
     }
 
-    /** Whether the feed-forward network is a mixture of experts. */
+    /** Whether there are layers whose feed-forward network is a mixture of experts. */
     public boolean mixtureOfExperts() {
         return experts > 0;
     }
 
     /** Width of the dense network of a layer: the feed-forward network, or the one beside the experts; 0 for none. */
-    public int denseFfnDim() {
-        return mixtureOfExperts() ? sharedFfnDim : ffnDim;
+    public int denseFfnDim(int layer) {
+        return layerConfigs.get(layer).experts() ? sharedFfnDim : ffnDim;
+    }
+
+    /** The largest {@link #denseFfnDim}. */
+    public int widestDenseFfnDim() {
+        return Math.max(ffnDim, sharedFfnDim);
     }
 
     /** Elements of the query of one token. */
@@ -282,7 +335,7 @@ public record ModelConfig(
 
     /** Elements of the attention result of one token, before the output projection. */
     public int attentionDim() {
-        return attention.heads() * attention.valueDim();
+        return attention.heads() * (latent == null ? attention.valueDim() : latent.valueDim());
     }
 
     /**
@@ -334,6 +387,11 @@ public record ModelConfig(
         int parts(String key, int fallback) {
             int value = fallback == 0 ? size(key) : size(key, fallback);
             return checked(key, value, MOST_PARTS);
+        }
+
+        /** A switch, off where it is missing. */
+        boolean flag(String key) {
+            return file.metadata().bool(prefix + "." + key).orElse(false);
         }
 
         /** A number of experts, which may be 0 or missing. */

@@ -1,5 +1,6 @@
 package dev.prefetch.model;
 
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.model.Traits.HeadNorms;
@@ -68,7 +69,8 @@ public final class ModelGraph {
         for (int layer = 0; layer < config.layers(); layer++) {
             blocks.add(attention(file, config, layer).build(blocks.size(), Kind.ATTENTION, layer));
             addFeedForward(blocks, file, config, layer);
-            for (int expert = 0; expert < config.experts(); expert++) {
+            int experts = config.layerConfigs().get(layer).experts() ? config.experts() : 0;
+            for (int expert = 0; expert < experts; expert++) {
                 blocks.add(expert(file, config, layer, expert).build(blocks.size(), layer, expert));
             }
         }
@@ -105,7 +107,11 @@ public final class ModelGraph {
         if (traits.layerNorms() != LayerNorms.AFTER) {
             builder.vector(TensorRole.ATTENTION_NORM, "attn_norm", config.dim());
         }
-        queryKeyValue(builder, config);
+        if (config.latent() != null) {
+            latent(builder, config, config.latent());
+        } else {
+            queryKeyValue(builder, config);
+        }
         if (traits.headNorms() != HeadNorms.NONE) {
             boolean each = traits.headNorms() == HeadNorms.EACH_HEAD;
             int headDim = config.attention().keyDim();
@@ -122,6 +128,28 @@ public final class ModelGraph {
             builder.vector(TensorRole.ATTENTION_POST_NORM, "post_attention_norm", config.dim());
         }
         return builder;
+    }
+
+    private static void latent(Builder builder, ModelConfig config, LatentShape latent) {
+        int heads = config.attention().heads();
+        int queries = heads * latent.keyDim();
+        int rank = latent.rank();
+        if (latent.queryRank() > 0) {
+            builder.matrix(TensorRole.ATTENTION_Q_DOWN, "attn_q_a", latent.queryRank(), config.dim());
+            builder.vector(TensorRole.ATTENTION_Q_DOWN_NORM, "attn_q_a_norm", latent.queryRank());
+            builder.matrix(TensorRole.ATTENTION_Q, "attn_q_b", queries, latent.queryRank());
+        } else {
+            builder.matrix(TensorRole.ATTENTION_Q, "attn_q", queries, config.dim());
+        }
+        builder.matrix(TensorRole.ATTENTION_KV_DOWN, "attn_kv_a_mqa", rank + latent.rotatedDim(), config.dim());
+        builder.vector(TensorRole.ATTENTION_KV_DOWN_NORM, "attn_kv_a_norm", rank);
+        if (latent.absorbed()) {
+            builder.stack(TensorRole.ATTENTION_K_UP_TRANSPOSED, "attn_k_b", rank, latent.plainDim(), heads);
+            builder.stack(TensorRole.ATTENTION_V_UP, "attn_v_b", latent.valueDim(), rank, heads);
+        } else {
+            int both = latent.plainDim() + latent.valueDim();
+            builder.matrix(TensorRole.ATTENTION_KV_UP, "attn_kv_b", (long) heads * both, rank);
+        }
     }
 
     /** Three matrices, or one whose rows are those of the three. */
@@ -160,9 +188,10 @@ public final class ModelGraph {
             }
         }
         String suffix = "";
-        if (config.mixtureOfExperts()) {
+        if (config.layerConfigs().get(layer).experts()) {
             first.matrix(TensorRole.FFN_ROUTER, "ffn_gate_inp", config.experts(), config.dim());
             first.optionalBias(TensorRole.FFN_ROUTER_BIAS, "ffn_gate_inp", config.experts());
+            first.optionalPlainBias(TensorRole.FFN_ROUTER_CHOICE_BIAS, "exp_probs_b", config.experts());
             suffix = "_shexp";
             if (config.sharedFfnDim() == 0) {
                 blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
@@ -172,7 +201,7 @@ public final class ModelGraph {
         }
         Builder up = new Builder(file, "blk." + layer + ".");
         Builder down = new Builder(file, "blk." + layer + ".");
-        int width = config.denseFfnDim();
+        int width = config.denseFfnDim(layer);
         gateAndUp(first, up, suffix, width, config.dim());
         down.matrix(TensorRole.FFN_DOWN, "ffn_down" + suffix, config.dim(), width);
         down.optionalBias(TensorRole.FFN_DOWN_BIAS, "ffn_down" + suffix, config.dim());
@@ -200,11 +229,12 @@ public final class ModelGraph {
     private static Builder expert(GgufFile file, ModelConfig config, int layer, int expert) {
         Builder builder = new Builder(file, "blk." + layer + ".");
         int experts = config.experts();
-        builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", config.ffnDim(), config.dim(), expert, experts);
-        builder.slice(TensorRole.FFN_UP, "ffn_up_exps", config.ffnDim(), config.dim(), expert, experts);
-        builder.slice(TensorRole.FFN_DOWN, "ffn_down_exps", config.dim(), config.ffnDim(), expert, experts);
-        builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", config.ffnDim(), expert, experts);
-        builder.optionalBiasSlice(TensorRole.FFN_UP_BIAS, "ffn_up_exps", config.ffnDim(), expert, experts);
+        int width = config.expertFfnDim();
+        builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+        builder.slice(TensorRole.FFN_UP, "ffn_up_exps", width, config.dim(), expert, experts);
+        builder.slice(TensorRole.FFN_DOWN, "ffn_down_exps", config.dim(), width, expert, experts);
+        builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", width, expert, experts);
+        builder.optionalBiasSlice(TensorRole.FFN_UP_BIAS, "ffn_up_exps", width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_DOWN_BIAS, "ffn_down_exps", config.dim(), expert, experts);
         return builder;
     }
@@ -242,6 +272,11 @@ public final class ModelGraph {
     /** An expert of a layer. */
     public WeightBlock expert(int layer, int expert) {
         return experts[layer][expert];
+    }
+
+    /** The block with most of what a layer's network computes: one of its experts, or the gate of a dense one. */
+    public WeightBlock network(int layer) {
+        return experts[layer].length > 0 ? experts[layer][0] : feedForward[layer];
     }
 
     /** The output norm and projection. */
@@ -309,6 +344,25 @@ public final class ModelGraph {
 
         void optionalBias(TensorRole role, String name, long cols) {
             file.find(prefix + name + ".bias").ifPresent(tensor -> add(role, tensor, 1, cols));
+        }
+
+        /** A bias that the processor reads itself, so it must be of plain numbers. */
+        void optionalPlainBias(TensorRole role, String name, long cols) {
+            optionalBias(role, name, cols);
+            file.find(prefix + name + ".bias").ifPresent(tensor -> {
+                if (tensor.type() != GgmlType.F32) {
+                    throw new UnsupportedModelException(
+                            file.path() + ": tensor " + tensor.name() + " must be F32 but is " + tensor.type());
+                }
+            });
+        }
+
+        /** Several matrices of one tensor, as one matrix with the rows of all. */
+        void stack(TensorRole role, String name, long rows, long cols, int count) {
+            GgufTensor tensor = require(name + ".weight");
+            requireDimensions(tensor, List.of(cols, rows, (long) count));
+            tensors.add(new BlockTensor(
+                    role, tensor.name(), tensor.type(), rows * count, cols, tensor.offset(), tensor.byteSize()));
         }
 
         /** One expert's matrix out of a tensor that holds all of them. */

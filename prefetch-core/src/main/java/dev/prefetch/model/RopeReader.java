@@ -105,19 +105,23 @@ final class RopeReader {
 
     /**
      * YaRN (Peng et al. 2023, arXiv 2309.00071): low frequencies are interpolated, high ones kept, with a linear ramp
-     * between the dimensions that turn 32 times and once within the original context.
+     * between the dimensions that turn often (32 times) and once within the original context.
      */
     private Rope yarn(float[] frequencies, float factor, int original, float magnitude) {
-        double low = Math.max(0, Math.floor(correctionDimension(32, original)));
-        double high = Math.min(rotated - 1.0, Math.ceil(correctionDimension(1, original)));
+        float fast = keys.positive("rope.scaling.yarn_beta_fast", 32);
+        float slow = keys.positive("rope.scaling.yarn_beta_slow", 1);
+        double low = Math.max(0, Math.floor(correctionDimension(fast, original)));
+        double high = Math.min(rotated - 1.0, Math.ceil(correctionDimension(slow, original)));
         for (int i = 0; i < frequencies.length; i++) {
             double ramp = 1 - Math.clamp((i - low) / Math.max(0.001, high - low), 0.0, 1.0);
             frequencies[i] = (float) (frequencies[i] / factor * (1 - ramp) + frequencies[i] * ramp);
         }
-        return new Rope(layout, frequencies, (float) (magnitude * (1 + 0.1 * Math.log(factor))));
+        // Where the file has a factor on the scores, that is in place of the one here.
+        boolean onScores = keys.contains("rope.scaling.yarn_log_multiplier");
+        return new Rope(layout, frequencies, (float) (magnitude * (onScores ? 1 : 1 + 0.1 * Math.log(factor))));
     }
 
-    private double correctionDimension(int turns, int original) {
+    private double correctionDimension(float turns, int original) {
         return rotated * Math.log(original / (turns * 2 * Math.PI)) / (2 * Math.log(base));
     }
 

@@ -12,6 +12,18 @@ public enum TensorRole {
     ATTENTION_V_BIAS,
     ATTENTION_Q_NORM,
     ATTENTION_K_NORM,
+    /** From the residual stream to the short vector that queries come from. */
+    ATTENTION_Q_DOWN,
+    ATTENTION_Q_DOWN_NORM,
+    /** From the residual stream to the short vector that keys and values come from, and the rotated key behind it. */
+    ATTENTION_KV_DOWN,
+    ATTENTION_KV_DOWN_NORM,
+    /** Per head from the short vector to the unrotated key, then the value: all keys and values of a head together. */
+    ATTENTION_KV_UP,
+    /** Per head from the unrotated query to the short vector of keys. */
+    ATTENTION_K_UP_TRANSPOSED,
+    /** Per head from the short vector to the value. */
+    ATTENTION_V_UP,
     /** Per query head a score that takes attention away from all positions. */
     ATTENTION_SINKS,
     ATTENTION_OUTPUT,
@@ -30,6 +42,8 @@ public enum TensorRole {
     /** Scores of the experts. */
     FFN_ROUTER,
     FFN_ROUTER_BIAS,
+    /** Added to the scores for the choice of experts, not for their weights. */
+    FFN_ROUTER_CHOICE_BIAS,
     /** Score of the network beside the experts, whose sigmoid is the weight of its result. */
     FFN_SHARED_SCORE,
     OUTPUT_NORM,

@@ -10,6 +10,7 @@ import dev.prefetch.backend.Rope;
  * @param layerNorms where a layer normalises
  * @param activation what the feed-forward network does between its matrices
  * @param routing how the scores of experts become weights
+ * @param latentAttention whether keys and values come from one short vector per token
  * @param sinks whether every head has a learnt score that takes attention away from all positions
  * @param embeddingTimesSqrtDim whether the embedding is multiplied by the square root of its width
  * @param multipliers whether the file has factors for embedding, residual branches, attention scores and logits
@@ -27,6 +28,7 @@ public record Traits(
         LayerNorms layerNorms,
         Activation activation,
         Routing routing,
+        boolean latentAttention,
         boolean sinks,
         boolean embeddingTimesSqrtDim,
         boolean multipliers,
@@ -69,7 +71,9 @@ public record Traits(
         /** The softmax of the chosen experts' scores: the weights add up to one. */
         SOFTMAX_OVER_CHOSEN,
         /** The chosen experts' part of the softmax of all scores. */
-        SOFTMAX_OVER_ALL
+        SOFTMAX_OVER_ALL,
+        /** As the file says; see {@link ExpertRouting}. */
+        OF_THE_FILE
     }
 
     /** Whether results are normalised before they are added to the residual stream. */
@@ -90,6 +94,7 @@ public record Traits(
         private LayerNorms layerNorms = LayerNorms.BEFORE;
         private Activation activation = Activation.SWIGLU;
         private Routing routing = Routing.SOFTMAX_OVER_CHOSEN;
+        private boolean latentAttention;
         private boolean sinks;
         private boolean embeddingTimesSqrtDim;
         private boolean multipliers;
@@ -122,6 +127,11 @@ public record Traits(
 
         Builder with(Routing value) {
             routing = value;
+            return this;
+        }
+
+        Builder withLatentAttention() {
+            latentAttention = true;
             return this;
         }
 
@@ -170,6 +180,7 @@ public record Traits(
                     layerNorms,
                     activation,
                     routing,
+                    latentAttention,
                     sinks,
                     embeddingTimesSqrtDim,
                     multipliers,

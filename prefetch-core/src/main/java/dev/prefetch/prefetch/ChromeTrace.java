@@ -8,7 +8,7 @@ import java.util.Locale;
 
 /**
  * Writes recorded sweeps in the Trace Event Format, which Perfetto and chrome://tracing show: one lane each for the
- * disk, for compute and for waiting, and a mark where a sweep starts.
+ * disk, for compute, for waiting and for the link to a device, and a mark where a sweep starts.
  *
  * @see <a href="https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU">Trace Event Format</a>
  */
@@ -28,7 +28,10 @@ final class ChromeTrace {
         JsonWriter json = new JsonWriter().beginObject();
         json.name("displayTimeUnit").value("ms").name("traceEvents").beginArray();
         for (Lane lane : Lane.values()) {
-            nameLane(json, lane);
+            // Only where there is a device does anything cross its link.
+            if (lane != Lane.LINK || uses(sweeps, lane)) {
+                nameLane(json, lane);
+            }
         }
         for (Sweep sweep : sweeps) {
             writeMark(json, sweep, origin);
@@ -37,6 +40,10 @@ final class ChromeTrace {
             }
         }
         return json.endArray().endObject().toString();
+    }
+
+    private static boolean uses(List<Sweep> sweeps, Lane lane) {
+        return sweeps.stream().anyMatch(sweep -> sweep.spans().stream().anyMatch(span -> span.lane() == lane));
     }
 
     private static void nameLane(JsonWriter json, Lane lane) {

@@ -8,7 +8,7 @@ import java.util.Locale;
 /**
  * What blocks cost: compute is bound by the bytes of the weights or by arithmetic, whichever takes longer.
  *
- * @param diskBytesPerSecond bandwidth of the link
+ * @param diskBytesPerSecond bandwidth of the link that ends in the memory compute reads: the disk's, or a device's
  * @param memoryBytesPerSecond at which compute reads weights, as for one token
  * @param flopsPerSecond arithmetic of matrix products over many tokens, a multiplication and an addition counting as two
  * @param expertHitRate share of the experts found in the cache when the cache holds half of them; other sizes are

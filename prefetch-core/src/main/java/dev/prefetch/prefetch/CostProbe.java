@@ -2,7 +2,10 @@ package dev.prefetch.prefetch;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Devices;
+import dev.prefetch.backend.Event;
 import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Tier;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.model.BlockTensor;
@@ -75,6 +78,26 @@ public final class CostProbe {
         return costs;
     }
 
+    /**
+     * Measures a device with memory of its own and the host beside it.
+     *
+     * @param blocks the model
+     * @param devices what computes; nobody else may use their compute streams meanwhile
+     * @param reader reads the model's file
+     * @param options how weights will be read
+     * @param link what was measured of the link
+     * @throws dev.prefetch.storage.StorageException when the file cannot be read
+     */
+    public static MeasuredCosts measure(
+            List<WeightBlock> blocks, Devices devices, BlockReader reader, StreamingOptions options, LinkReport link) {
+        BlockTensor tensor = typical(blocks);
+        CostModel host = measure(blocks, devices.host(), reader, options);
+        CostModel primary =
+                new CostProbe(devices.primary(), reader).compute(tensor, link.bytesPerSecond(options.chunkBytes()));
+        LOG.info("Measured for the device: {}", primary.describe());
+        return new MeasuredCosts(primary, host);
+    }
+
     /** The largest feed-forward matrix of the type that most of their bytes have. */
     private static BlockTensor typical(List<WeightBlock> blocks) {
         List<BlockTensor> matrices = blocks.stream()
@@ -96,7 +119,7 @@ public final class CostProbe {
     }
 
     /** Multiplies a matrix made of as many copies of the tensor's rows as fill the memory. */
-    private CostModel compute(BlockTensor tensor, double diskBytesPerSecond) {
+    private CostModel compute(BlockTensor tensor, double linkBytesPerSecond) {
         long rowBytes = tensor.byteSize() / tensor.rows();
         long rows = Math.max(1, MEMORY_BYTES / rowBytes);
         long fewRows = Math.clamp(MANY_TOKENS_BYTES / rowBytes, 1, rows);
@@ -111,7 +134,7 @@ public final class CostProbe {
             double one = seconds(() -> ops.matmul(all, x, 1, 1, y));
             double many = seconds(() -> ops.matmul(few, x, 0, MANY_TOKENS, y));
             return new CostModel(
-                    diskBytesPerSecond,
+                    linkBytesPerSecond,
                     rows * rowBytes / one,
                     2.0 * MANY_TOKENS * fewRows * tensor.cols() / many,
                     CostModel.ASSUMED.expertHitRate(),
@@ -159,6 +182,13 @@ public final class CostProbe {
     }
 
     private double time(Runnable operation) {
+        if (device.tier() == Tier.DEVICE) {
+            Event before = device.compute().recordTimed();
+            operation.run();
+            Event after = device.compute().recordTimed();
+            after.await();
+            return Math.max(1, after.timeNanos() - before.timeNanos()) / 1e9;
+        }
         long begun = System.nanoTime();
         operation.run();
         device.compute().record().await();

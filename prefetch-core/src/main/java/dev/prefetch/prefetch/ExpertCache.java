@@ -34,7 +34,7 @@ final class ExpertCache {
     private final TransferQueue queue;
     private final SweepClock clock;
     private final SlotPool pool;
-    private final SweepMeter meter;
+    private final Meter meter;
     private final int keptPlaces;
     private final Map<Integer, BlockLayout> layouts = new HashMap<>();
     private final Map<Integer, Entry> entries = new HashMap<>();
@@ -62,7 +62,7 @@ final class ExpertCache {
             TransferQueue queue,
             SweepClock clock,
             SlotPool pool,
-            SweepMeter meter,
+            Meter meter,
             int passingPlaces,
             List<BlockLayout> experts,
             int blocks) {

@@ -82,6 +82,13 @@ public record Plan(
         return PlanPrinter.summary(this);
     }
 
+    /** Whether a device with memory of its own computes. */
+    public boolean accelerated() {
+        return entries.stream()
+                .anyMatch(e -> e.restsIn() == Tier.DEVICE
+                        || e.restsIn() != e.residency().tier());
+    }
+
     /** How a block reaches compute. */
     public enum Residency {
         /** Read in place through the mapped file; the page cache holds it. */
@@ -99,7 +106,7 @@ public record Plan(
             this.tier = tier;
         }
 
-        /** The tier it rests in. */
+        /** The tier it rests in, where the host computes. */
         public Tier tier() {
             return tier;
         }
@@ -107,8 +114,16 @@ public record Plan(
 
     /**
      * @param memoryBytes memory of its own; 0 for blocks that are mapped or pass through slots
+     * @param restsIn the tier it rests in
+     * @param decodesOnHost whether the host computes it for decode rows, from where it rests, instead of a device
      */
-    public record Entry(WeightBlock block, Residency residency, long memoryBytes) {}
+    public record Entry(WeightBlock block, Residency residency, long memoryBytes, Tier restsIn, boolean decodesOnHost) {
+
+        /** Of a plan without a device: everything is computed by the host. */
+        public Entry(WeightBlock block, Residency residency, long memoryBytes) {
+            this(block, residency, memoryBytes, residency.tier(), false);
+        }
+    }
 
     /**
      * What the cost model expects of a sweep.

@@ -20,13 +20,7 @@ final class PlanPrinter {
         StringBuilder out = new StringBuilder();
         line(out, "%-16s %12s  %-9s  %s%n", "block", "MiB", "residency", "rests in");
         for (Row row : rows(plan)) {
-            line(
-                    out,
-                    "%-16s %12.2f  %-9s  %s%n",
-                    row.label,
-                    row.bytes / MIB,
-                    word(row.residency),
-                    word(row.residency.tier()));
+            line(out, "%-16s %12.2f  %-9s  %s%n", row.label, row.bytes / MIB, word(row.residency), row.restsIn);
         }
         out.append(System.lineSeparator());
         for (Residency residency : Residency.values()) {
@@ -85,7 +79,7 @@ final class PlanPrinter {
                 open.label = "L%02d.e%d-%d".formatted(block.layer(), open.first, open.last);
                 continue;
             }
-            Row row = new Row(block.label(), entry.residency(), block.layer(), block.expert(), block.byteSize());
+            Row row = new Row(block.label(), entry, block.byteSize());
             rows.add(row);
             open = expert ? row : null;
         }
@@ -143,7 +137,8 @@ final class PlanPrinter {
             json.beginObject().name("block").value(entry.block().label());
             json.name("bytes").value(entry.block().byteSize());
             json.name("residency").value(word(entry.residency()));
-            json.name("tier").value(word(entry.residency().tier()));
+            json.name("tier").value(word(entry.restsIn()));
+            json.name("decodesOnHost").value(entry.decodesOnHost());
             json.endObject();
         }
         return json.endArray().endObject().toString();
@@ -169,18 +164,20 @@ final class PlanPrinter {
     private static final class Row {
 
         final Residency residency;
+        final String restsIn;
         final int layer;
         final int first;
         int last;
         long bytes;
         String label;
 
-        Row(String label, Residency residency, int layer, int expert, long bytes) {
+        Row(String label, Entry entry, long bytes) {
             this.label = label;
-            this.residency = residency;
-            this.layer = layer;
-            this.first = expert;
-            this.last = expert;
+            this.residency = entry.residency();
+            this.restsIn = word(entry.restsIn()) + (entry.decodesOnHost() ? ", decodes there" : "");
+            this.layer = entry.block().layer();
+            this.first = entry.block().expert();
+            this.last = first;
             this.bytes = bytes;
         }
     }

@@ -3,6 +3,7 @@ package dev.prefetch.prefetch;
 import dev.prefetch.model.WeightBlock;
 import java.util.List;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * What a plan is made from. Immutable; start from {@link #of}.
@@ -20,6 +21,8 @@ import java.util.Objects;
  *     for what is left, 0 to keep none
  * @param ubatchTokens tokens of a full prompt sweep
  * @param costs what blocks cost
+ * @param accelerator what the host can do for a device with memory of its own, which the other numbers are then about; null
+ *     where the host computes alone
  */
 public record PlanRequest(
         List<WeightBlock> blocks,
@@ -32,7 +35,8 @@ public record PlanRequest(
         int expertsPerToken,
         long expertCacheBytes,
         int ubatchTokens,
-        CostModel costs) {
+        CostModel costs,
+        @Nullable Accelerator accelerator) {
 
     /** Let the planner choose. */
     public static final long AUTO = -1;
@@ -70,7 +74,8 @@ public record PlanRequest(
                 0,
                 Long.MAX_VALUE,
                 512,
-                CostModel.ASSUMED);
+                CostModel.ASSUMED,
+                null);
     }
 
     public PlanRequest withWeightsBytes(long value) {
@@ -85,7 +90,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withResidentBytes(long value) {
@@ -100,7 +106,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withLookAheadBlocks(long value) {
@@ -115,7 +122,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withBufferBytes(long value) {
@@ -130,7 +138,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withAlignment(int value) {
@@ -145,7 +154,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withMergeGapBytes(long value) {
@@ -160,7 +170,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withExpertsPerToken(int value) {
@@ -175,7 +186,8 @@ public record PlanRequest(
                 value,
                 expertCacheBytes,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withExpertCacheBytes(long value) {
@@ -190,7 +202,8 @@ public record PlanRequest(
                 expertsPerToken,
                 value,
                 ubatchTokens,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withUbatchTokens(int value) {
@@ -205,7 +218,8 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 value,
-                costs);
+                costs,
+                accelerator);
     }
 
     public PlanRequest withCosts(CostModel value) {
@@ -220,7 +234,39 @@ public record PlanRequest(
                 expertsPerToken,
                 expertCacheBytes,
                 ubatchTokens,
+                value,
+                accelerator);
+    }
+
+    public PlanRequest withAccelerator(@Nullable Accelerator value) {
+        return new PlanRequest(
+                blocks,
+                weightsBytes,
+                residentBytes,
+                lookAheadBlocks,
+                bufferBytes,
+                alignment,
+                mergeGapBytes,
+                expertsPerToken,
+                expertCacheBytes,
+                ubatchTokens,
+                costs,
                 value);
+    }
+
+    /**
+     * The host beside a device with memory of its own.
+     *
+     * @param hostBytes memory of the host for blocks that are not in the device's; what does not fit comes from the disk
+     * @param hostCosts what blocks cost the host, and its disk
+     * @param mayDecode whether the host may compute what rests in its memory for decode rows
+     */
+    public record Accelerator(long hostBytes, CostModel hostCosts, boolean mayDecode) {
+
+        public Accelerator {
+            Objects.requireNonNull(hostCosts, "hostCosts");
+            require(hostBytes >= 0, "hostBytes must not be negative but was " + hostBytes);
+        }
     }
 
     private static void require(boolean condition, String message) {

@@ -1,11 +1,13 @@
 package dev.prefetch.prefetch;
 
+import dev.prefetch.backend.Tier;
 import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
 import dev.prefetch.prefetch.Plan.Entry;
 import dev.prefetch.prefetch.Plan.Forecast;
 import dev.prefetch.prefetch.Plan.Residency;
+import dev.prefetch.prefetch.PlanRequest.Accelerator;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.HashSet;
@@ -28,6 +30,10 @@ import org.jspecify.annotations.Nullable;
  * attention, then routers, last the output. Only as many blocks stream as must, spread evenly over the layers: a run of
  * them would leave the link idle during the others. Among the numbers of slots the one with the shortest simulated
  * decode sweep is taken, the smallest if they are alike, since a slot costs residency.
+ *
+ * <p>Where a device with memory of its own computes, the same holds for its memory, but the embedding stays with the host,
+ * and there is a second way: the host computes for decode rows, where they rest, the feed-forward networks that do not fit,
+ * whole layers of them, and they stream for prompts alone. Both ways are planned, and the shorter decode sweep decides.
  */
 public final class Planner {
 
@@ -38,16 +44,22 @@ public final class Planner {
 
     private static final int MOST_PASSING_EXPERTS = 64;
 
+    /** What it costs to take a few rows from the device to the host, or back. */
+    private static final double CROSSING_SECONDS = 30e-6;
+
     /** How unevenly a disk reads blocks: 0.13 was measured for blocks of 30 MiB and more on a quiet one. */
     private static final double TRANSFER_VARIATION = 0.2;
 
     private final PlanRequest request;
     private final List<WeightBlock> blocks;
     private final long[] sizes;
-    private final List<List<WeightBlock>> leaving;
+    private final @Nullable Accelerator accelerator;
     private final List<WeightBlock> experts;
     private final long modelBytes;
     private final long embeddingBytes;
+    /** What a model that fits takes when it is read into memory of its own. */
+    private final long ownBytes;
+
     private long leastBytes = Long.MAX_VALUE;
 
     private Planner(PlanRequest request) {
@@ -57,15 +69,15 @@ public final class Planner {
                 .mapToLong(b -> BlockLayout.of(b, request.alignment(), request.mergeGapBytes())
                         .byteSize())
                 .toArray();
+        this.accelerator = request.accelerator();
         this.experts = blocks.stream().filter(CostModel::isExpert).toList();
         this.modelBytes = modelBytes(blocks);
-        this.embeddingBytes = touchedEmbeddingBytes();
-        Set<Integer> expertLayers = experts.stream().map(WeightBlock::layer).collect(Collectors.toSet());
-        this.leaving = List.of(
-                select(b -> b.kind().isFeedForward() && !expertLayers.contains(b.layer())),
-                select(b -> b.kind() == Kind.ATTENTION),
-                select(b -> b.kind().isFeedForward() && expertLayers.contains(b.layer())),
-                select(b -> b.kind() == Kind.OUTPUT));
+        this.embeddingBytes = accelerator == null ? touchedEmbeddingBytes() : 0;
+        this.ownBytes = embeddingBytes
+                + blocks.stream()
+                        .filter(b -> b.kind() != Kind.EMBEDDING)
+                        .mapToLong(b -> sizes[b.index()])
+                        .sum();
     }
 
     /**
@@ -81,32 +93,81 @@ public final class Planner {
     }
 
     private Plan plan() {
-        if (modelBytes <= request.weightsBytes() && modelBytes <= request.residentBytes()) {
-            boolean own = ownBytes() <= request.weightsBytes();
-            return finish(b -> own && isRead(b) ? Residency.RESIDENT : Residency.MAPPED, null);
+        if (allFits()) {
+            return finish(new Choice(Way.STREAM, Set.of(), Set.of(), 0, 0, 0), this::residencyOfWhatFits);
         }
         Choice best = null;
         double bestSeconds = 0;
-        for (int slots : slotsToTry()) {
-            Choice choice = leastStreaming(slots);
-            if (choice != null) {
-                double seconds = forecast(choice, 1).sweepSeconds();
-                if (best == null || seconds < bestSeconds * WORTH_A_SLOT) {
-                    best = choice;
-                    bestSeconds = seconds;
+        for (Way way : ways()) {
+            for (int slots : slotsToTry()) {
+                Choice choice = leastStreaming(way, slots);
+                if (choice != null) {
+                    double seconds = forecast(choice, 1).sweepSeconds();
+                    if (best == null || seconds < bestSeconds * WORTH_A_SLOT) {
+                        best = choice;
+                        bestSeconds = seconds;
+                    }
                 }
             }
         }
         if (best == null
                 && request.lookAheadBlocks() == PlanRequest.AUTO
                 && request.bufferBytes() == PlanRequest.AUTO) {
-            best = leastStreaming(1);
+            best = leastStreaming(Way.STREAM, 1);
         }
         if (best == null) {
             throw doesNotFit();
         }
         Choice choice = best;
-        return finish(b -> residency(b, choice), choice);
+        return finish(choice, block -> residency(block, choice));
+    }
+
+    private boolean allFits() {
+        long bytes = accelerator == null ? modelBytes : ownBytes;
+        return bytes <= request.weightsBytes() && bytes <= request.residentBytes();
+    }
+
+    /** What becomes of decode rows in blocks that have left. */
+    private enum Way {
+        /** They wait for the blocks to come. */
+        STREAM,
+        /** The host computes feed-forward networks for them. */
+        HOST
+    }
+
+    private Way[] ways() {
+        return accelerator != null && accelerator.mayDecode() ? Way.values() : new Way[] {Way.STREAM};
+    }
+
+    /** What leaves, one unit after the other, kind by kind. */
+    private List<List<Unit>> leaving(Way way) {
+        Set<Integer> expertLayers = experts.stream().map(WeightBlock::layer).collect(Collectors.toSet());
+        List<Unit> feedForward = way == Way.STREAM
+                ? single(b -> b.kind().isFeedForward() && !expertLayers.contains(b.layer()))
+                : layers(b -> b.kind().isFeedForward() && !expertLayers.contains(b.layer()));
+        List<List<Unit>> leaving = new ArrayList<>();
+        if (way == Way.HOST) {
+            leaving.add(layers(CostModel::isExpert));
+        }
+        leaving.add(feedForward);
+        leaving.add(single(b -> b.kind() == Kind.ATTENTION));
+        leaving.add(single(b -> b.kind().isFeedForward() && expertLayers.contains(b.layer())));
+        leaving.add(single(b -> b.kind() == Kind.OUTPUT));
+        return leaving;
+    }
+
+    private List<Unit> single(Predicate<WeightBlock> condition) {
+        return blocks.stream().filter(condition).map(b -> new Unit(List.of(b))).toList();
+    }
+
+    private List<Unit> layers(Predicate<WeightBlock> condition) {
+        return blocks.stream()
+                .filter(condition)
+                .collect(Collectors.groupingBy(WeightBlock::layer, TreeMap::new, Collectors.toList()))
+                .values()
+                .stream()
+                .map(Unit::new)
+                .toList();
     }
 
     private int[] slotsToTry() {
@@ -124,7 +185,11 @@ public final class Planner {
         if (leastBytes == Long.MAX_VALUE) {
             return new PlanException(
                     "A buffer of %s holds no block of the model; the largest that would stream needs %s. Give a larger buffer, or none"
-                            .formatted(mib(request.bufferBytes()), mib(largest(leaving.getFirst()))));
+                            .formatted(
+                                    mib(request.bufferBytes()),
+                                    mib(largest(leaving(Way.STREAM).getFirst().stream()
+                                            .flatMap(u -> u.blocks.stream())
+                                            .toList()))));
         }
         return new PlanException(
                 ("The weights need at least %s%s, and their budget is %s (the model has %s, the largest block %s). Give the"
@@ -146,25 +211,37 @@ public final class Planner {
     }
 
     /** The choice that streams as few blocks as the budget allows, or null when none fits. */
-    private @Nullable Choice leastStreaming(int wantedSlots) {
+    private @Nullable Choice leastStreaming(Way way, int wantedSlots) {
+        List<List<Unit>> leaving = leaving(way);
         int most = leaving.stream().mapToInt(List::size).sum();
         for (int count = 0; count <= most; count++) {
-            Set<Integer> streamed = streamed(count);
+            Set<Integer> left = left(leaving, count);
+            Set<Integer> onDemand = experts.stream()
+                    .map(WeightBlock::index)
+                    .filter(i -> way == Way.STREAM || left.contains(i))
+                    .collect(Collectors.toSet());
+            Set<Integer> streamed = new HashSet<>(left);
+            streamed.removeAll(onDemand);
             long slotBytes = streamed.stream().mapToLong(i -> sizes[i]).max().orElse(0);
-            int slots = count == 0 ? 0 : slotsIn(wantedSlots, slotBytes);
-            if (count > 0 && slots == 0) {
+            int slots = streamed.isEmpty() ? 0 : slotsIn(wantedSlots, slotBytes);
+            if (!streamed.isEmpty() && slots == 0) {
                 continue;
             }
-            long resident = leaving.stream()
-                    .flatMap(List::stream)
-                    .filter(b -> !streamed.contains(b.index()))
+            long resident = blocks.stream()
+                    .filter(b -> b.kind() != Kind.EMBEDDING
+                            && !streamed.contains(b.index())
+                            && !onDemand.contains(b.index()))
                     .mapToLong(b -> sizes[b.index()])
                     .sum();
-            long needed = embeddingBytes + resident + slots * slotBytes + leastExpertSlots() * expertSlotBytes();
+            long needed = embeddingBytes
+                    + resident
+                    + slots * slotBytes
+                    + leastExpertSlots(way, onDemand.size()) * expertSlotBytes();
             leastBytes = Math.min(leastBytes, needed);
             if (needed <= request.weightsBytes() && resident <= request.residentBytes()) {
-                long left = Math.min(request.weightsBytes() - needed, request.residentBytes() - resident);
-                return new Choice(streamed, slots, slotBytes, expertSlots(left));
+                long free = Math.min(request.weightsBytes() - needed, request.residentBytes() - resident);
+                int expertSlots = expertSlots(way, onDemand.size(), free);
+                return new Choice(way, streamed, onDemand, slots, slotBytes, expertSlots);
             }
         }
         return null;
@@ -177,19 +254,19 @@ public final class Planner {
         return (int) Math.min(Math.min(wanted, 1000), request.bufferBytes() / slotBytes);
     }
 
-    /** The first {@code count} blocks to leave, spread evenly within their kind. */
-    private Set<Integer> streamed(int count) {
-        Set<Integer> streamed = new HashSet<>();
+    /** The blocks of the first {@code count} units to leave, spread evenly within their kind. */
+    private static Set<Integer> left(List<List<Unit>> leaving, int count) {
+        Set<Integer> blocks = new HashSet<>();
         int left = count;
-        for (List<WeightBlock> kind : leaving) {
+        for (List<Unit> kind : leaving) {
             int leave = Math.min(left, kind.size());
             for (int i = 0; i < leave; i++) {
-                streamed.add(kind.get((int) ((2L * i + 1) * kind.size() / (2L * leave)))
-                        .index());
+                Unit unit = kind.get((int) ((2L * i + 1) * kind.size() / (2L * leave)));
+                unit.blocks.forEach(block -> blocks.add(block.index()));
             }
             left -= leave;
         }
-        return streamed;
+        return blocks;
     }
 
     private long expertSlotBytes() {
@@ -197,45 +274,48 @@ public final class Planner {
     }
 
     /** Room for the experts of one token on their way and of one more in use. */
-    private int leastExpertSlots() {
-        return Math.min(experts.size(), 2 * request.expertsPerToken());
+    private int leastExpertSlots(Way way, int onDemand) {
+        int most = way == Way.STREAM ? 2 * request.expertsPerToken() : MOST_PASSING_EXPERTS;
+        return Math.min(onDemand, most);
     }
 
-    private int expertSlots(long leftBytes) {
-        if (experts.isEmpty()) {
-            return 0;
+    private int expertSlots(Way way, int onDemand, long freeBytes) {
+        int least = leastExpertSlots(way, onDemand);
+        if (onDemand == 0 || way == Way.HOST) {
+            // Prompts alone come by, and they use each expert once per sweep.
+            return least;
         }
-        long cache = Math.min(leftBytes, request.expertCacheBytes());
-        return (int) Math.min(experts.size(), leastExpertSlots() + cache / expertSlotBytes());
+        long cache = Math.min(freeBytes, request.expertCacheBytes());
+        return (int) Math.min(onDemand, least + cache / expertSlotBytes());
     }
 
-    private int passing(int expertSlots) {
-        return Math.min(expertSlots, Math.max(leastExpertSlots(), Math.min(expertSlots / 8, MOST_PASSING_EXPERTS)));
+    private int passing(Choice choice) {
+        int least = leastExpertSlots(choice.way, choice.onDemand.size());
+        return Math.min(choice.expertSlots, Math.max(least, Math.min(choice.expertSlots / 8, MOST_PASSING_EXPERTS)));
     }
 
-    /** What a model that fits takes when it is read into memory of its own. */
-    private long ownBytes() {
-        return embeddingBytes
-                + blocks.stream()
-                        .filter(b -> b.kind() != Kind.EMBEDDING)
-                        .mapToLong(b -> sizes[b.index()])
-                        .sum();
+    /** A model that fits is read ahead, where there is room for its copy. An expert would leave most of its huge pages unused. */
+    private Residency residencyOfWhatFits(WeightBlock block) {
+        if (accelerator != null) {
+            return block.kind() == Kind.EMBEDDING ? Residency.MAPPED : Residency.RESIDENT;
+        }
+        boolean read = block.kind() != Kind.EMBEDDING && block.kind() != Kind.EXPERT;
+        return read && ownBytes <= request.weightsBytes() ? Residency.RESIDENT : Residency.MAPPED;
     }
 
-    /** Whether a model that fits reads that block ahead. An expert would be in huge pages for the most part unused. */
-    private static boolean isRead(WeightBlock block) {
-        return block.kind() != Kind.EMBEDDING && block.kind() != Kind.EXPERT;
-    }
-
-    /**
-     * @param streaming what leaves memory, or null when nothing does
-     */
-    private Plan finish(Function<WeightBlock, Residency> residencies, @Nullable Choice streaming) {
-        Choice choice = streaming == null ? new Choice(Set.of(), 0, 0, 0) : streaming;
+    private Plan finish(Choice choice, Function<WeightBlock, Residency> residencies) {
+        Set<Integer> inHost = inHost(choice);
         List<Entry> entries = new ArrayList<>();
         for (WeightBlock block : blocks) {
             Residency residency = residencies.apply(block);
-            entries.add(new Entry(block, residency, residency == Residency.RESIDENT ? sizes[block.index()] : 0));
+            long memory = residency == Residency.RESIDENT ? sizes[block.index()] : 0;
+            if (accelerator == null) {
+                entries.add(new Entry(block, residency, memory));
+            } else {
+                Tier restsIn = restsIn(block, residency, inHost);
+                boolean decodesOnHost = decodesOnHost(block, choice, inHost);
+                entries.add(new Entry(block, residency, memory, restsIn, decodesOnHost));
+            }
         }
         return new Plan(
                 entries,
@@ -246,37 +326,78 @@ public final class Planner {
                 Math.max(0, choice.slots - 1),
                 choice.expertSlots,
                 choice.expertSlots == 0 ? 0 : expertSlotBytes(),
-                passing(choice.expertSlots),
+                passing(choice),
                 request.costs(),
-                streaming == null ? residentForecast(1) : forecast(choice, 1),
-                streaming == null
-                        ? residentForecast(request.ubatchTokens())
-                        : forecast(choice, request.ubatchTokens()));
+                forecast(choice, 1),
+                forecast(choice, request.ubatchTokens()));
     }
 
     private static Residency residency(WeightBlock block, Choice choice) {
-        return switch (block.kind()) {
-            case EMBEDDING -> Residency.MAPPED;
-            case EXPERT -> Residency.ON_DEMAND;
-            case ATTENTION, FEED_FORWARD, FEED_FORWARD_UP, FEED_FORWARD_DOWN, OUTPUT ->
-                choice.streamed.contains(block.index()) ? Residency.STREAMED : Residency.RESIDENT;
+        if (block.kind() == Kind.EMBEDDING) {
+            return Residency.MAPPED;
+        }
+        if (choice.onDemand.contains(block.index())) {
+            return Residency.ON_DEMAND;
+        }
+        return choice.streamed.contains(block.index()) ? Residency.STREAMED : Residency.RESIDENT;
+    }
+
+    private static Tier restsIn(WeightBlock block, Residency residency, Set<Integer> inHost) {
+        return switch (residency) {
+            case MAPPED -> Tier.HOST;
+            case RESIDENT -> Tier.DEVICE;
+            case STREAMED, ON_DEMAND -> inHost.contains(block.index()) ? Tier.HOST : Tier.DISK;
         };
     }
 
-    private Forecast residentForecast(int tokens) {
-        return forecast(new Choice(Set.of(), 0, 0, experts.size()), tokens);
+    /** Feed-forward networks that have left, unless they are still on the disk. */
+    private boolean decodesOnHost(WeightBlock block, Choice choice, Set<Integer> inHost) {
+        boolean network = block.kind() == Kind.EXPERT || block.kind().isFeedForward() && experts.isEmpty();
+        boolean left = choice.onDemand.contains(block.index()) || choice.streamed.contains(block.index());
+        return choice.way == Way.HOST && network && left && inHost.contains(block.index());
+    }
+
+    /** The blocks that left and that the host's memory holds: as much as fits, evenly over what left, layer by layer. */
+    private Set<Integer> inHost(Choice choice) {
+        if (accelerator == null) {
+            return Set.of();
+        }
+        Set<Integer> inHost = new HashSet<>();
+        List<Unit> units = layers(b -> choice.streamed.contains(b.index()) || choice.onDemand.contains(b.index()));
+        long total = units.stream().mapToLong(this::bytes).sum();
+        double share = total == 0 ? 1 : Math.min(1, (double) accelerator.hostBytes() / total);
+        long used = 0;
+        for (int i = 0; i < units.size(); i++) {
+            long bytes = bytes(units.get(i));
+            boolean due = (long) ((i + 1) * share) > (long) (i * share);
+            if (due && used + bytes <= accelerator.hostBytes()) {
+                used += bytes;
+                units.get(i).blocks.forEach(block -> inHost.add(block.index()));
+            }
+        }
+        return inHost;
+    }
+
+    private long bytes(Unit unit) {
+        return unit.blocks.stream().mapToLong(b -> sizes[b.index()]).sum();
     }
 
     private Forecast forecast(Choice choice, int tokens) {
         CostModel costs = request.costs();
+        Set<Integer> inHost = inHost(choice);
         double[] compute = new double[blocks.size()];
         double[] transfer = new double[blocks.size()];
         for (WeightBlock block : blocks) {
-            if (block.kind() != Kind.EXPERT) {
-                compute[block.index()] = costs.computeSeconds(block, tokens);
+            if (block.kind() == Kind.EXPERT) {
+                continue;
             }
+            if (accelerator != null && tokens == 1 && decodesOnHost(block, choice, inHost)) {
+                compute[block.index()] = accelerator.hostCosts().computeSeconds(block, tokens) + CROSSING_SECONDS;
+                continue;
+            }
+            compute[block.index()] = costs.computeSeconds(block, tokens);
             if (choice.streamed.contains(block.index())) {
-                transfer[block.index()] = costs.transferSeconds(sizes[block.index()]);
+                transfer[block.index()] = transferSeconds(sizes[block.index()], inHost.contains(block.index()));
             }
         }
         double computeSum = sum(compute);
@@ -286,8 +407,15 @@ public final class Planner {
                 .values()) {
             WeightBlock first = layer.getFirst();
             double used = CostModel.expectedExperts(layer.size(), request.expertsPerToken(), tokens);
-            double computing = costs.expertSeconds(first, layer.size(), used, request.expertsPerToken(), tokens);
-            double reading = costs.transferSeconds(used * (1 - hitRate(choice, tokens)) * sizes[first.index()]);
+            boolean onHost = accelerator != null && tokens == 1 && decodesOnHost(first, choice, inHost);
+            CostModel computes = onHost ? accelerator.hostCosts() : costs;
+            double computing = computes.expertSeconds(first, layer.size(), used, request.expertsPerToken(), tokens)
+                    + (onHost ? CROSSING_SECONDS : 0);
+            double reading = onHost || !choice.onDemand.contains(first.index())
+                    ? 0
+                    : used
+                            * (1 - hitRate(choice, tokens))
+                            * transferSeconds(sizes[first.index()], inHost.contains(first.index()));
             // The router speaks just before: only the layer's own experts can hide the reading of one another.
             compute[first.index()] = Math.max(computing, reading);
             computeSum += computing;
@@ -297,11 +425,20 @@ public final class Planner {
         return new Forecast(tokens, computeSum, transferSum, sweep);
     }
 
+    /** Seconds for the bytes of a block to come from where it rests. */
+    private double transferSeconds(double bytes, boolean inHost) {
+        double seconds = request.costs().transferSeconds(bytes);
+        return accelerator == null || inHost
+                ? seconds
+                : Math.max(seconds, accelerator.hostCosts().transferSeconds(bytes));
+    }
+
     private double hitRate(Choice choice, int tokens) {
-        if (choice.expertSlots >= experts.size()) {
+        int onDemand = choice.onDemand.size();
+        if (choice.expertSlots >= onDemand) {
             return 1;
         }
-        double cached = (double) (choice.expertSlots - passing(choice.expertSlots)) / experts.size();
+        double cached = (double) (choice.expertSlots - passing(choice)) / onDemand;
         return tokens == 1 ? request.costs().hitRate(cached) : cached;
     }
 
@@ -311,10 +448,6 @@ public final class Planner {
             sum += value;
         }
         return sum;
-    }
-
-    private List<WeightBlock> select(Predicate<WeightBlock> condition) {
-        return blocks.stream().filter(condition).toList();
     }
 
     /** What a sweep touches of the embedding: a row per token, in whole pages. */
@@ -342,8 +475,13 @@ public final class Planner {
         return bytes;
     }
 
+    /** Blocks that leave together. */
+    private record Unit(List<WeightBlock> blocks) {}
+
     /**
      * @param streamed indices of the blocks that stream
+     * @param onDemand indices of the experts that come when they are asked for
      */
-    private record Choice(Set<Integer> streamed, int slots, long slotBytes, int expertSlots) {}
+    private record Choice(
+            Way way, Set<Integer> streamed, Set<Integer> onDemand, int slots, long slotBytes, int expertSlots) {}
 }

@@ -14,8 +14,11 @@ import java.util.Map;
  * @param idleLinkBusyNanos how long at least one read was in progress outside sweeps
  * @param diskBytes read from the disk for streaming, useful or not
  * @param diskBlocks blocks read completely for streaming
- * @param hostBytes bytes of blocks that compute found in host memory without a transfer
- * @param hostBlocks blocks that compute found in host memory without a transfer
+ * @param hostBytes bytes of blocks that lay in the host's memory: where compute read them, or before they were copied to a
+ *     device
+ * @param hostBlocks blocks that compute found where it reads them, without a transfer
+ * @param deviceBytes bytes of blocks that compute found in a device's memory, without a transfer
+ * @param linkBytes copied to a device for streaming, useful or not; 0 where compute reads the host's memory
  * @param loadedBytes read from the disk once, for resident blocks
  * @param droppedBlocks transfers and filled slots given up because compute no longer needed them
  * @param retries reads repeated after an error
@@ -34,6 +37,8 @@ public record PrefetchStatistics(
         long diskBlocks,
         long hostBytes,
         long hostBlocks,
+        long deviceBytes,
+        long linkBytes,
         long loadedBytes,
         long droppedBlocks,
         long retries,
@@ -43,7 +48,7 @@ public record PrefetchStatistics(
 
     /** Nothing has happened yet. */
     public static final PrefetchStatistics NONE =
-            new PrefetchStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+            new PrefetchStatistics(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 
     /** What happened after an earlier snapshot of the same weights. */
     public PrefetchStatistics since(PrefetchStatistics earlier) {
@@ -58,6 +63,8 @@ public record PrefetchStatistics(
                 diskBlocks - earlier.diskBlocks,
                 hostBytes - earlier.hostBytes,
                 hostBlocks - earlier.hostBlocks,
+                deviceBytes - earlier.deviceBytes,
+                linkBytes - earlier.linkBytes,
                 loadedBytes - earlier.loadedBytes,
                 droppedBlocks - earlier.droppedBlocks,
                 retries - earlier.retries,
@@ -79,6 +86,8 @@ public record PrefetchStatistics(
                 diskBlocks + other.diskBlocks,
                 hostBytes + other.hostBytes,
                 hostBlocks + other.hostBlocks,
+                deviceBytes + other.deviceBytes,
+                linkBytes + other.linkBytes,
                 loadedBytes + other.loadedBytes,
                 droppedBlocks + other.droppedBlocks,
                 retries + other.retries,
@@ -109,7 +118,7 @@ public record PrefetchStatistics(
     /** Bytes per second of the link while it was busy; 0 when it never was. */
     public double linkBytesPerSecond() {
         long busy = linkBusyNanos + idleLinkBusyNanos;
-        return busy == 0 ? 0 : diskBytes * 1e9 / busy;
+        return busy == 0 ? 0 : (linkBytes > 0 ? linkBytes : diskBytes) * 1e9 / busy;
     }
 
     /** Share of the experts asked for in decode sweeps that were in the cache; 0 when none was asked for. */
@@ -120,6 +129,6 @@ public record PrefetchStatistics(
 
     /** Bytes that compute used, by the tier they came from in that sweep, slowest first. */
     public Map<String, Long> bytesByTier() {
-        return Map.of("DISK", diskBytes, "HOST", hostBytes);
+        return Map.of("DISK", diskBytes, "HOST", hostBytes, "DEVICE", deviceBytes);
     }
 }

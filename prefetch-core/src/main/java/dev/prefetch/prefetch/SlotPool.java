@@ -1,6 +1,5 @@
 package dev.prefetch.prefetch;
 
-import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
 import dev.prefetch.prefetch.SlotRing.State;
@@ -20,7 +19,7 @@ final class SlotPool {
     private final List<DeviceBuffer> slabs = new ArrayList<>();
     private final @Nullable Event[] refillAfter;
 
-    SlotPool(Device device, int slots, long slotBytes, int alignment, String purpose) {
+    SlotPool(Link link, int slots, long slotBytes, String purpose) {
         this.ring = new SlotRing(slots);
         this.slotBytes = slotBytes;
         this.refillAfter = new Event[slots];
@@ -28,7 +27,7 @@ final class SlotPool {
         try {
             for (int first = 0; first < slots; first += perSlab) {
                 int count = Math.min(perSlab, slots - first);
-                WeightMemory slab = WeightMemory.allocate(device, count * slotBytes, alignment, purpose);
+                WeightMemory slab = link.allocate(count * slotBytes, purpose);
                 slabs.add(slab.buffer());
                 for (int i = 0; i < count; i++) {
                     memory.add(slab.slice(i * slotBytes, slotBytes));

@@ -6,6 +6,7 @@ import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.List;
 import java.util.NavigableMap;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
@@ -25,9 +26,13 @@ final class Stream {
     private final TransferQueue queue;
     private final SweepClock clock;
     private final SlotPool pool;
-    private final SweepMeter meter;
-    private final NavigableMap<Integer, BlockLayout> streamed = new TreeMap<>();
+    private final Meter meter;
+    private final NavigableMap<Integer, BlockLayout> all = new TreeMap<>();
+    private final NavigableMap<Integer, BlockLayout> inDecode = new TreeMap<>();
     private final Deque<Entry> window = new ArrayDeque<>();
+    /** What is sent for ahead of time: in decode sweeps some blocks are not asked for. */
+    private NavigableMap<Integer, BlockLayout> streamed = inDecode;
+
     private int usableSlots;
     private int aborting;
     private long lastSentFor = -1;
@@ -38,20 +43,28 @@ final class Stream {
     /**
      * @param lookAheadBlocks see {@link #setLookAheadBlocks}
      * @param layouts the streamed blocks, at least one
+     * @param notInDecode indices of those that sweeps of decode rows alone do not ask for
      */
     Stream(
             TransferQueue queue,
             SweepClock clock,
             SlotPool pool,
-            SweepMeter meter,
+            Meter meter,
             int lookAheadBlocks,
-            List<BlockLayout> layouts) {
+            List<BlockLayout> layouts,
+            Set<Integer> notInDecode) {
         this.queue = queue;
         this.clock = clock;
         this.pool = pool;
         this.meter = meter;
         this.usableSlots = lookAheadBlocks + 1;
-        layouts.forEach(layout -> streamed.put(layout.block().index(), layout));
+        for (BlockLayout layout : layouts) {
+            int block = layout.block().index();
+            all.put(block, layout);
+            if (!notInDecode.contains(block)) {
+                inDecode.put(block, layout);
+            }
+        }
     }
 
     /** Streamed blocks that may be on their way or waiting while compute holds one. */
@@ -67,6 +80,26 @@ final class Stream {
         }
         usableSlots = blocks + 1;
         pump();
+    }
+
+    /**
+     * Says what the sweep that begins will ask for, and supposedly the next. Where that is something else than before,
+     * what is on its way is given up.
+     */
+    void beginSweep(Regime regime) {
+        NavigableMap<Integer, BlockLayout> wanted = regime == Regime.DECODE ? inDecode : all;
+        if (wanted.size() != streamed.size()) {
+            changing = true;
+            try {
+                while (!window.isEmpty()) {
+                    giveUp(window.removeFirst());
+                }
+                lastSentFor = clock.now() - 1;
+            } finally {
+                changing = false;
+            }
+        }
+        streamed = wanted;
     }
 
     /** Sends for blocks while slots are empty. */
@@ -92,7 +125,7 @@ final class Stream {
             }
         }
         // A failed block keeps its place in the window: a dead disk must not be asked for block after block.
-        while (pool.occupied() < usableSlots && window.size() < usableSlots) {
+        while (!streamed.isEmpty() && pool.occupied() < usableSlots && window.size() < usableSlots) {
             long time = nextTime(lastSentFor);
             Entry entry = sendFor(time);
             if (entry == null) {
@@ -110,7 +143,7 @@ final class Stream {
 
     private @Nullable Entry sendFor(long time) {
         int block = clock.blockAt(time);
-        BlockLayout layout = streamed.get(block);
+        BlockLayout layout = all.get(block);
         if (layout == null) {
             throw new IllegalStateException("block " + block + " does not stream");
         }

@@ -17,6 +17,7 @@ import java.util.Objects;
  *     finding faults
  * @param traceSweeps how many of the last sweeps the trace remembers; 0 for none
  * @param tune look for the best look-ahead while decoding; leave it off where the user has fixed the look-ahead
+ * @param pageLock try to page-lock the mapped file in place where blocks are copied from it to a device
  */
 public record StreamingOptions(
         int readerThreads,
@@ -28,7 +29,8 @@ public record StreamingOptions(
         Duration closeTimeout,
         boolean poison,
         int traceSweeps,
-        boolean tune) {
+        boolean tune,
+        boolean pageLock) {
 
     /** Reader threads used when none are given. */
     public static final int DEFAULT_READER_THREADS = 4;
@@ -50,7 +52,8 @@ public record StreamingOptions(
             Duration.ofSeconds(30),
             false,
             0,
-            false);
+            false,
+            true);
 
     public StreamingOptions {
         Objects.requireNonNull(retryDelay, "retryDelay");
@@ -76,7 +79,8 @@ public record StreamingOptions(
                 closeTimeout,
                 poison,
                 traceSweeps,
-                tune);
+                tune,
+                pageLock);
     }
 
     public StreamingOptions withChunkBytes(int value) {
@@ -90,7 +94,8 @@ public record StreamingOptions(
                 closeTimeout,
                 poison,
                 traceSweeps,
-                tune);
+                tune,
+                pageLock);
     }
 
     public StreamingOptions withAttempts(int value, Duration delay) {
@@ -104,7 +109,8 @@ public record StreamingOptions(
                 closeTimeout,
                 poison,
                 traceSweeps,
-                tune);
+                tune,
+                pageLock);
     }
 
     public StreamingOptions withTimeouts(Duration acquire, Duration close) {
@@ -118,7 +124,8 @@ public record StreamingOptions(
                 close,
                 poison,
                 traceSweeps,
-                tune);
+                tune,
+                pageLock);
     }
 
     public StreamingOptions withPoison(boolean value) {
@@ -132,7 +139,8 @@ public record StreamingOptions(
                 closeTimeout,
                 value,
                 traceSweeps,
-                tune);
+                tune,
+                pageLock);
     }
 
     public StreamingOptions withTraceSweeps(int value) {
@@ -146,7 +154,8 @@ public record StreamingOptions(
                 closeTimeout,
                 poison,
                 value,
-                tune);
+                tune,
+                pageLock);
     }
 
     public StreamingOptions withTune(boolean value) {
@@ -160,12 +169,28 @@ public record StreamingOptions(
                 closeTimeout,
                 poison,
                 traceSweeps,
-                value);
+                value,
+                pageLock);
     }
 
     private static void require(boolean condition, String message) {
         if (!condition) {
             throw new IllegalArgumentException(message);
         }
+    }
+
+    public StreamingOptions withPageLock(boolean value) {
+        return new StreamingOptions(
+                readerThreads,
+                chunkBytes,
+                mergeGapBytes,
+                attempts,
+                retryDelay,
+                acquireTimeout,
+                closeTimeout,
+                poison,
+                traceSweeps,
+                tune,
+                value);
     }
 }

@@ -2,15 +2,20 @@ package dev.prefetch.prefetch;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.DeviceFailedException;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Event;
+import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.Plan.Entry;
 import dev.prefetch.prefetch.Plan.Residency;
 import dev.prefetch.storage.BlockReader;
+import dev.prefetch.storage.MappedReader;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.BooleanSupplier;
@@ -37,10 +42,11 @@ public final class StreamingWeights implements WeightSource {
     private static final Logger LOG = LoggerFactory.getLogger(StreamingWeights.class);
 
     private final Plan plan;
+    private final Devices devices;
     private final Device device;
-    private final BlockReader reader;
+    private final Link link;
     private final StreamingOptions options;
-    private final SweepMeter meter;
+    private final Meter meter;
     private final TraceRecorder trace;
     private final SweepClock clock;
     private final TransferQueue queue;
@@ -51,46 +57,54 @@ public final class StreamingWeights implements WeightSource {
     private final @Nullable Stream stream;
     private final @Nullable ExpertCache experts;
     private final @Nullable MappedFiles mapped;
-    private final @Nullable Tuner tuner;
+    /** Chooses the look-ahead; null while it is fixed. */
+    private @Nullable Tuner tuner;
+
     private boolean closing;
 
-    private StreamingWeights(
-            Plan plan, Device device, BlockReader reader, List<GgufPart> files, StreamingOptions options) {
+    private StreamingWeights(Plan plan, Devices devices, Link link, List<GgufPart> files, StreamingOptions options) {
         this.plan = plan;
-        this.device = device;
-        this.reader = reader;
+        this.devices = devices;
+        this.device = devices.primary();
+        this.link = link;
         this.options = options;
         this.trace = new TraceRecorder(options.traceSweeps());
-        this.meter = new SweepMeter(plan.entries().size(), System::nanoTime, trace);
+        this.meter = devices.accelerated()
+                ? new DeviceMeter(plan.entries().size(), device.compute(), trace)
+                : new SweepMeter(plan.entries().size(), System::nanoTime, trace, TraceRecorder.Lane.DISK);
         this.clock = new SweepClock(plan.entries().stream().map(Entry::block).toList());
-        this.queue = new TransferQueue(reader, options, meter);
+        this.queue = new TransferQueue(link, options, meter);
         this.lock = queue.lock();
         for (Entry entry : plan.entries()) {
             if (entry.residency() != Residency.MAPPED) {
                 layouts.put(
                         entry.block().index(),
-                        BlockLayout.of(entry.block(), reader.alignment(), options.mergeGapBytes()));
+                        BlockLayout.of(entry.block(), link.alignment(), options.mergeGapBytes()));
             }
         }
         try {
-            this.mapped = plan.count(Residency.MAPPED) == 0 ? null : MappedFiles.wrap(device, files, leases);
+            boolean readsInPlace = plan.entries().stream().anyMatch(StreamingWeights::readInPlace);
+            this.mapped = readsInPlace ? MappedFiles.wrap(devices.host(), files, leases) : null;
             for (BlockLayout layout : layouts(Residency.RESIDENT)) {
-                WeightMemory memory = WeightMemory.allocate(
-                        device,
+                WeightMemory memory = link.allocate(
                         layout.byteSize(),
-                        reader.alignment(),
                         "resident weights of " + layout.block().label());
                 leases.owns(memory.buffer()::close);
                 resident.put(layout.block().index(), memory);
             }
             this.stream = makeStream();
             this.experts = makeExperts();
-            this.tuner =
-                    options.tune() && stream != null ? new Tuner(stream.lookAheadBlocks(), plan.slots() - 1) : null;
+            if (options.tune() && stream != null) {
+                this.tuner = new Tuner(stream.lookAheadBlocks(), plan.slots() - 1);
+            }
         } catch (RuntimeException e) {
             leases.free();
             throw e;
         }
+    }
+
+    private static boolean readInPlace(Entry entry) {
+        return entry.residency() == Residency.MAPPED || entry.decodesOnHost();
     }
 
     /**
@@ -98,10 +112,10 @@ public final class StreamingWeights implements WeightSource {
      * there.
      *
      * @param plan which blocks stay
-     * @param device where they are computed; its memory must be the host's. Stays open
+     * @param devices where they are computed. Stay open
      * @param reader reads the model file. Closed with the weights, also when opening them fails
-     * @param files the mapped files of the model, for blocks read in place; may be empty when there are none. Must
-     *     outlive the weights
+     * @param files the mapped files of the model, for blocks that rest in the host's memory; may be empty when there are
+     *     none. Must outlive the weights
      * @param options how to read
      * @param listener hears of the loading
      * @throws WeightUnavailableException when a resident block cannot be read
@@ -109,16 +123,23 @@ public final class StreamingWeights implements WeightSource {
      */
     public static StreamingWeights open(
             Plan plan,
-            Device device,
+            Devices devices,
             BlockReader reader,
             List<GgufPart> files,
             StreamingOptions options,
             LoadListener listener) {
-        StreamingWeights weights;
+        Link link;
         try {
-            weights = new StreamingWeights(plan, device, reader, files, options);
+            link = link(plan, devices, reader, files, options);
         } catch (RuntimeException e) {
             reader.close();
+            throw e;
+        }
+        StreamingWeights weights;
+        try {
+            weights = new StreamingWeights(plan, devices, link, files, options);
+        } catch (RuntimeException e) {
+            link.close();
             throw e;
         }
         try {
@@ -130,17 +151,51 @@ public final class StreamingWeights implements WeightSource {
         }
     }
 
+    private static Link link(
+            Plan plan, Devices devices, BlockReader reader, List<GgufPart> files, StreamingOptions options) {
+        if (!devices.accelerated()) {
+            return new HostLink(devices.primary(), reader, options.poison());
+        }
+        Set<Integer> inHost = plan.entries().stream()
+                .filter(e -> e.restsIn() == Tier.HOST)
+                .map(e -> e.block().index())
+                .collect(Collectors.toSet());
+        boolean wholeFile = plan.entries().stream().noneMatch(e -> e.restsIn() == Tier.DISK);
+        LockedFiles locked = wholeFile && !inHost.isEmpty() && options.pageLock()
+                ? LockedFiles.lock(devices.primary(), files)
+                : LockedFiles.NONE;
+        BlockReader host = files.isEmpty() ? null : new MappedReader(files);
+        try {
+            return new DeviceLink(
+                    devices.primary(),
+                    new DeviceLink.Sources(reader, host, inHost::contains, locked),
+                    options.chunkBytes(),
+                    options.poison());
+        } catch (RuntimeException e) {
+            locked.close();
+            throw e;
+        }
+    }
+
     private void start(LoadListener listener) {
-        LOG.info("Weights: {}; reads {}", plan.summary(), reader.description());
+        LOG.info("Weights: {}; reads {}", plan.summary(), link.description());
         queue.start();
         List<BlockLayout> toLoad = layouts(Residency.RESIDENT);
         if (!toLoad.isEmpty()) {
             List<WeightMemory> memory =
                     toLoad.stream().map(l -> resident.get(l.block().index())).toList();
             ResidentLoader.load(queue, toLoad, memory, listener);
+            awaitArrival();
         }
         if (stream != null) {
             underLock(stream::pump);
+        }
+    }
+
+    private void awaitArrival() {
+        Event arrival = link.arrival();
+        if (arrival != null) {
+            arrival.await();
         }
     }
 
@@ -157,7 +212,12 @@ public final class StreamingWeights implements WeightSource {
             return null;
         }
         SlotPool pool = pool(streamed, plan.slots(), plan.slotBytes(), "slots");
-        return new Stream(queue, clock, pool, meter, Math.clamp(plan.lookAheadBlocks(), 0, plan.slots() - 1), streamed);
+        Set<Integer> notInDecode = plan.entries().stream()
+                .filter(Entry::decodesOnHost)
+                .map(e -> e.block().index())
+                .collect(Collectors.toSet());
+        int lookAhead = Math.clamp(plan.lookAheadBlocks(), 0, plan.slots() - 1);
+        return new Stream(queue, clock, pool, meter, lookAhead, streamed, notInDecode);
     }
 
     private @Nullable ExpertCache makeExperts() {
@@ -182,7 +242,7 @@ public final class StreamingWeights implements WeightSource {
             throw new IllegalArgumentException("the plan has " + slots + " " + purpose + " of " + slotBytes
                     + " bytes for blocks of up to " + largest + " bytes");
         }
-        SlotPool pool = new SlotPool(device, slots, slotBytes, reader.alignment(), purpose);
+        SlotPool pool = new SlotPool(link, slots, slotBytes, purpose);
         leases.owns(pool::free);
         return pool;
     }
@@ -198,6 +258,7 @@ public final class StreamingWeights implements WeightSource {
 
     private void enterSweep() {
         if (stream != null) {
+            stream.beginSweep(meter.regime());
             stream.skipTo(clock.now());
         }
         if (experts != null) {
@@ -207,6 +268,7 @@ public final class StreamingWeights implements WeightSource {
 
     @Override
     public void endSweep() {
+        awaitDevice();
         lock.lock();
         try {
             boolean whole = meter.inSweep() && clock.now() == plan.entries().size() - 1L + clock.sweepStart();
@@ -217,6 +279,18 @@ public final class StreamingWeights implements WeightSource {
         } finally {
             lock.unlock();
         }
+    }
+
+    /** Waits for what the sweep has queued, without the lock, which the readers need meanwhile. */
+    private void awaitDevice() {
+        if (devices.accelerated()) {
+            device.compute().synchronize();
+        }
+    }
+
+    @Override
+    public boolean decodesOnHost(WeightBlock block) {
+        return entry(block).decodesOnHost();
     }
 
     @Override
@@ -253,24 +327,44 @@ public final class StreamingWeights implements WeightSource {
     @Override
     public WeightLease acquire(WeightBlock block) {
         Entry entry = entry(block);
+        return lease(() -> {
+            noticeSweep(block);
+            long due = clock.advance(block.index());
+            return switch (entry.residency()) {
+                case MAPPED -> inPlace(block);
+                case RESIDENT -> presentInMemory(block);
+                case STREAMED -> streamed(block, require(stream), due);
+                case ON_DEMAND -> onDemand(block, require(experts));
+            };
+        });
+    }
+
+    @Override
+    public WeightLease acquireOnHost(WeightBlock block) {
+        if (!devices.accelerated()) {
+            return acquire(block);
+        }
+        entry(block);
+        // The device may be given the same block in the same sweep, so this does not move the clock.
+        return lease(() -> inPlace(block));
+    }
+
+    private WeightLease lease(Supplier<StreamingLease> find) {
         lock.lock();
         try {
             if (closing) {
                 throw new IllegalStateException("the weights are closed");
             }
-            noticeSweep(block);
-            long due = clock.advance(block.index());
-            StreamingLease lease = switch (entry.residency()) {
-                case MAPPED -> present(block, require(mapped).placement(block));
-                case RESIDENT -> presentInMemory(block);
-                case STREAMED -> streamed(block, require(stream), due);
-                case ON_DEMAND -> onDemand(block, require(experts));
-            };
+            StreamingLease lease = find.get();
             leases.opened(Thread.currentThread());
             return lease;
         } finally {
             lock.unlock();
         }
+    }
+
+    private StreamingLease inPlace(WeightBlock block) {
+        return present(block, require(mapped).placement(block), Tier.HOST);
     }
 
     private Entry entry(WeightBlock block) {
@@ -305,11 +399,11 @@ public final class StreamingWeights implements WeightSource {
 
     private StreamingLease presentInMemory(WeightBlock block) {
         WeightMemory memory = require(resident.get(block.index()));
-        return present(block, placement(block, memory));
+        return present(block, placement(block, memory), device.tier());
     }
 
-    private StreamingLease present(WeightBlock block, StreamingLease.Placement placement) {
-        meter.acquired(block, false);
+    private StreamingLease present(WeightBlock block, StreamingLease.Placement placement, Tier tier) {
+        meter.acquired(block, tier);
         Thread holder = Thread.currentThread();
         return new StreamingLease(block, placement, () -> released(holder, () -> {}));
     }
@@ -336,13 +430,14 @@ public final class StreamingWeights implements WeightSource {
             await(
                     block,
                     () -> demand.entry != null && demand.entry.state == Stream.EntryState.READY,
-                    () -> demand.entry != null ? demand.entry.cause : null);
+                    () -> demand.entry != null ? demand.entry.cause : null,
+                    () -> demand.entry == null ? null : demand.entry.transfer.arrival);
         } catch (RuntimeException e) {
             from.end(demand);
             throw e;
         }
         SlotTicket ticket = from.take(demand);
-        meter.acquired(block, true);
+        meter.acquired(block, null);
         WeightMemory memory = from.memory(ticket);
         Thread holder = Thread.currentThread();
         return new StreamingLease(
@@ -355,13 +450,14 @@ public final class StreamingWeights implements WeightSource {
             await(
                     block,
                     () -> demand.entry != null && demand.entry.state == ExpertCache.EntryState.READY,
-                    () -> demand.entry != null ? demand.entry.cause : null);
+                    () -> demand.entry != null ? demand.entry.cause : null,
+                    () -> demand.entry == null ? null : demand.entry.transfer.arrival);
         } catch (RuntimeException e) {
             from.end(demand);
             throw e;
         }
         ExpertCache.Entry entry = from.take(demand, meter.regime());
-        meter.acquired(block, entry.uses == 1);
+        meter.acquired(block, entry.uses == 1 ? null : device.tier());
         WeightMemory memory = from.memory(entry);
         Thread holder = Thread.currentThread();
         return new StreamingLease(
@@ -372,19 +468,42 @@ public final class StreamingWeights implements WeightSource {
         return device.compute().record();
     }
 
-    /** Waits for a block; the lock is held on entry and exit. */
-    private void await(WeightBlock block, BooleanSupplier ready, Supplier<@Nullable Throwable> failure) {
-        if (ready.getAsBoolean()) {
+    /** Waits for a block, or lets the device wait for it; the lock is held on entry and exit. */
+    private void await(
+            WeightBlock block,
+            BooleanSupplier ready,
+            Supplier<@Nullable Throwable> failure,
+            Supplier<@Nullable Event> arrival) {
+        if (!devices.accelerated() && ready.getAsBoolean()) {
             return;
         }
         StallEvent event = new StallEvent();
         event.begin();
         meter.stallStarted();
+        try {
+            awaitReady(block, ready, failure);
+            Event arrived = arrival.get();
+            if (arrived != null) {
+                device.compute().await(arrived);
+            }
+        } finally {
+            meter.stallEnded(block);
+            if (event.shouldCommit()) {
+                event.block = block.label();
+                event.commit();
+            }
+        }
+    }
+
+    private void awaitReady(WeightBlock block, BooleanSupplier ready, Supplier<@Nullable Throwable> failure) {
         boolean interrupted = false;
         try {
             long left = options.acquireTimeout().toNanos();
             while (!ready.getAsBoolean()) {
                 Throwable cause = failure.get();
+                if (cause instanceof DeviceFailedException lost) {
+                    throw lost;
+                }
                 if (cause != null) {
                     throw new WeightUnavailableException(
                             "Block " + block.label() + " could not be read: " + cause.getMessage(), cause);
@@ -403,11 +522,6 @@ public final class StreamingWeights implements WeightSource {
                 }
             }
         } finally {
-            meter.stallEnded(block);
-            if (event.shouldCommit()) {
-                event.block = block.label();
-                event.commit();
-            }
             if (interrupted) {
                 Thread.currentThread().interrupt();
             }
@@ -442,7 +556,7 @@ public final class StreamingWeights implements WeightSource {
 
     /** How the file is read, in words. */
     public String readerDescription() {
-        return reader.description();
+        return link.description();
     }
 
     @Override
@@ -488,7 +602,7 @@ public final class StreamingWeights implements WeightSource {
     }
 
     /**
-     * Changes the look-ahead from now on.
+     * Fixes the look-ahead from now on; a tuner that was choosing it stops.
      *
      * @param blocks between 0 and the plan's slots - 1
      * @throws IllegalArgumentException when out of range
@@ -500,7 +614,34 @@ public final class StreamingWeights implements WeightSource {
                 throw new IllegalStateException("nothing streams");
             }
             stream.setLookAheadBlocks(blocks);
+            tuner = null;
         });
+    }
+
+    /**
+     * Lets the tuner choose the look-ahead from now on, beginning with the present one.
+     *
+     * @throws IllegalStateException when nothing streams
+     */
+    public void tuneLookAhead() {
+        underLock(() -> {
+            if (stream == null) {
+                throw new IllegalStateException("nothing streams");
+            }
+            if (tuner == null) {
+                tuner = new Tuner(stream.lookAheadBlocks(), plan.slots() - 1);
+            }
+        });
+    }
+
+    /** Whether the look-ahead is chosen by measuring; false also when nothing streams. */
+    public boolean tunesLookAhead() {
+        lock.lock();
+        try {
+            return tuner != null;
+        } finally {
+            lock.unlock();
+        }
     }
 
     private void underLock(Runnable action) {
@@ -538,7 +679,7 @@ public final class StreamingWeights implements WeightSource {
             lock.unlock();
         }
         queue.close();
-        reader.close();
+        link.close();
         lock.lock();
         try {
             leases.awaitOthers(queue.changed(), options.closeTimeout().toNanos());

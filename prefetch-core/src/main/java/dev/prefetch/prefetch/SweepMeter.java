@@ -1,25 +1,29 @@
 package dev.prefetch.prefetch;
 
+import dev.prefetch.backend.Tier;
 import dev.prefetch.model.WeightBlock;
+import dev.prefetch.prefetch.Link.Hop;
+import dev.prefetch.prefetch.TraceRecorder.Lane;
 import java.util.EnumMap;
 import java.util.Map;
 import java.util.function.LongSupplier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Keeps the accounts of sweeps, stalls and the link. Guarded by the lock of the {@link TransferQueue}.
+ * Keeps the accounts of what happens now, by the clock it is given.
  *
  * <p>A sweep's time is divided without remainder into compute and stall: what lies between two acquires is compute of
  * the block acquired first, unless the second had to wait. The link's time is divided among the blocks whose reads
  * finish, so that reads that overlap are not counted twice.
  */
-final class SweepMeter {
+final class SweepMeter implements Meter {
 
     /** Weight of the newest measurement in the running averages. */
     private static final double NEWEST = 0.25;
 
     private final LongSupplier nanoTime;
     private final TraceRecorder trace;
+    private final Lane link;
     private final double[][] computeNanosByBlock;
 
     private boolean inSweep;
@@ -50,6 +54,8 @@ final class SweepMeter {
     private long diskBlocks;
     private long hostBytes;
     private long hostBlocks;
+    private long deviceBytes;
+    private long linkBytes;
     private long loadedBytes;
     private long droppedBlocks;
     private long retries;
@@ -57,31 +63,38 @@ final class SweepMeter {
     private long expertHits;
     private long expertMisses;
 
-    SweepMeter(int blocks, LongSupplier nanoTime, TraceRecorder trace) {
+    /**
+     * @param link the lane of the last hop: the disk's, or that of the link to a device
+     */
+    SweepMeter(int blocks, LongSupplier nanoTime, TraceRecorder trace, Lane link) {
         this.nanoTime = nanoTime;
         this.trace = trace;
+        this.link = link;
         this.computeNanosByBlock = new double[Regime.values().length][blocks];
     }
 
-    boolean inSweep() {
+    @Override
+    public boolean inSweep() {
         return inSweep;
     }
 
-    Regime regime() {
+    @Override
+    public Regime regime() {
         return regime;
     }
 
-    /** How long the last finished sweep took. */
-    long lastSweepNanos() {
+    @Override
+    public long lastSweepNanos() {
         return lastSweepNanos;
     }
 
-    /** Tokens of the current sweep. */
-    int tokens() {
+    @Override
+    public int tokens() {
         return tokens;
     }
 
-    void beginSweep(Regime newRegime, int newTokens) {
+    @Override
+    public void beginSweep(Regime newRegime, int newTokens) {
         long now = nanoTime.getAsLong();
         if (inSweep) {
             endSweepAt(now);
@@ -101,15 +114,15 @@ final class SweepMeter {
         trace.beginSweep(newRegime, newTokens, now);
     }
 
-    /** Ends the sweep now. */
-    void endSweep() {
+    @Override
+    public void endSweep() {
         if (inSweep) {
             endSweepAt(nanoTime.getAsLong());
         }
     }
 
-    /** Ends a sweep nobody has ended, at the time compute last let go of a block. */
-    void endForgottenSweep() {
+    @Override
+    public void endForgottenSweep() {
         if (inSweep) {
             endSweepAt(Math.max(markNanos, lastReleaseNanos));
         }
@@ -138,34 +151,40 @@ final class SweepMeter {
         }
     }
 
-    /** Compute asks for its next block and does not find it. */
-    void stallStarted() {
+    @Override
+    public void stallStarted() {
         computed(nanoTime.getAsLong());
         computing = null;
     }
 
-    /** The wait that {@link #stallStarted()} began is over, with or without the block. */
-    void stallEnded(WeightBlock block) {
+    @Override
+    public void stallEnded(WeightBlock block) {
         long now = nanoTime.getAsLong();
         if (inSweep) {
             stallNanos += now - markNanos;
-            trace.add(TraceRecorder.Lane.WAITING, block.label(), markNanos, now, 0);
+            trace.add(Lane.WAITING, block.label(), markNanos, now, 0);
             markNanos = now;
             computing = block;
         }
     }
 
-    /** Compute has a block. */
-    void acquired(WeightBlock block, boolean transferred) {
+    @Override
+    public void acquired(WeightBlock block, @Nullable Tier foundIn) {
         computed(nanoTime.getAsLong());
         computing = block;
-        if (!transferred) {
-            hostBlocks++;
+        if (foundIn == null) {
+            return;
+        }
+        hostBlocks++;
+        if (foundIn == Tier.DEVICE) {
+            deviceBytes += block.byteSize();
+        } else {
             hostBytes += block.byteSize();
         }
     }
 
-    void released() {
+    @Override
+    public void released() {
         lastReleaseNanos = nanoTime.getAsLong();
     }
 
@@ -184,29 +203,53 @@ final class SweepMeter {
             } else {
                 sweepDenseNanos += spent;
             }
-            trace.add(TraceRecorder.Lane.COMPUTE, computing.label(), markNanos, now, 0);
+            trace.add(Lane.COMPUTE, computing.label(), markNanos, now, 0);
         } else if (spent > 0) {
-            trace.add(TraceRecorder.Lane.COMPUTE, "before weights", markNanos, now, 0);
+            trace.add(Lane.COMPUTE, "before weights", markNanos, now, 0);
         }
         markNanos = now;
     }
 
-    void readStarted() {
+    @Override
+    public void readStarted() {
+        linkStarted();
+    }
+
+    /** A copy over the link begins. */
+    void linkStarted() {
         if (readsInFlight++ == 0) {
             linkMarkNanos = nanoTime.getAsLong();
         }
     }
 
-    /** A read has ended, well or not. */
-    void readEnded(WeightBlock block, long bytes, boolean load) {
+    @Override
+    public void readEnded(WeightBlock block, long bytes, boolean load, @Nullable Hop hop) {
+        linkEnded(block);
+        moved(bytes, load, true);
+    }
+
+    /** A copy over the link has ended, well or not. */
+    void linkEnded(WeightBlock block) {
         settleLink(nanoTime.getAsLong(), block);
         readsInFlight--;
+    }
+
+    /** Counts what came over the link. */
+    void moved(long bytes, boolean load, boolean fromDisk) {
         if (load) {
             loadedBytes += bytes;
-        } else {
-            diskBytes += bytes;
-            trace.addDiskBytes(bytes);
+            return;
         }
+        if (fromDisk) {
+            diskBytes += bytes;
+        }
+        if (link == Lane.LINK) {
+            linkBytes += bytes;
+            if (!fromDisk) {
+                hostBytes += bytes;
+            }
+        }
+        trace.addBytes(link, bytes);
     }
 
     private void settleLink(long now, @Nullable WeightBlock block) {
@@ -219,42 +262,47 @@ final class SweepMeter {
         } else {
             idleLinkBusyNanos += spent;
         }
-        trace.add(TraceRecorder.Lane.DISK, block == null ? "" : block.label(), linkMarkNanos, now, 0);
+        trace.add(link, block == null ? "" : block.label(), linkMarkNanos, now, 0);
         linkMarkNanos = now;
     }
 
-    void blockStreamed() {
+    @Override
+    public void blockStreamed() {
         diskBlocks++;
     }
 
-    void blockDropped() {
+    @Override
+    public void blockDropped() {
         droppedBlocks++;
     }
 
-    void retried() {
+    @Override
+    public void retried() {
         retries++;
     }
 
-    void failed() {
+    @Override
+    public void failed() {
         failures++;
     }
 
-    void expertAsked(boolean hit) {
+    @Override
+    public void expertAsked(boolean hit) {
         if (regime == Regime.DECODE) {
-            if (hit) {
-                expertHits++;
-            } else {
-                expertMisses++;
-            }
+            expertAskedInDecode(hit);
         }
     }
 
-    /**
-     * Measured compute of a prompt sweep per layer; 0 when never measured. Experts that were not used do not count.
-     *
-     * @param experts of the experts, or of everything else
-     */
-    double layerComputeSeconds(boolean experts, int layers) {
+    void expertAskedInDecode(boolean hit) {
+        if (hit) {
+            expertHits++;
+        } else {
+            expertMisses++;
+        }
+    }
+
+    @Override
+    public double layerComputeSeconds(boolean experts, int layers) {
         return (experts ? prefillExpertNanos : prefillDenseNanos) / 1e9 / layers;
     }
 
@@ -263,12 +311,13 @@ final class SweepMeter {
         return computeNanosByBlock[ofRegime.ordinal()][block];
     }
 
-    /** The finished sweeps of a regime; what was read between sweeps belongs to neither. */
-    PrefetchStatistics finished(Regime ofRegime) {
+    @Override
+    public PrefetchStatistics finished(Regime ofRegime) {
         return finished.getOrDefault(ofRegime, PrefetchStatistics.NONE);
     }
 
-    PrefetchStatistics snapshot() {
+    @Override
+    public PrefetchStatistics snapshot() {
         return new PrefetchStatistics(
                 sweeps,
                 computeNanos + stallNanos,
@@ -280,6 +329,8 @@ final class SweepMeter {
                 diskBlocks,
                 hostBytes,
                 hostBlocks,
+                deviceBytes,
+                linkBytes,
                 loadedBytes,
                 droppedBlocks,
                 retries,

@@ -7,7 +7,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Remembers what disk, compute and waiting did during the last sweeps. Guarded by the lock of the
+ * Remembers what disk, link, compute and waiting did during the last sweeps. Guarded by the lock of the
  * {@link TransferQueue}; {@link #sweeps()} gives copies.
  */
 final class TraceRecorder {
@@ -60,16 +60,22 @@ final class TraceRecorder {
         spans.add(new Span(lane, name, startNanos, endNanos, bytes));
     }
 
-    /** Adds bytes to the disk's latest span. */
-    void addDiskBytes(long bytes) {
+    /** Adds a span to the last sweep, which may have ended. */
+    void addToLast(Lane lane, String name, long startNanos, long endNanos, long bytes) {
+        if (!recordings.isEmpty() && startNanos < endNanos) {
+            recordings.getLast().spans.add(new Span(lane, name, startNanos, endNanos, bytes));
+        }
+    }
+
+    /** Adds bytes to a lane's latest span. */
+    void addBytes(Lane lane, long bytes) {
         if (current == null) {
             return;
         }
-        int lastIndex = current.lastOfLane[Lane.DISK.ordinal()];
+        int lastIndex = current.lastOfLane[lane.ordinal()];
         if (lastIndex >= 0) {
             Span last = current.spans.get(lastIndex);
-            current.spans.set(
-                    lastIndex, new Span(Lane.DISK, last.name, last.startNanos, last.endNanos, last.bytes + bytes));
+            current.spans.set(lastIndex, new Span(lane, last.name, last.startNanos, last.endNanos, last.bytes + bytes));
         }
     }
 
@@ -83,14 +89,17 @@ final class TraceRecorder {
 
     /** What a span is about. */
     enum Lane {
+        /** Reads of the file. */
         DISK,
         COMPUTE,
-        WAITING
+        WAITING,
+        /** Copies to a device. */
+        LINK
     }
 
     /**
      * @param name the block's label
-     * @param bytes bytes read; 0 for lanes other than the disk's
+     * @param bytes bytes moved; 0 for compute and waiting
      */
     record Span(Lane lane, String name, long startNanos, long endNanos, long bytes) {}
 
@@ -103,7 +112,7 @@ final class TraceRecorder {
         final int tokens;
         final long startNanos;
         final List<Span> spans = new ArrayList<>();
-        final int[] lastOfLane = {-1, -1, -1};
+        final int[] lastOfLane = {-1, -1, -1, -1};
         long endNanos;
 
         Recording(long number, Regime regime, int tokens, long startNanos) {

@@ -5,7 +5,10 @@ import dev.prefetch.prefetch.BlockLayout.Part;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/** One block on its way from the disk into memory. Guarded by the lock of the {@link TransferQueue}. */
+/**
+ * One block on its way into the memory that compute reads. Guarded by the lock of the {@link TransferQueue}, except for what
+ * its {@link Link} keeps here.
+ */
 final class Transfer {
 
     final BlockLayout layout;
@@ -23,12 +26,21 @@ final class Transfer {
     int inFlight;
     int done;
     int retries;
+    /** The link's own: the memory was filled with poison. */
     boolean poisoned;
+
+    /** The link's own: its first copy was queued. */
+    boolean begun;
+
     boolean cancelled;
     boolean finished;
 
     @Nullable
     Throwable failure;
+
+    /** What must be waited for, on the device, before the filled memory is read; null for nothing. */
+    @Nullable
+    Event arrival;
 
     Transfer(BlockLayout layout, WeightMemory target, long deadline, Owner owner, @Nullable Event writeAfter) {
         this.layout = layout;

@@ -1,9 +1,8 @@
 package dev.prefetch.prefetch;
 
 import dev.prefetch.prefetch.BlockLayout.Part;
-import dev.prefetch.storage.BlockReader;
+import dev.prefetch.prefetch.Link.Hop;
 import dev.prefetch.storage.StorageException;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -38,16 +37,16 @@ final class TransferQueue implements AutoCloseable {
     private final Condition changed = lock.newCondition();
     private final Condition stopped = lock.newCondition();
 
-    private final BlockReader reader;
+    private final Link link;
     private final StreamingOptions options;
-    private final SweepMeter meter;
+    private final Meter meter;
     private final PriorityQueue<Transfer> queue = new PriorityQueue<>(EARLIEST_DEADLINE);
     private final List<Thread> threads = new ArrayList<>();
     private long sequence;
     private boolean closed;
 
-    TransferQueue(BlockReader reader, StreamingOptions options, SweepMeter meter) {
-        this.reader = reader;
+    TransferQueue(Link link, StreamingOptions options, Meter meter) {
+        this.link = link;
         this.options = options;
         this.meter = meter;
     }
@@ -76,7 +75,7 @@ final class TransferQueue implements AutoCloseable {
             throw new IllegalStateException("the weights are closed");
         }
         transfer.sequence = sequence++;
-        transfer.chunks = transfer.layout.chunks(Math.max(options.chunkBytes(), reader.alignment()));
+        transfer.chunks = transfer.layout.chunks(Math.max(options.chunkBytes(), link.alignment()));
         queue.add(transfer);
         work.signalAll();
     }
@@ -167,19 +166,12 @@ final class TransferQueue implements AutoCloseable {
     private @Nullable StorageException readOnce(Transfer transfer, Part chunk) {
         StorageException failure = null;
         boolean read = false;
-        awaitMemory(transfer);
-        if (options.poison() && !transfer.poisoned) {
-            // Under the lock, so that no other thread has read a part of it yet.
-            transfer.poisoned = true;
-            transfer.target.host().fill(POISON);
-        }
+        Hop hop = null;
+        awaitTarget(transfer);
         meter.readStarted();
         lock.unlock();
         try {
-            MemorySegment target = transfer.target
-                    .host()
-                    .asSlice(chunk.memoryOffset(), chunk.extent().length());
-            reader.read(chunk.extent().offset(), target);
+            hop = link.deliver(transfer, chunk);
             read = true;
         } catch (StorageException e) {
             failure = e;
@@ -188,19 +180,20 @@ final class TransferQueue implements AutoCloseable {
             meter.readEnded(
                     transfer.layout.block(),
                     read ? chunk.extent().length() : 0,
-                    transfer.deadline == ResidentLoader.DEADLINE);
+                    transfer.deadline == ResidentLoader.DEADLINE,
+                    hop);
         }
         return failure;
     }
 
     /** Waits, without the lock, until the device has finished with what the memory held before. */
-    private void awaitMemory(Transfer transfer) {
+    private void awaitTarget(Transfer transfer) {
         if (transfer.writeAfter == null || transfer.writeAfter.isComplete()) {
             return;
         }
         lock.unlock();
         try {
-            transfer.writeAfter.await();
+            link.awaitTarget(transfer);
         } finally {
             lock.lock();
         }
@@ -222,10 +215,10 @@ final class TransferQueue implements AutoCloseable {
         if (transfer.finished || transfer.inFlight > 0) {
             return;
         }
-        boolean filled = transfer.done == transfer.chunks.size();
-        if (!filled && !transfer.stopped()) {
+        if (transfer.done < transfer.chunks.size() && !transfer.stopped()) {
             return;
         }
+        boolean filled = transfer.done == transfer.chunks.size() && arranged(transfer);
         transfer.finished = true;
         queue.remove(transfer);
         record(transfer, filled);
@@ -243,6 +236,18 @@ final class TransferQueue implements AutoCloseable {
             transfer.owner.dropped(transfer);
         }
         changed.signalAll();
+    }
+
+    /** Asks the link when what it was given will be there. */
+    private boolean arranged(Transfer transfer) {
+        try {
+            transfer.arrival = link.arrival();
+            return true;
+        } catch (RuntimeException e) {
+            // A lost device: the owner must hear of it, or compute would wait for ever.
+            transfer.failure = e;
+            return false;
+        }
     }
 
     private static void record(Transfer transfer, boolean filled) {

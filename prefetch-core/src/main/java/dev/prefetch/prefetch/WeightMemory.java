@@ -3,18 +3,23 @@ package dev.prefetch.prefetch;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
 
-/**
- * Aligned memory inside a buffer of the device, reachable by readers.
- *
- * @param buffer the device's buffer
- * @param offset where the aligned part starts in it
- * @param host the aligned part, as the host sees it
- */
-record WeightMemory(DeviceBuffer buffer, long offset, MemorySegment host) {
+/** A part of a buffer of the device that a link leads to. */
+final class WeightMemory {
 
-    /** Allocates {@code bytes} aligned to {@code alignment}, a power of two. */
-    static WeightMemory allocate(Device device, long bytes, int alignment, String purpose) {
+    private final DeviceBuffer buffer;
+    private final long offset;
+    private final @Nullable MemorySegment host;
+
+    private WeightMemory(DeviceBuffer buffer, long offset, @Nullable MemorySegment host) {
+        this.buffer = buffer;
+        this.offset = offset;
+        this.host = host;
+    }
+
+    /** Allocates {@code bytes} that readers can reach, aligned to {@code alignment}, a power of two. */
+    static WeightMemory inHost(Device device, long bytes, int alignment, String purpose) {
         DeviceBuffer buffer = device.allocate(Math.addExact(bytes, alignment), purpose);
         MemorySegment memory = buffer.hostMemory().orElseThrow(() -> {
             buffer.close();
@@ -25,8 +30,31 @@ record WeightMemory(DeviceBuffer buffer, long offset, MemorySegment host) {
         return new WeightMemory(buffer, offset, memory.asSlice(offset, bytes));
     }
 
+    /** Allocates {@code bytes} that only copies reach. */
+    static WeightMemory inDevice(Device device, long bytes, String purpose) {
+        return new WeightMemory(device.allocate(bytes, purpose), 0, null);
+    }
+
+    /** The device's buffer. */
+    DeviceBuffer buffer() {
+        return buffer;
+    }
+
+    /** Where the part starts in the buffer. */
+    long offset() {
+        return offset;
+    }
+
+    /** The part as the host sees it. */
+    MemorySegment host() {
+        if (host == null) {
+            throw new UnsupportedOperationException("the host cannot see the device's memory");
+        }
+        return host;
+    }
+
     /** A part of this memory. */
     WeightMemory slice(long from, long bytes) {
-        return new WeightMemory(buffer, offset + from, host.asSlice(from, bytes));
+        return new WeightMemory(buffer, offset + from, host == null ? null : host.asSlice(from, bytes));
     }
 }

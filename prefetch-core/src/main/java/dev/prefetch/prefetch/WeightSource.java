@@ -16,6 +16,21 @@ public interface WeightSource extends AutoCloseable {
     WeightLease acquire(WeightBlock block);
 
     /**
+     * {@link #acquire} for the host's device: the block's bytes where the host reads them. Of the embedding, and of blocks
+     * that {@link #decodesOnHost}.
+     *
+     * @throws WeightUnavailableException when the bytes cannot be had
+     */
+    default WeightLease acquireOnHost(WeightBlock block) {
+        return acquire(block);
+    }
+
+    /** Whether decode rows are put through this block by the host, which has its bytes, and not by the device, which has not. */
+    default boolean decodesOnHost(WeightBlock block) {
+        return false;
+    }
+
+    /**
      * Says that a sweep begins now. Optional: a source notices by itself when the order starts again, but then counts
      * the time between two sweeps less exactly.
      *

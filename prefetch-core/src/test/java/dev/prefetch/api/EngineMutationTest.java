@@ -6,10 +6,10 @@ import static org.assertj.core.api.Assertions.fail;
 import com.sun.management.ThreadMXBean;
 import dev.prefetch.gguf.GgufFormatException;
 import dev.prefetch.inference.SamplingOptions;
-import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.GgufMutator;
 import dev.prefetch.testing.MeteredBackend;
+import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
@@ -74,15 +74,8 @@ class EngineMutationTest {
     private static List<GgufMutator> bases() throws IOException {
         List<GgufMutator> bases = new ArrayList<>();
         bases.add(GgufMutator.of(DemoModel.file()));
-        for (String name : List.of("granite", "olmo2", "qwen2moe", "smollm3")) {
-            bases.add(GgufMutator.of(ReferenceLogitsTest.OWN.resolve(name + "-F32.gguf")));
-        }
-        if (Conformance.isPresent()) {
-            bases.add(GgufMutator.of(Conformance.folder().resolve("demo-model/tiny-demo-moe-Q4_0.gguf")));
-            for (String name : List.of(
-                    "llama-Q4_0", "qwen2-Q4_K_M", "gemma2-Q4_K_M", "gemma3-Q4_K_M", "phi3-Q4_K_M", "gpt-oss-MXFP4")) {
-                bases.add(GgufMutator.of(Conformance.folder().resolve("logits/" + name + ".gguf")));
-            }
+        for (String family : RandomModel.families()) {
+            bases.add(GgufMutator.of(RandomModel.mixed(family)));
         }
         return bases;
     }

@@ -7,8 +7,11 @@ import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
+import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
+import java.util.List;
+import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
@@ -16,7 +19,7 @@ class MemoryPlannerTest {
 
     private static final int CONTEXT = 2048;
 
-    private static final Supplier<CostModel> NOT_MEASURED = () -> fail("measured for nothing");
+    private static final Supplier<MeasuredCosts> NOT_MEASURED = () -> fail("measured for nothing");
 
     private final EngineOptions options =
             EngineOptions.of(DemoModel.file()).withThreads(1).withMaxConcurrency(1);
@@ -24,7 +27,12 @@ class MemoryPlannerTest {
     private MemoryPlanner.Division divide(EngineOptions wanted) {
         try (GgufFile file = GgufFile.open(DemoModel.file())) {
             ModelConfig config = ModelConfig.read(file);
-            return MemoryPlanner.divide(wanted, config, ModelGraph.of(file, config), CONTEXT, NOT_MEASURED);
+            return MemoryPlanner.divide(
+                    wanted,
+                    new Model(file, config, ModelGraph.of(file, config), List.of()),
+                    CONTEXT,
+                    OptionalLong.empty(),
+                    NOT_MEASURED);
         }
     }
 

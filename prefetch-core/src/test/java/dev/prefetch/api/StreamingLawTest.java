@@ -8,6 +8,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.GgufSplitter;
+import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -29,9 +30,7 @@ class StreamingLawTest {
     /** Every architecture and every weight format there is a model for. */
     static Stream<Path> models() throws IOException {
         List<Path> models = new ArrayList<>(List.of(DemoModel.file()));
-        Stream.of("granite", "olmo2", "qwen2moe", "smollm3")
-                .map(name -> ReferenceLogitsTest.OWN.resolve(name + "-F32.gguf"))
-                .forEach(models::add);
+        RandomModel.families().stream().map(RandomModel::mixed).forEach(models::add);
         if (Conformance.isPresent()) {
             try (Stream<Path> files = Files.list(Conformance.folder().resolve("logits"))) {
                 files.filter(file -> file.toString().endsWith(".gguf")).sorted().forEach(models::add);

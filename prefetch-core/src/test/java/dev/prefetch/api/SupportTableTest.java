@@ -6,10 +6,10 @@ import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.model.Architecture;
 import dev.prefetch.testing.Conformance;
+import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Collectors;
@@ -25,20 +25,26 @@ class SupportTableTest {
     @Test
     void architecturesAreThoseOfTheCodeWithTheirReferences() throws IOException {
         Conformance.folder();
-        List<String> checked = ReferenceLogitsTest.models().toList();
-        StringBuilder table =
-                new StringBuilder("| `general.architecture` | models | exact logits in |\n|---|---|---|\n");
+        List<String> recorded = ReferenceLogitsTest.models().toList();
+        StringBuilder table = new StringBuilder("| `general.architecture` | models | exact logits of random models in |"
+                + " and of recorded models in |\n|---|---|---|---|\n");
         for (Architecture architecture : Architecture.values()) {
-            List<String> references = new ArrayList<>(checked.stream()
-                    .filter(model -> familyOf(model).equals(architecture.id()))
-                    .map(model -> described(architecture, model))
-                    .toList());
-            if (Files.exists(ReferenceLogitsTest.OWN.resolve(architecture.id() + "-F32.gguf"))) {
-                references.add("F32 (a model of our own)");
-            }
-            assertThat(references).as("references of %s", architecture).isNotEmpty();
-            table.append("| `%s` | %s | %s |\n"
-                    .formatted(architecture.id(), architecture.models(), String.join(", ", references)));
+            List<String> random = RandomModel.families().stream()
+                    .filter(family -> RandomModel.architectureOf(family).equals(architecture.id()))
+                    .map(family -> described(architecture, family))
+                    .toList();
+            assertThat(random).as("references of %s", architecture).isNotEmpty();
+            table.append("| `%s` | %s | %s | %s |\n"
+                    .formatted(
+                            architecture.id(),
+                            architecture.models(),
+                            String.join("; ", random),
+                            String.join(
+                                    ", ",
+                                    recorded.stream()
+                                            .filter(model -> familyOf(model).equals(architecture.id()))
+                                            .map(model -> recorded(architecture, model))
+                                            .toList())));
         }
         assertDocumented("architectures", table.toString());
     }
@@ -52,7 +58,16 @@ class SupportTableTest {
         };
     }
 
-    private static String described(Architecture architecture, String model) {
+    /** A family's formats, behind its name where it is not that of the architecture. */
+    private static String described(Architecture architecture, String family) {
+        String types = RandomModel.names().stream()
+                .filter(name -> name.substring(0, name.lastIndexOf('-')).equals(family))
+                .map(name -> name.substring(name.lastIndexOf('-') + 1))
+                .collect(Collectors.joining(", "));
+        return family.equals(architecture.id()) ? types : family + ": " + types;
+    }
+
+    private static String recorded(Architecture architecture, String model) {
         String type = model.substring(model.lastIndexOf('-') + 1);
         String family = model.substring(0, model.lastIndexOf('-'));
         return family.equals(architecture.id()) ? type : type + " (" + family + ")";

@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
@@ -100,15 +101,28 @@ class BatchLoopTest {
         Recorder one = submit(loop, 3);
         inSweep.await();
         Recorder two = submit(loop, 3);
-        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 1, 1, 1));
+        assertThat(loop.load())
+                .isEqualTo(new BatchLoop.Load(
+                        BatchLoop.Load.State.OPEN,
+                        1,
+                        1,
+                        BatchLoop.kvBytes(ModelConfig.read(file), CONTEXT, CONTEXT),
+                        0,
+                        new BatchLoop.Totals(prompt().length, 0, 0, 0, 0, 0, 0, 0)));
 
         goOn.countDown();
         one.end();
         two.end();
 
         Awaitility.await()
-                .untilAsserted(() ->
-                        assertThat(loop.load()).isEqualTo(new BatchLoop.Load(BatchLoop.Load.State.OPEN, 0, 0, 0)));
+                .untilAsserted(() -> assertThat(loop.load())
+                        .isEqualTo(new BatchLoop.Load(
+                                BatchLoop.Load.State.OPEN,
+                                0,
+                                0,
+                                0,
+                                0,
+                                new BatchLoop.Totals(2L * prompt().length, 0, 0, 0, 0, 0, 0, 0))));
         loop.close();
         assertThat(loop.load().state()).isEqualTo(BatchLoop.Load.State.CLOSED);
     }
@@ -325,19 +339,21 @@ class BatchLoopTest {
                 .isThrownBy(() -> loop.submit(request(new int[CONTEXT], 1, List.of(), new Recorder(text -> {}))))
                 .withMessageContaining("64");
         assertThatIllegalArgumentException().isThrownBy(() -> request(new int[0], 1, List.of(), new Recorder(t -> {})));
-        assertThatIllegalArgumentException().isThrownBy(() -> new BatchLoop.Limits(65, 8, 1, 1));
+        assertThatIllegalArgumentException().isThrownBy(() -> new BatchLoop.Limits(65, 0, 1, 1));
+        assertThatIllegalArgumentException().isThrownBy(() -> loop(1, 0)).withMessageContaining("kvBytes");
         assertThatIllegalArgumentException().isThrownBy(() -> loop.logits(new int[CONTEXT + 1], false));
     }
 
     private BatchLoop loop(int maxConcurrency, int kvPages) {
         ModelConfig config = ModelConfig.read(file);
         BatchLoop loop = new BatchLoop(
-                device,
+                Devices.of(device),
                 config,
                 ModelGraph.of(file, config),
                 weights,
                 tokenizer,
-                new BatchLoop.Limits(CONTEXT, CONTEXT, maxConcurrency, kvPages));
+                new BatchLoop.Limits(
+                        CONTEXT, CONTEXT, maxConcurrency, kvPages * BatchLoop.kvBytes(config, CONTEXT, CONTEXT)));
         loops.add(loop);
         return loop;
     }

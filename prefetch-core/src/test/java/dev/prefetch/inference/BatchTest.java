@@ -8,6 +8,7 @@ import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.testing.MeteredBackend;
 import java.util.Arrays;
+import java.util.List;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -17,7 +18,8 @@ class BatchTest {
     private static final int[] PROMPT = {10, 11, 12, 13, 14};
 
     private final Device device = MeteredBackend.cpu().open(new DeviceOptions(1));
-    private final KvPool pool = new KvPool(device, 1, new AttentionShape(1, 1, 4, 4, 1, 0, 0), 4);
+    private final KvPool pool =
+            new KvPool(device, new KvLayout(List.of(new AttentionShape(1, 1, 4, 4, 1, 0, 0))), 8, 1 << 20, 0);
     private final Batch batch = new Batch(8);
     private final KvCache first = pool.open(1);
     private final KvCache second = pool.open(1);

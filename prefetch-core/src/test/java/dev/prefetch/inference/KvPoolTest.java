@@ -10,6 +10,7 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.testing.MeteredBackend;
+import java.util.Collections;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -18,6 +19,7 @@ class KvPoolTest {
 
     private static final AttentionShape SHAPE = new AttentionShape(4, 2, 8, 4, 1, 0, 0);
     private static final int LAYERS = 3;
+    private static final KvLayout LAYOUT = new KvLayout(Collections.nCopies(LAYERS, SHAPE));
 
     /** Positions x layers x heads x (key + value) x four bytes. */
     private static final long PAGE_BYTES = 64L * 3 * 2 * (8 + 4) * 4;
@@ -25,7 +27,7 @@ class KvPoolTest {
     private final AtomicBoolean refusing = new AtomicBoolean();
     private final Device device =
             MeteredBackend.metered(MeteredBackend.cpu().open(new DeviceOptions(1)), purpose -> refusing.get());
-    private final KvPool pool = new KvPool(device, LAYERS, SHAPE, 3);
+    private final KvPool pool = new KvPool(device, LAYOUT, 64, 3 * PAGE_BYTES, 0);
 
     @AfterEach
     void close() {
@@ -40,7 +42,7 @@ class KvPoolTest {
         assertThat(pool.hasRoomFor(1)).isFalse();
         assertThatIllegalStateException()
                 .isThrownBy(() -> pool.open(1))
-                .withMessage("KV cache has 0 pages left but 1 are needed");
+                .withMessage("KV cache has 0 bytes left but " + PAGE_BYTES + " are needed");
         one.close();
         assertThat(pool.hasRoomFor(64)).isTrue();
         assertThat(pool.hasRoomFor(65)).isFalse();
@@ -54,23 +56,23 @@ class KvPoolTest {
         long before = MeteredBackend.allocatedBytes();
         KvCache cache = pool.open(130);
         assertThat(MeteredBackend.allocatedBytes() - before).isZero();
-        cache.ensure(64);
+        cache.ensure(0, 64);
         assertThat(MeteredBackend.allocatedBytes() - before).isEqualTo(PAGE_BYTES);
-        cache.ensure(65);
-        cache.ensure(128);
+        cache.ensure(0, 65);
+        cache.ensure(0, 128);
         assertThat(MeteredBackend.allocatedBytes() - before).isEqualTo(2 * PAGE_BYTES);
-        assertThat(KvPool.pageBytes(LAYERS, SHAPE)).isEqualTo(PAGE_BYTES);
+        assertThat(LAYOUT.pageBytes(KvLayout.Span.FULL)).isEqualTo(PAGE_BYTES);
     }
 
     @Test
     void reusesThePagesThatCameBack() {
         KvCache first = pool.open(3 * 64);
-        first.ensure(3 * 64);
+        first.ensure(0, 3 * 64);
         DeviceBuffer page = first.layer(0).page(0);
         first.close();
         long before = MeteredBackend.allocatedBytes();
         KvCache second = pool.open(3 * 64);
-        second.ensure(3 * 64);
+        second.ensure(0, 3 * 64);
         assertThat(MeteredBackend.allocatedBytes()).isEqualTo(before);
         assertThat(second.layer(0).page(0)).isSameAs(page);
     }
@@ -78,11 +80,11 @@ class KvPoolTest {
     @Test
     void givesBackOnlyOnce() {
         KvCache cache = pool.open(64);
-        cache.ensure(1);
+        cache.ensure(0, 1);
         cache.close();
         cache.close();
         KvCache all = pool.open(3 * 64);
-        all.ensure(3 * 64);
+        all.ensure(0, 3 * 64);
         assertThat(pool.hasRoomFor(1)).isFalse();
         assertThat(all.layer(0).page(0))
                 .isNotSameAs(all.layer(0).page(1))
@@ -92,18 +94,18 @@ class KvPoolTest {
     @Test
     void holdsASequenceToItsPromise() {
         KvCache cache = pool.open(64);
-        assertThatIllegalStateException().isThrownBy(() -> cache.ensure(65)).withMessageContaining("promised 1");
+        assertThatIllegalStateException().isThrownBy(() -> cache.ensure(0, 65)).withMessageContaining("promised 1");
     }
 
     @Test
     void aRefusedPageLeavesThePromiseAndThePagesBefore() {
         KvCache cache = pool.open(128);
-        cache.ensure(64);
+        cache.ensure(0, 64);
         refusing.set(true);
-        assertThatExceptionOfType(OutOfDeviceMemoryException.class).isThrownBy(() -> cache.ensure(65));
+        assertThatExceptionOfType(OutOfDeviceMemoryException.class).isThrownBy(() -> cache.ensure(0, 65));
         cache.close();
         KvCache next = pool.open(3 * 64);
-        next.ensure(64);
+        next.ensure(0, 64);
         assertThat(next.layer(0).page(0).byteSize()).isEqualTo(PAGE_BYTES);
     }
 

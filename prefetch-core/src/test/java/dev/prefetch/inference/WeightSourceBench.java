@@ -2,6 +2,7 @@ package dev.prefetch.inference;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Devices;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -38,18 +39,18 @@ final class WeightSourceBench {
             ModelConfig config = ModelConfig.read(file);
             ModelGraph graph = ModelGraph.of(file, config);
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
-            int pages = BatchLoop.kvPages(steps.length);
-            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, pages);
+            long kvBytes = BatchLoop.kvBytes(config, steps.length, steps.length);
+            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, kvBytes);
             TestWeights bypass = new TestWeights(device, file);
             try (StreamingWeights machinery = StreamingWeights.open(
                             Planner.plan(PlanRequest.of(graph.blocks(), Long.MAX_VALUE)),
-                            device,
+                            Devices.of(device),
                             SplitReader.open(file.parts()),
                             file.parts(),
                             StreamingOptions.DEFAULT,
                             (done, total) -> {});
-                    BatchLoop with = new BatchLoop(device, config, graph, machinery, tokenizer, limits);
-                    BatchLoop without = new BatchLoop(device, config, graph, bypass, tokenizer, limits)) {
+                    BatchLoop with = new BatchLoop(Devices.of(device), config, graph, machinery, tokenizer, limits);
+                    BatchLoop without = new BatchLoop(Devices.of(device), config, graph, bypass, tokenizer, limits)) {
                 // Both until the kernels are compiled.
                 seconds(with, steps);
                 seconds(without, steps);

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.awaitility.Awaitility.await;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
 import dev.prefetch.prefetch.Plan.Residency;
@@ -40,7 +41,7 @@ class ExpertCacheTest {
                 model.plan(2, places, passing, b -> b.kind() == Kind.EXPERT ? Residency.ON_DEMAND : Residency.RESIDENT);
         StreamingWeights weights = StreamingWeights.open(
                 plan,
-                device,
+                Devices.of(device),
                 reader,
                 List.of(),
                 StreamingOptions.DEFAULT

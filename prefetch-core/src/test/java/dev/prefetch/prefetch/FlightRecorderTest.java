@@ -2,6 +2,7 @@ package dev.prefetch.prefetch;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.Plan.Residency;
 import java.nio.file.Path;
@@ -30,7 +31,7 @@ class FlightRecorderTest {
             reader.pause();
             try (StreamingWeights weights = StreamingWeights.open(
                     model.plan(1, 0, 0, b -> Residency.STREAMED),
-                    new TestDevice(),
+                    Devices.of(new TestDevice()),
                     reader,
                     List.of(),
                     StreamingOptions.DEFAULT,

@@ -3,6 +3,7 @@ package dev.prefetch.prefetch;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
@@ -59,7 +60,7 @@ class StreamingFromFileTest {
             MemorySegment mapping = channel.map(MapMode.READ_ONLY, 0, channel.size(), arena);
             try (StreamingWeights weights = StreamingWeights.open(
                     plan,
-                    device,
+                    Devices.of(device),
                     open.apply(file),
                     List.of(new GgufPart(file, 0, mapping)),
                     StreamingOptions.DEFAULT.withPoison(true),
@@ -133,7 +134,7 @@ class StreamingFromFileTest {
                 FileChannel channel = FileChannel.open(file, StandardOpenOption.READ);
                 StreamingWeights weights = StreamingWeights.open(
                         plan,
-                        device,
+                        Devices.of(device),
                         DirectReader.open(file),
                         List.of(new GgufPart(file, 0, channel.map(MapMode.READ_ONLY, 0, channel.size(), arena))),
                         StreamingOptions.DEFAULT.withAttempts(2, Duration.ofMillis(1)),

@@ -2,6 +2,7 @@ package dev.prefetch.prefetch;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Event;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.model.WeightBlock.Kind;
@@ -65,7 +66,8 @@ class StreamingWeightsStressTest {
                 .withPoison(true)
                 .withTraceSweeps(3);
         reader.broken = offset -> false;
-        StreamingWeights weights = StreamingWeights.open(plan, device, reader, List.of(), options, (done, total) -> {});
+        StreamingWeights weights =
+                StreamingWeights.open(plan, Devices.of(device), reader, List.of(), options, (done, total) -> {});
         breakSometimes(reader, seed);
         try (ExecutorService kernels = Executors.newFixedThreadPool(4)) {
             compute(weights, model, device, slots, random, kernels);
@@ -221,7 +223,7 @@ class StreamingWeightsStressTest {
         TestReader reader = new TestReader(model.fileSize);
         StreamingWeights weights = StreamingWeights.open(
                 model.plan(slots, 0, 0, b -> Residency.STREAMED),
-                device,
+                Devices.of(device),
                 reader,
                 List.of(),
                 StreamingOptions.DEFAULT.withPoison(true),

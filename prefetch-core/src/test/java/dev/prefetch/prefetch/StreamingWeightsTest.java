@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import static org.awaitility.Awaitility.await;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Event;
 import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.model.TensorRole;
@@ -57,7 +58,8 @@ class StreamingWeightsTest {
     }
 
     private StreamingWeights open(Plan plan, StreamingOptions options) {
-        StreamingWeights weights = StreamingWeights.open(plan, device, reader, List.of(), options, (done, total) -> {});
+        StreamingWeights weights =
+                StreamingWeights.open(plan, Devices.of(device), reader, List.of(), options, (done, total) -> {});
         opened.add(weights);
         return weights;
     }
@@ -114,7 +116,7 @@ class StreamingWeightsTest {
             TestModel.fillFromFile(0, file);
             StreamingWeights weights = StreamingWeights.open(
                     model.plan(2, 0, 0, b -> Residency.MAPPED),
-                    device,
+                    Devices.of(device),
                     reader,
                     List.of(new GgufPart(Path.of("model.gguf"), 0, file)),
                     OPTIONS,
@@ -299,7 +301,12 @@ class StreamingWeightsTest {
         List<Long> progress = new ArrayList<>();
         List<Long> totals = new ArrayList<>();
         StreamingWeights weights = StreamingWeights.open(
-                model.plan(2, 0, 0, b -> Residency.RESIDENT), device, reader, List.of(), OPTIONS, (done, total) -> {
+                model.plan(2, 0, 0, b -> Residency.RESIDENT),
+                Devices.of(device),
+                reader,
+                List.of(),
+                OPTIONS,
+                (done, total) -> {
                     progress.add(done);
                     totals.add(total);
                 });

@@ -3,6 +3,7 @@ package dev.prefetch.prefetch;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.prefetch.backend.Tier;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.TraceRecorder.Lane;
 import dev.prefetch.prefetch.TraceRecorder.Span;
@@ -18,7 +19,7 @@ class SweepMeterTest {
     private final TestModel model = TestModel.dense(1, 4);
     private final TraceRecorder trace = new TraceRecorder(2);
     private long now = 1000;
-    private final SweepMeter meter = new SweepMeter(model.blocks.size(), () -> now, trace);
+    private final SweepMeter meter = new SweepMeter(model.blocks.size(), () -> now, trace, Lane.DISK);
 
     private WeightBlock block(int i) {
         return model.blocks.get(i);
@@ -35,7 +36,7 @@ class SweepMeterTest {
     private void oneSweep() {
         long start = now;
         meter.beginSweep(Regime.DECODE, 1);
-        meter.acquired(block(0), false);
+        meter.acquired(block(0), Tier.HOST);
         now = start + 5;
         meter.readStarted();
         now = start + 8;
@@ -44,12 +45,12 @@ class SweepMeterTest {
         meter.released();
         meter.stallStarted();
         now = start + 20;
-        meter.readEnded(block(1), 100, false);
+        meter.readEnded(block(1), 100, false, null);
         now = start + 30;
         meter.stallEnded(block(1));
-        meter.acquired(block(1), true);
+        meter.acquired(block(1), null);
         now = start + 35;
-        meter.readEnded(block(1), 200, false);
+        meter.readEnded(block(1), 200, false, null);
         meter.blockStreamed();
         now = start + 50;
         meter.released();
@@ -82,7 +83,7 @@ class SweepMeterTest {
         meter.readStarted();
         now += 100;
         oneSweep();
-        meter.readEnded(block(1), 7, false);
+        meter.readEnded(block(1), 7, false, null);
         now += 40;
         PrefetchStatistics statistics = meter.snapshot();
         assertThat(statistics.idleLinkBusyNanos()).isEqualTo(100);
@@ -101,7 +102,7 @@ class SweepMeterTest {
     @Test
     void endsAForgottenSweepWhenComputeLetGo() {
         meter.beginSweep(Regime.DECODE, 1);
-        meter.acquired(block(0), false);
+        meter.acquired(block(0), Tier.HOST);
         now += 10;
         meter.released();
         now += 5000;

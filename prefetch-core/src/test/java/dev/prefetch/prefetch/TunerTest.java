@@ -2,6 +2,7 @@ package dev.prefetch.prefetch;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import dev.prefetch.backend.Devices;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.Plan.Residency;
 import java.util.List;
@@ -72,7 +73,7 @@ class TunerTest {
         TestModel model = TestModel.dense(2, 4);
         try (StreamingWeights weights = StreamingWeights.open(
                 model.plan(4, 0, 0, b -> Residency.STREAMED),
-                new TestDevice(),
+                Devices.of(new TestDevice()),
                 new TestReader(model.fileSize),
                 List.of(),
                 StreamingOptions.DEFAULT.withTune(true),

@@ -4,12 +4,11 @@ import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 
-/** Entry point of the CUDA backend. It has no kernels yet, so it reports itself unavailable on every machine. */
+/** Entry point of the CUDA backend: available where an NVIDIA driver and a card of Turing or newer are. */
 public final class CudaBackendProvider implements BackendProvider {
 
-    private static final Availability.Unavailable UNAVAILABLE = new Availability.Unavailable(
-            "this version of prefetch-cuda contains no kernels",
-            "Use backend 'cpu' or 'auto', or a later version of prefetch-cuda.");
+    /** Called by {@link java.util.ServiceLoader}. */
+    public CudaBackendProvider() {}
 
     @Override
     public String id() {
@@ -23,12 +22,27 @@ public final class CudaBackendProvider implements BackendProvider {
 
     @Override
     public Availability availability() {
-        return UNAVAILABLE;
+        return CudaProbe.probe(0);
     }
 
+    /**
+     * {@inheritDoc}
+     *
+     * @throws dev.prefetch.backend.DeviceFailedException when the driver refuses the context or the kernels
+     */
     @Override
     public Device open(DeviceOptions options) {
-        throw new IllegalStateException(
-                "backend 'cuda' cannot be used: " + UNAVAILABLE.reason() + ". " + UNAVAILABLE.remedy());
+        if (CudaProbe.probe(options.ordinal()) instanceof Availability.Unavailable(String reason, String remedy)) {
+            throw new IllegalStateException("the CUDA backend is unavailable, " + reason + ": " + remedy);
+        }
+        try {
+            JCudaNatives.load();
+            return CudaDevice.open(options.ordinal());
+        } catch (LinkageError e) {
+            throw new IllegalStateException(
+                    "the CUDA backend is unavailable, JCuda's native library cannot be loaded (" + e
+                            + "): use backend 'cpu', or see docs/cuda.md",
+                    e);
+        }
     }
 }

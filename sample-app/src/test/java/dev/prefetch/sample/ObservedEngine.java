@@ -1,5 +1,7 @@
 package dev.prefetch.sample;
 
+import dev.prefetch.api.EmbeddingOptions;
+import dev.prefetch.api.EmbeddingResult;
 import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.Generation;
@@ -67,6 +69,11 @@ public final class ObservedEngine implements PrefetchEngine {
             throw new AssertionError("no " + what + " within " + HOLD_SECONDS + " s");
         }
         return value;
+    }
+
+    @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException {
+        return engine.embed(texts, options);
     }
 
     @Override
@@ -169,6 +176,16 @@ public final class ObservedEngine implements PrefetchEngine {
     @Override
     public void setLookAheadBlocks(int blocks) {
         engine.setLookAheadBlocks(blocks);
+    }
+
+    @Override
+    public void chooseLookAhead() {
+        engine.chooseLookAhead();
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return engine.choosesLookAhead();
     }
 
     @Override

@@ -13,4 +13,12 @@ public interface GenerationRecorder {
 
     /** A generation failed. */
     default void failed(RuntimeException failure) {}
+
+    /** Another chat model was asked instead. */
+    default void fellBack(ChatFallback.Reason reason) {}
+
+    /** The recorder for one engine of several. */
+    default GenerationRecorder forEngine(String name) {
+        return this;
+    }
 }

@@ -1,5 +1,6 @@
 package dev.prefetch.spring;
 
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
@@ -38,6 +39,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
     private final @Nullable Map<String, Object> templateVariables;
     private final @Nullable Boolean enableThinking;
     private final @Nullable Boolean thinkingInContent;
+    private final @Nullable Duration timeout;
 
     private PrefetchChatOptions(
             @Nullable List<ToolCallback> toolCallbacks,
@@ -70,6 +72,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         this.templateVariables = builder.templateVariables == null ? null : Map.copyOf(builder.templateVariables);
         this.enableThinking = builder.enableThinking;
         this.thinkingInContent = builder.thinkingInContent;
+        this.timeout = builder.timeout;
     }
 
     /** A builder with nothing set. */
@@ -153,6 +156,11 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         return thinkingInContent;
     }
 
+    /** How long the request may take, waiting included, before it fails; unset for as long as it takes. */
+    public @Nullable Duration getTimeout() {
+        return timeout;
+    }
+
     /** These options with what is unset taken from others. */
     PrefetchChatOptions withDefaults(PrefetchChatOptions defaults) {
         return builder()
@@ -172,6 +180,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 .templateVariables(firstSet(templateVariables, defaults.templateVariables))
                 .enableThinking(firstSet(enableThinking, defaults.enableThinking))
                 .thinkingInContent(firstSet(thinkingInContent, defaults.thinkingInContent))
+                .timeout(firstSet(timeout, defaults.timeout))
                 .toolCallbacks(firstSet(getToolCallbacks(), defaults.getToolCallbacks()))
                 .toolContext(firstSet(getToolContext(), defaults.getToolContext()))
                 .build();
@@ -200,6 +209,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 .templateVariables(templateVariables)
                 .enableThinking(enableThinking)
                 .thinkingInContent(thinkingInContent)
+                .timeout(timeout)
                 .toolCallbacks(getToolCallbacks())
                 .toolContext(getToolContext());
     }
@@ -215,7 +225,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 && Objects.equals(grammar, that.grammar)
                 && Objects.equals(templateVariables, that.templateVariables)
                 && Objects.equals(enableThinking, that.enableThinking)
-                && Objects.equals(thinkingInContent, that.thinkingInContent);
+                && Objects.equals(thinkingInContent, that.thinkingInContent)
+                && Objects.equals(timeout, that.timeout);
     }
 
     @Override
@@ -229,7 +240,8 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 grammar,
                 templateVariables,
                 enableThinking,
-                thinkingInContent);
+                thinkingInContent,
+                timeout);
     }
 
     /** Builds {@link PrefetchChatOptions}. Not thread-safe. */
@@ -244,8 +256,15 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
         private @Nullable Map<String, Object> templateVariables;
         private @Nullable Boolean enableThinking;
         private @Nullable Boolean thinkingInContent;
+        private @Nullable Duration timeout;
 
         private Builder() {}
+
+        /** See {@link PrefetchChatOptions#getTimeout()}. */
+        public Builder timeout(@Nullable Duration value) {
+            this.timeout = value;
+            return this;
+        }
 
         /** See {@link PrefetchChatOptions#getMinP()}. */
         public Builder minP(@Nullable Double value) {
@@ -314,6 +333,7 @@ public final class PrefetchChatOptions extends DefaultToolCallingChatOptions imp
                 grammar = firstSet(that.grammar, grammar);
                 enableThinking = firstSet(that.enableThinking, enableThinking);
                 thinkingInContent = firstSet(that.thinkingInContent, thinkingInContent);
+                timeout = firstSet(that.timeout, timeout);
                 if (that.templateVariables != null) {
                     Map<String, Object> merged = new HashMap<>();
                     if (templateVariables != null) {

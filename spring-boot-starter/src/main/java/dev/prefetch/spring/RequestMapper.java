@@ -83,7 +83,7 @@ final class RequestMapper {
                 maxTokens(options.getMaxTokens()),
                 orElse(options.getStopSequences(), List.of()));
         return new Mapped(
-                generation.withGrammar(grammar),
+                generation.withGrammar(grammar).withTimeout(options.getTimeout()),
                 offered(tools),
                 insideThinking,
                 Boolean.TRUE.equals(options.getThinkingInContent()),

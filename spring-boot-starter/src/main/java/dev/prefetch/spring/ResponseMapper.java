@@ -22,6 +22,9 @@ import org.springframework.ai.chat.model.Generation;
  */
 final class ResponseMapper {
 
+    /** Key of the metadata that holds the time from the request to the first token, a {@link Duration}. */
+    static final String TIME_TO_FIRST_TOKEN = "time-to-first-token";
+
     private final String id = UUID.randomUUID().toString();
     private final Instant createdAt = Instant.now();
     private final String model;
@@ -76,7 +79,7 @@ final class ResponseMapper {
         ChatResponseMetadata.Builder metadata = ChatResponseMetadata.builder()
                 .id(id)
                 .model(model)
-                .usage(new DefaultUsage(result.promptTokens(), result.completionTokens()))
+                .usage(usage(result))
                 .keyValue("created-at", createdAt)
                 .keyValue("queue-duration", Duration.ofNanos(timings.queueNanos()))
                 .keyValue("prompt-eval-duration", Duration.ofNanos(timings.prefillNanos()))
@@ -90,7 +93,7 @@ final class ResponseMapper {
                 .keyValue("done", true);
         addTransfers(metadata, result.transfers());
         if (timings.firstTokenNanos() > 0) {
-            metadata.keyValue("time-to-first-token", Duration.ofNanos(timings.firstTokenNanos()));
+            metadata.keyValue(TIME_TO_FIRST_TOKEN, Duration.ofNanos(timings.firstTokenNanos()));
         }
         return new ChatResponse(List.of(generation), metadata.build());
     }
@@ -106,6 +109,16 @@ final class ResponseMapper {
     }
 
     /** What moved for this request and the others of its sweeps; nothing when all weights were resident. */
+    private static DefaultUsage usage(GenerationResult result) {
+        return new DefaultUsage(
+                result.promptTokens(),
+                result.completionTokens(),
+                result.promptTokens() + result.completionTokens(),
+                null,
+                (long) result.cachedPromptTokens(),
+                null);
+    }
+
     private static void addTransfers(ChatResponseMetadata.Builder metadata, PrefetchStatistics transfers) {
         if (transfers.diskBytes() == 0) {
             return;

@@ -1,5 +1,7 @@
 package dev.prefetch.spring;
 
+import dev.prefetch.api.EmbeddingOptions;
+import dev.prefetch.api.EmbeddingResult;
 import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.FinishReason;
@@ -9,6 +11,7 @@ import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.inference.Pooling;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
@@ -38,6 +41,8 @@ public final class FakeEngine implements PrefetchEngine {
     /** Prompt tokens every generation reports. */
     public static final int PROMPT_TOKENS = 7;
 
+    public static final int CACHED_TOKENS = 4;
+
     /** Name of the engine's thread. */
     public static final String THREAD = "fake-engine";
 
@@ -46,9 +51,12 @@ public final class FakeEngine implements PrefetchEngine {
     private final Consumer<FakeGeneration> script;
     private volatile EngineStatus status =
             new EngineStatus(EngineStatus.State.READY, 0, 0, 8, 1 << 20, 4 << 20, 0, 5, 0, null);
+    private volatile @Nullable RuntimeException refusal;
+    private String name = "Demo 1M";
     private @Nullable String template;
     private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
+    private final List<EmbeddingOptions> embeddings = new CopyOnWriteArrayList<>();
     private final AtomicBoolean closed = new AtomicBoolean();
 
     private FakeEngine(Consumer<FakeGeneration> script) {
@@ -73,6 +81,17 @@ public final class FakeEngine implements PrefetchEngine {
     /** Does nothing by itself: the test drives {@link #last()}. */
     public static FakeEngine manual() {
         return new FakeEngine(generation -> {});
+    }
+
+    /** Refuses every request. */
+    public void refuseWith(RuntimeException value) {
+        refusal = value;
+    }
+
+    /** Gives the model another name. */
+    public FakeEngine named(String value) {
+        name = value;
+        return this;
     }
 
     /** Gives the model a chat template; its source is all that is looked at. */
@@ -104,7 +123,7 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public EngineInfo info() {
         return new EngineInfo(
-                "Demo 1M",
+                name,
                 Path.of("/models/demo-1m.gguf"),
                 3 << 20,
                 "qwen3",
@@ -112,13 +131,29 @@ public final class FakeEngine implements PrefetchEngine {
                 "Q8_0",
                 4,
                 512,
+                64,
+                Pooling.MEAN,
                 1024,
                 2048,
                 "cpu",
                 "a test",
                 2,
                 1_500_000_000,
-                List.of());
+                List.of(),
+                null);
+    }
+
+    @Override
+    public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) {
+        embeddings.add(options);
+        return new EmbeddingResult(
+                texts.stream().map(text -> new float[] {text.length()}).toList(),
+                texts.stream().map(text -> text.split(" ").length).toList());
+    }
+
+    /** The options of the requests for vectors so far. */
+    public List<EmbeddingOptions> embeddings() {
+        return embeddings;
     }
 
     @Override
@@ -138,13 +173,23 @@ public final class FakeEngine implements PrefetchEngine {
 
     @Override
     public List<Integer> encode(Prompt prompt) {
-        throw new UnsupportedOperationException("not needed here");
+        return switch (prompt) {
+            // As many tokens as words; which ones is of no interest here.
+            case Prompt.Text text ->
+                IntStream.range(0, text.text().split(" ").length).boxed().toList();
+            case Prompt.Tokens tokens -> tokens.tokens();
+            case Prompt.Chat chat -> throw new UnsupportedOperationException("not needed here");
+        };
     }
 
     @Override
     public Generation generate(GenerationRequest request, GenerationListener listener) {
         if (closed.get()) {
             throw new IllegalStateException("the engine is closed");
+        }
+        RuntimeException refused = refusal;
+        if (refused != null) {
+            throw refused;
         }
         FakeGeneration generation = new FakeGeneration(request, listener);
         generations.add(generation);
@@ -188,6 +233,16 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public void setLookAheadBlocks(int blocks) {
         throw new IllegalStateException("nothing streams");
+    }
+
+    @Override
+    public void chooseLookAhead() {
+        throw new IllegalStateException("nothing streams");
+    }
+
+    @Override
+    public boolean choosesLookAhead() {
+        return false;
     }
 
     @Override
@@ -239,7 +294,8 @@ public final class FakeEngine implements PrefetchEngine {
 
         public void complete(FinishReason reason) {
             List<Integer> tokens = IntStream.range(0, parts.size()).boxed().toList();
-            GenerationResult result = new GenerationResult(text.toString(), tokens, reason, PROMPT_TOKENS, TIMINGS);
+            GenerationResult result = new GenerationResult(
+                    text.toString(), tokens, reason, PROMPT_TOKENS, CACHED_TOKENS, TIMINGS, PrefetchStatistics.NONE);
             if (ended.compareAndSet(false, true)) {
                 // The listener first, as the engine does it: who waits for the result finds everything told.
                 listener.onComplete(result);

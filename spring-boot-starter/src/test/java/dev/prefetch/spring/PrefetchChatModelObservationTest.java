@@ -56,6 +56,7 @@ class PrefetchChatModelObservationTest {
                 .hasHighCardinalityKeyValue("gen_ai.request.max_tokens", "10")
                 .hasHighCardinalityKeyValue("gen_ai.request.stop_sequences", "[\"END\"]")
                 .hasHighCardinalityKeyValue("gen_ai.response.finish_reasons", "[\"stop\"]")
+                .hasHighCardinalityKeyValue("gen_ai.response.time_to_first_chunk", "0.025")
                 .hasHighCardinalityKeyValue("gen_ai.usage.input_tokens", "7")
                 .hasHighCardinalityKeyValue("gen_ai.usage.output_tokens", "2")
                 .hasHighCardinalityKeyValue("gen_ai.usage.total_tokens", "9")
@@ -77,6 +78,7 @@ class PrefetchChatModelObservationTest {
                         .hasLowCardinalityKeyValue("gen_ai.response.model", "Demo 1M")
                         .hasHighCardinalityKeyValue("gen_ai.response.finish_reasons", "[\"stop\"]")
                         .hasHighCardinalityKeyValue("gen_ai.usage.total_tokens", "9")
+                        .hasHighCardinalityKeyValue("gen_ai.response.time_to_first_chunk", "0.025")
                         .hasBeenStarted()
                         .hasBeenStopped());
     }

@@ -257,12 +257,13 @@ class PrefetchChatModelTest {
         assertThat(response.getMetadata().getUsage().getPromptTokens()).isEqualTo(7);
         assertThat(response.getMetadata().getUsage().getCompletionTokens()).isEqualTo(3);
         assertThat(response.getMetadata().getUsage().getTotalTokens()).isEqualTo(10);
+        assertThat(response.getMetadata().getUsage().getCacheReadInputTokens()).isEqualTo(4);
         assertThat(response.getMetadata().<Instant>get("created-at")).isNotNull();
         assertThat(metadata(response))
                 .containsEntry("queue-duration", Duration.ofMillis(1))
                 .containsEntry("prompt-eval-duration", Duration.ofMillis(20))
                 .containsEntry("prompt-eval-count", 7)
-                .containsEntry("prompt-tokens-per-second", 350.0)
+                .containsEntry("prompt-tokens-per-second", 150.0)
                 .containsEntry("eval-duration", Duration.ofMillis(100))
                 .containsEntry("eval-count", 3)
                 .containsEntry("tokens-per-second", 20.0)

@@ -2,6 +2,7 @@ package dev.prefetch.spring;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -54,6 +55,7 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                 .templateVariables(Map.of("enable_thinking", false))
                 .enableThinking(false)
                 .thinkingInContent(false)
+                .timeout(Duration.ofSeconds(3))
                 .toolCallbacks(List.of(TOOL))
                 .toolContext(Map.of("user", "ann"));
     }
@@ -76,6 +78,7 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                 b -> b.templateVariables(Map.of("enable_thinking", true)),
                 b -> b.enableThinking(true),
                 b -> b.thinkingInContent(true),
+                b -> b.timeout(Duration.ofSeconds(4)),
                 b -> b.toolCallbacks((List<ToolCallback>) null),
                 b -> b.toolContext((Map<String, Object>) null));
     }
@@ -172,6 +175,7 @@ class PrefetchChatOptionsTest extends AbstractChatOptionsTests<PrefetchChatOptio
                         .templateVariables(null)
                         .enableThinking(null)
                         .thinkingInContent(null)
+                        .timeout(null)
                         .build());
     }
 

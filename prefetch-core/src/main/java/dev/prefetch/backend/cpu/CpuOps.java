@@ -168,7 +168,7 @@ final class CpuOps implements Ops {
         long rows = (long) firstRow + count;
         long keys = readable(k, floats(rows, (long) shape.kvHeads() * shape.keyDim()), "k");
         long values = readable(v, floats(rows, (long) shape.kvHeads() * shape.valueDim()), "v");
-        KvPages pages = new KvPages(shape, cache, 0, position + count, true);
+        KvPages pages = new KvPages(shape, cache, position, position + count, true);
         awaitPending.run();
         for (int i = 0; i < count; i++) {
             for (int h = 0; h < shape.kvHeads(); h++) {
@@ -297,6 +297,36 @@ final class CpuOps implements Ops {
         awaitPending.run();
         for (int i = 0; i < count; i++) {
             Memory.copy(source + rows[i] * rowBytes, target + i * rowBytes, rowBytes);
+        }
+    }
+
+    @Override
+    public void copyColumns(
+            DeviceBuffer source,
+            long sourceOffset,
+            int sourceStride,
+            DeviceBuffer target,
+            long targetOffset,
+            int targetStride,
+            int width,
+            int rows) {
+        if (sourceOffset < 0 || targetOffset < 0 || sourceStride < 0 || targetStride < 0 || width < 0 || rows < 0) {
+            throw new IndexOutOfBoundsException("columns must not be negative but were " + width + " of " + rows
+                    + " rows, " + sourceStride + " and " + targetStride + " apart, from " + sourceOffset + " to "
+                    + targetOffset);
+        }
+        if (rows == 0 || width == 0) {
+            return;
+        }
+        long last = rows - 1L;
+        long from = readable(source, floats(1, sourceOffset + last * sourceStride + width), "source");
+        long to = writable(target, floats(1, targetOffset + last * targetStride + width), "target");
+        awaitPending.run();
+        for (int i = 0; i < rows; i++) {
+            Memory.copy(
+                    from + 4 * (sourceOffset + (long) sourceStride * i),
+                    to + 4 * (targetOffset + (long) targetStride * i),
+                    4L * width);
         }
     }
 

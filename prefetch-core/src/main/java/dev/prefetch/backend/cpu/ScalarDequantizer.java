@@ -15,7 +15,8 @@ import java.util.Set;
  * Expands the block formats of GGUF to f32, one element at a time: the definition of every format in this backend.
  *
  * <p>Formats with blocks of 32 hold the low nibbles of all bytes first (elements 0 to 15), then the high ones. The
- * super-block formats ("K", 256 elements) are in {@link ScalarSuperBlocks}.
+ * super-block formats ("K", 256 elements) are in {@link ScalarSuperBlocks}, those
+ * with tables of points in {@link ScalarGrids}.
  *
  * @see <a href="https://github.com/ggml-org/llama.cpp/blob/master/ggml/src/ggml-common.h">block layouts</a>
  */
@@ -38,7 +39,16 @@ final class ScalarDequantizer {
             GgmlType.Q4_K,
             GgmlType.Q5_K,
             GgmlType.Q6_K,
-            GgmlType.IQ4_XS));
+            GgmlType.IQ4_XS,
+            GgmlType.IQ2_XXS,
+            GgmlType.IQ2_XS,
+            GgmlType.IQ2_S,
+            GgmlType.IQ3_XXS,
+            GgmlType.IQ3_S,
+            GgmlType.IQ1_S,
+            GgmlType.IQ1_M,
+            GgmlType.TQ1_0,
+            GgmlType.TQ2_0));
 
     /** Values of the 4-bit codes of {@code IQ4_NL} and {@code IQ4_XS}. */
     private static final byte[] NON_LINEAR = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
@@ -71,6 +81,15 @@ final class ScalarDequantizer {
             case Q5_K -> ScalarSuperBlocks.q5k(in, elements, out);
             case Q6_K -> ScalarSuperBlocks.q6k(in, elements, out);
             case IQ4_XS -> ScalarSuperBlocks.iq4xs(in, elements, out);
+            case IQ2_XXS -> ScalarGrids.iq2xxs(in, elements, out);
+            case IQ2_XS -> ScalarGrids.iq2xs(in, elements, out);
+            case IQ2_S -> ScalarGrids.iq2s(in, elements, out);
+            case IQ3_XXS -> ScalarGrids.iq3xxs(in, elements, out);
+            case IQ3_S -> ScalarGrids.iq3s(in, elements, out);
+            case IQ1_S -> ScalarGrids.iq1s(in, elements, out);
+            case IQ1_M -> ScalarGrids.iq1m(in, elements, out);
+            case TQ1_0 -> ScalarGrids.tq10(in, elements, out);
+            case TQ2_0 -> ScalarGrids.tq20(in, elements, out);
             default -> throw unsupported(type);
         }
     }

@@ -170,9 +170,9 @@ class BlockFormatsTest {
 
     @Test
     void refusesUnsupportedTypes() {
-        assertThatThrownBy(() -> ScalarDequantizer.expand(GgmlType.IQ1_S, 0, 256, 0))
+        assertThatThrownBy(() -> ScalarDequantizer.expand(GgmlType.Q8_K, 0, 256, 0))
                 .isInstanceOf(IllegalArgumentException.class)
-                .hasMessageContaining("IQ1_S");
+                .hasMessageContaining("Q8_K");
     }
 
     private static void half(byte[] block, int at, float value) {

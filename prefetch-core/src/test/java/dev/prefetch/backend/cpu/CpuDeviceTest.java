@@ -51,7 +51,7 @@ class CpuDeviceTest {
         assertThat(device.backend()).isEqualTo("cpu");
         assertThat(device.tier()).isEqualTo(Tier.HOST);
         assertThat(device.description()).contains("2 threads", "kernels");
-        assertThat(device.weightTypes()).hasSize(16);
+        assertThat(device.weightTypes()).hasSize(25);
     }
 
     @Test

@@ -325,10 +325,10 @@ class MatmulTest {
             assertThatThrownBy(() -> ops.matmuls(List.of(weight, other), x, 1, 1, List.of(y, y)))
                     .isInstanceOf(IllegalArgumentException.class)
                     .hasMessageContaining("8 and 7");
-            Weight unsupported = new Weight(GgmlType.IQ1_S, 1, 256, device.allocate(50, "w"), 0);
+            Weight unsupported = new Weight(GgmlType.Q8_K, 1, 256, device.allocate(292, "w"), 0);
             assertThatThrownBy(() -> ops.matmul(unsupported, device.allocate(1024, "x"), 1, 1, y))
                     .isInstanceOf(IllegalArgumentException.class)
-                    .hasMessageContaining("IQ1_S");
+                    .hasMessageContaining("Q8_K");
             x.close();
             assertThatThrownBy(() -> ops.matmul(weight, x, 1, 1, y)).isInstanceOf(IllegalStateException.class);
         }

@@ -6,7 +6,9 @@ import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.api.ServingOptions;
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.inference.Speculation;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import java.io.IOException;
@@ -43,8 +45,8 @@ final class BenchCommand implements Callable<Integer> {
 
     private final CliContext context;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "GGUF file.")
-    private Path model = Path.of("");
+    @Option(names = "--model", paramLabel = "MODEL", required = true, description = ModelLocation.DESCRIPTION + ".")
+    private ModelLocation model = new ModelLocation("");
 
     @Option(
             names = "--prompt",
@@ -73,6 +75,24 @@ final class BenchCommand implements Callable<Integer> {
             defaultValue = "1",
             description = "Runs before, which are not counted (default: ${DEFAULT-VALUE}).")
     private int warmUp;
+
+    @Option(
+            names = "--streams",
+            paramLabel = "N",
+            split = ",",
+            description =
+                    "Instead, so many generations at the same time, each with a prompt of its own; several values are"
+                            + " measured one after the other.")
+    private List<Integer> streams = List.of();
+
+    @Option(
+            names = "--speculation",
+            paramLabel = "MODE",
+            defaultValue = "OFF",
+            description =
+                    "Whether tokens are guessed: ${COMPLETION-CANDIDATES} (default: ${DEFAULT-VALUE}). Random tokens"
+                            + " repeat themselves more than text does.")
+    private Speculation speculation = Speculation.OFF;
 
     @Option(names = "--json", paramLabel = "FILE", description = "Also write the figures as JSON.")
     private @Nullable Path json;
@@ -121,6 +141,9 @@ final class BenchCommand implements Callable<Integer> {
                     + engine.info().quantization() + ", " + (engine.info().fileBytes() >> 20) + " MiB");
             out.println("machine  " + engine.info().device());
             out.println("plan     look-ahead " + wanted + ": " + engine.plan().summary());
+            if (!streams.isEmpty()) {
+                return measureStreams(engine);
+            }
             BenchFigures prefill = new BenchFigures(Regime.PREFILL, promptTokens);
             BenchFigures decode = new BenchFigures(Regime.DECODE, generateTokens);
             for (int run = -warmUp; run < repeat; run++) {
@@ -147,9 +170,30 @@ final class BenchCommand implements Callable<Integer> {
         }
     }
 
+    private Map<String, Object> measureStreams(PrefetchEngine engine) throws InterruptedException {
+        StreamBench bench = new StreamBench(engine, promptTokens, generateTokens);
+        for (int run = 0; run < warmUp; run++) {
+            bench.measure(1);
+        }
+        List<Map<String, Object>> figures = new ArrayList<>();
+        for (int count : streams) {
+            StreamBench.Figures measured = bench.measure(count);
+            context.out().print(measured.describe());
+            figures.add(measured.report());
+        }
+        return new LinkedHashMap<>(Map.of("model", model.text(), "streams", figures));
+    }
+
     private EngineOptions options(int lookAhead) {
-        EngineOptions options = engineOptions.options(model, lookAhead).withMaxConcurrency(1);
-        if (options.contextLength() == 0) {
+        // Runs repeat the same prompt: from a cache it would cost nothing.
+        EngineOptions options = engineOptions
+                .options(context.modelFile(model), lookAhead)
+                .withMaxConcurrency(
+                        streams.stream().mapToInt(Integer::intValue).max().orElse(1))
+                .withServing(ServingOptions.DEFAULT.withoutPromptCache().withSpeculation(speculation));
+        if (options.contextLength() == 0 && !streams.isEmpty()) {
+            options = options.withContextLength(promptTokens + generateTokens);
+        } else if (options.contextLength() == 0) {
             options = options.withContextLength(Math.max(promptTokens, generateTokens) + 2);
         }
         return trace == null ? options : options.withMemory(options.memory().withTraceSweeps(traceSweeps));
@@ -176,7 +220,7 @@ final class BenchCommand implements Callable<Integer> {
     private Map<String, Object> report(
             PrefetchEngine engine, String lookAhead, BenchFigures prefill, BenchFigures decode) {
         Map<String, Object> report = new LinkedHashMap<>();
-        report.put("model", model.getFileName().toString());
+        report.put("model", String.valueOf(engine.info().modelFile().getFileName()));
         report.put("modelBytes", engine.info().fileBytes());
         report.put("machine", engine.info().device());
         report.put("threads", engine.info().threads());

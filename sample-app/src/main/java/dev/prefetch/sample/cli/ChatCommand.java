@@ -23,8 +23,11 @@ final class ChatCommand implements Callable<Integer> {
 
     private final CliContext context;
 
-    @Option(names = "--model", paramLabel = "FILE", description = "GGUF file (default: the demo model).")
-    private @Nullable Path model;
+    @Option(
+            names = "--model",
+            paramLabel = "MODEL",
+            description = ModelLocation.DESCRIPTION + " (default: the demo model).")
+    private @Nullable ModelLocation model;
 
     @Option(names = "--system", paramLabel = "TEXT", description = "System message.")
     private @Nullable String system;
@@ -47,7 +50,7 @@ final class ChatCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws InterruptedException {
-        Path file = model != null ? model : DemoModel.asFile();
+        Path file = model != null ? context.modelFile(model) : DemoModel.asFile();
         try (PrefetchEngine engine = context.engines().apply(engineOptions.options(file));
                 ChatConsole console = openConsole()) {
             EngineInfo info = engine.info();

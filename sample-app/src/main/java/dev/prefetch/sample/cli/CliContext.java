@@ -1,6 +1,7 @@
 package dev.prefetch.sample.cli;
 
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.ModelCaches;
 import dev.prefetch.api.PrefetchEngine;
 import java.io.IOException;
 import java.io.InputStream;
@@ -8,6 +9,7 @@ import java.io.PrintStream;
 import java.nio.ByteBuffer;
 import java.nio.charset.CharacterCodingException;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Path;
 import java.util.function.Function;
 
 /**
@@ -17,8 +19,14 @@ import java.util.function.Function;
  * @param out standard output, UTF-8: results only, so that it can be piped
  * @param err standard error, UTF-8: everything meant for the person at the terminal
  * @param engines opens engines
+ * @param caches where other tools keep the models they have downloaded
  */
-record CliContext(InputStream in, PrintStream out, PrintStream err, Function<EngineOptions, PrefetchEngine> engines) {
+record CliContext(
+        InputStream in,
+        PrintStream out,
+        PrintStream err,
+        Function<EngineOptions, PrefetchEngine> engines,
+        ModelCaches caches) {
 
     /** The process's own streams and the real engine. */
     static CliContext system() {
@@ -27,7 +35,13 @@ record CliContext(InputStream in, PrintStream out, PrintStream err, Function<Eng
                 System.in,
                 new PrintStream(System.out, true, StandardCharsets.UTF_8),
                 new PrintStream(System.err, true, StandardCharsets.UTF_8),
-                PrefetchEngine::open);
+                PrefetchEngine::open,
+                ModelCaches.ofSystem());
+    }
+
+    /** The file that {@code --model} names. */
+    Path modelFile(ModelLocation model) {
+        return model.file(caches);
     }
 
     /** All of standard input. Malformed UTF-8 is refused, since its replacement would silently change the result. */

@@ -32,8 +32,8 @@ final class LogitsCommand implements Callable<Integer> {
     @Spec
     private CommandSpec spec = CommandSpec.create();
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "GGUF file.")
-    private Path model = Path.of("");
+    @Option(names = "--model", paramLabel = "MODEL", required = true, description = ModelLocation.DESCRIPTION + ".")
+    private ModelLocation model = new ModelLocation("");
 
     @Option(
             names = "--tokens",
@@ -62,7 +62,7 @@ final class LogitsCommand implements Callable<Integer> {
     @Override
     public Integer call() throws IOException, InterruptedException {
         int[] ids = parseTokens();
-        EngineOptions options = engineOptions.options(model);
+        EngineOptions options = engineOptions.options(context.modelFile(model));
         if (options.contextLength() == 0 && ids.length > EngineOptions.DEFAULT_CONTEXT_LENGTH) {
             options = options.withContextLength(ids.length);
         }

@@ -21,8 +21,8 @@ final class PlanCommand implements Callable<Integer> {
 
     private final CliContext context;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "GGUF file.")
-    private Path model = Path.of("");
+    @Option(names = "--model", paramLabel = "MODEL", required = true, description = ModelLocation.DESCRIPTION + ".")
+    private ModelLocation model = new ModelLocation("");
 
     @Option(names = "--json", paramLabel = "FILE", description = "Also write the plan as JSON.")
     private @Nullable Path json;
@@ -36,7 +36,7 @@ final class PlanCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        Plan plan = PrefetchEngine.plan(engineOptions.options(model));
+        Plan plan = PrefetchEngine.plan(engineOptions.options(context.modelFile(model)));
         context.out().print(plan.toTable());
         if (json != null) {
             Files.writeString(json, plan.toJson());

@@ -44,6 +44,7 @@ final class PrefetchCommand implements Runnable {
                 .addSubcommand(new RenderCommand(context))
                 .setOut(new PrintWriter(context.out(), true, StandardCharsets.UTF_8))
                 .setErr(new PrintWriter(context.err(), true, StandardCharsets.UTF_8))
+                .registerConverter(ModelLocation.class, ModelLocation::new)
                 .setCaseInsensitiveEnumValuesAllowed(true)
                 .setParameterExceptionHandler(PrefetchCommand::reportUsage)
                 .setExecutionExceptionHandler(PrefetchCommand::reportFailure);

@@ -37,8 +37,11 @@ final class ServeCommand implements Callable<Integer> {
             description = "Address to listen on (default: 127.0.0.1, this machine only; 0.0.0.0 for all).")
     private @Nullable String host;
 
-    @Option(names = "--model", paramLabel = "FILE", description = "GGUF file (default: the demo model).")
-    private @Nullable Path model;
+    @Option(
+            names = "--model",
+            paramLabel = "MODEL",
+            description = ModelLocation.DESCRIPTION + " (default: the demo model).")
+    private @Nullable ModelLocation model;
 
     @Mixin
     private final EngineMixin engine = new EngineMixin();
@@ -70,10 +73,7 @@ final class ServeCommand implements Callable<Integer> {
             arguments.add("--server.address=" + host);
         }
         if (model != null) {
-            if (!Files.exists(model)) {
-                throw new NoSuchFileException(model.toString());
-            }
-            arguments.add("--spring.ai.prefetch.model=" + model.toAbsolutePath().toUri());
+            arguments.add("--spring.ai.prefetch.model=" + property(model));
         }
         if (engine.contextLength() > 0) {
             arguments.add("--spring.ai.prefetch.context-length=" + engine.contextLength());
@@ -86,5 +86,17 @@ final class ServeCommand implements Callable<Integer> {
         }
         arguments.addAll(engine.memoryArguments());
         return arguments;
+    }
+
+    /** A reference is left to the starter, which knows them too. */
+    private static String property(ModelLocation model) throws NoSuchFileException {
+        if (model.reference().isPresent()) {
+            return model.text().strip();
+        }
+        Path file = model.path();
+        if (!Files.exists(file)) {
+            throw new NoSuchFileException(file.toString());
+        }
+        return file.toAbsolutePath().toUri().toString();
     }
 }

@@ -5,7 +5,6 @@ import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizer.TextSpan;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.io.IOException;
-import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -23,8 +22,8 @@ final class TokenizeCommand implements Callable<Integer> {
 
     private final CliContext context;
 
-    @Option(names = "--model", paramLabel = "FILE", required = true, description = "GGUF file.")
-    private Path model = Path.of("");
+    @Option(names = "--model", paramLabel = "MODEL", required = true, description = ModelLocation.DESCRIPTION + ".")
+    private ModelLocation model = new ModelLocation("");
 
     @Option(names = "--special", description = "Recognise special tokens, such as <|im_end|>, in the text.")
     private boolean special;
@@ -38,7 +37,7 @@ final class TokenizeCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        try (GgufFile file = GgufFile.open(model)) {
+        try (GgufFile file = GgufFile.open(context.modelFile(model))) {
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
             String input = context.readInput();
             for (String text : whole ? List.of(input) : lines(input)) {

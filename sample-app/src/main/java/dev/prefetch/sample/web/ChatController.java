@@ -58,7 +58,7 @@ class ChatController {
             throw new IllegalArgumentException("The message has " + text.length() + " characters; at most "
                     + properties.maxMessageCharacters() + " are accepted.");
         }
-        Flux<ServerSentEvent<ChatEvent>> events = chat.answer(id, text)
+        Flux<ServerSentEvent<ChatEvent>> events = chat.answer(id, text, Boolean.TRUE.equals(question.tools()))
                 .map(event -> ServerSentEvent.builder(event).event(event.name()).build());
         return events.publish(this::withHeartbeat);
     }
@@ -101,7 +101,10 @@ class ChatController {
 
     record Conversation(UUID id) {}
 
-    record Question(@Nullable String text) {}
+    /**
+     * @param tools whether the model may call tools
+     */
+    record Question(@Nullable String text, @Nullable Boolean tools) {}
 
     /**
      * @param role {@code user} or {@code assistant}

@@ -2,7 +2,7 @@ package dev.prefetch.sample.web;
 
 import org.jspecify.annotations.Nullable;
 
-/** What a streamed answer consists of: texts, then exactly one of the others. */
+/** What a streamed answer consists of: texts and calls of tools, then exactly one of the others. */
 sealed interface ChatEvent {
 
     /** The event's name in the stream. */
@@ -15,6 +15,20 @@ sealed interface ChatEvent {
         @Override
         public String name() {
             return "delta";
+        }
+    }
+
+    /**
+     * The model has called a tool, and goes on with what that said.
+     *
+     * @param tool its name
+     * @param arguments a JSON object
+     * @param result what it said
+     */
+    record ToolUsed(String tool, String arguments, String result) implements ChatEvent {
+        @Override
+        public String name() {
+            return "tool";
         }
     }
 

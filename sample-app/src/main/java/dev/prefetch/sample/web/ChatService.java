@@ -11,6 +11,8 @@ import org.springframework.ai.chat.memory.ChatMemory;
 import org.springframework.ai.chat.messages.AssistantMessage;
 import org.springframework.ai.chat.messages.Message;
 import org.springframework.ai.chat.messages.UserMessage;
+import org.springframework.ai.support.ToolCallbacks;
+import org.springframework.ai.tool.ToolCallback;
 import org.springframework.stereotype.Service;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
@@ -24,19 +26,22 @@ class ChatService {
 
     private final ChatClient chatClient;
     private final ChatMemory memory;
+    private final List<ToolCallback> tools;
     private final ConcurrentMap<UUID, Turn> turns = new ConcurrentHashMap<>();
 
-    ChatService(ChatClient chatClient, ChatMemory memory) {
+    ChatService(ChatClient chatClient, ChatMemory memory, ChatTools tools) {
         this.chatClient = chatClient;
         this.memory = memory;
+        this.tools = List.of(ToolCallbacks.from(tools));
     }
 
     /**
      * Answers a message. Cancelling the stream stops the model.
      *
+     * @param withTools whether the model may call the tools
      * @throws ConversationBusyException when an answer of this conversation is under way
      */
-    Flux<ChatEvent> answer(UUID conversation, String message) {
+    Flux<ChatEvent> answer(UUID conversation, String message, boolean withTools) {
         Turn turn = new Turn();
         if (turns.putIfAbsent(conversation, turn) != null) {
             throw new ConversationBusyException();
@@ -44,13 +49,12 @@ class ChatService {
         return chatClient
                 .prompt()
                 .user(message)
+                .tools(withTools ? noting(turn) : List.of())
                 .advisors(advisors -> advisors.param(ChatMemory.CONVERSATION_ID, conversation.toString()))
                 .stream()
                 .chatResponse()
                 .takeUntilOther(turn.stopped())
-                .map(turn::add)
-                .filter(text -> !text.isEmpty())
-                .<ChatEvent>map(ChatEvent.Delta::new)
+                .flatMapIterable(turn::add)
                 .concatWith(Mono.fromSupplier(() -> {
                     closeTurn(conversation, turn.text());
                     return turn.summary();
@@ -64,6 +68,12 @@ class ChatService {
                     turns.remove(conversation, turn);
                     turn.end();
                 });
+    }
+
+    private List<ToolCallback> noting(Turn turn) {
+        return tools.stream()
+                .<ToolCallback>map(tool -> new NotingTool(tool, turn::note))
+                .toList();
     }
 
     /** Stops the answer under way, if there is one; completes when the conversation is free for the next message. */

@@ -1,5 +1,9 @@
 package dev.prefetch.sample.web;
 
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Queue;
+import java.util.concurrent.ConcurrentLinkedQueue;
 import org.jspecify.annotations.Nullable;
 import org.springframework.ai.chat.metadata.Usage;
 import org.springframework.ai.chat.model.ChatResponse;
@@ -17,6 +21,7 @@ final class Turn {
     private static final String TOKENS_PER_SECOND = "tokens-per-second";
 
     private final long startNanos = System.nanoTime();
+    private final Queue<ChatEvent> calls = new ConcurrentLinkedQueue<>();
     private final StringBuilder text = new StringBuilder();
     private final Sinks.Empty<Void> stop = Sinks.empty();
     private final Sinks.Empty<Void> ended = Sinks.empty();
@@ -48,8 +53,25 @@ final class Turn {
         return ended.asMono();
     }
 
-    /** Takes a part of the model's response and returns its text, possibly empty. */
-    synchronized String add(ChatResponse response) {
+    /** Notes a call of a tool, which is shown with what comes next. */
+    void note(ChatEvent.ToolUsed call) {
+        calls.add(call);
+    }
+
+    /** Takes a part of the model's response and returns what to show: calls of tools since the last part, then its text. */
+    synchronized List<ChatEvent> add(ChatResponse response) {
+        List<ChatEvent> shown = new ArrayList<>();
+        for (ChatEvent call = calls.poll(); call != null; call = calls.poll()) {
+            shown.add(call);
+        }
+        String piece = take(response);
+        if (!piece.isEmpty()) {
+            shown.add(new ChatEvent.Delta(piece));
+        }
+        return shown;
+    }
+
+    private String take(ChatResponse response) {
         Usage reportedUsage = response.getMetadata().getUsage();
         if (reportedUsage != null && reportedUsage.getTotalTokens() > 0) {
             usage = reportedUsage;

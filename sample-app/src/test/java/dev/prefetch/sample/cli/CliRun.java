@@ -1,6 +1,7 @@
 package dev.prefetch.sample.cli;
 
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.ModelCaches;
 import dev.prefetch.api.PrefetchEngine;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -26,13 +27,23 @@ record CliRun(int exitCode, String out, String err) {
     }
 
     static CliRun run(byte[] input, Function<EngineOptions, PrefetchEngine> engines, String... arguments) {
+        return run(input, engines, ModelCaches.ofSystem(), arguments);
+    }
+
+    static CliRun run(String input, ModelCaches caches, String... arguments) {
+        return run(input.getBytes(StandardCharsets.UTF_8), PrefetchEngine::open, caches, arguments);
+    }
+
+    private static CliRun run(
+            byte[] input, Function<EngineOptions, PrefetchEngine> engines, ModelCaches caches, String... arguments) {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         CliContext context = new CliContext(
                 new ByteArrayInputStream(input),
                 new PrintStream(out, true, StandardCharsets.UTF_8),
                 new PrintStream(err, true, StandardCharsets.UTF_8),
-                engines);
+                engines,
+                caches);
         int exitCode = PrefetchCommand.commandLine(context).execute(arguments);
         return new CliRun(exitCode, out.toString(StandardCharsets.UTF_8), err.toString(StandardCharsets.UTF_8));
     }

@@ -39,7 +39,7 @@ class PrefetchCommandTest {
         CliRun run = CliRun.of("tokenize");
 
         assertThat(run.exitCode()).isEqualTo(2);
-        assertThat(run.err()).contains("--model=FILE").contains("prefetch tokenize --help");
+        assertThat(run.err()).contains("--model=MODEL").contains("prefetch tokenize --help");
         assertThat(run.out()).isEmpty();
     }
 

@@ -43,6 +43,12 @@ class ServeCommandTest {
     }
 
     @Test
+    void leavesModelReferencesToTheStarter() throws Exception {
+        assertThat(springArguments("--model", "hf:Qwen/Qwen3-4B-GGUF:Q4_K_M"))
+                .containsExactly("--spring.ai.prefetch.model=hf:Qwen/Qwen3-4B-GGUF:Q4_K_M");
+    }
+
+    @Test
     void refusesAMissingModelBeforeSpringStarts(@TempDir Path folder) {
         Path missing = folder.resolve("missing.gguf");
 
@@ -54,7 +60,9 @@ class ServeCommandTest {
 
     private static List<String> springArguments(String... options) throws Exception {
         ServeCommand command = new ServeCommand();
-        new CommandLine(command).parseArgs(options);
+        new CommandLine(command)
+                .registerConverter(ModelLocation.class, ModelLocation::new)
+                .parseArgs(options);
         return command.springArguments();
     }
 }

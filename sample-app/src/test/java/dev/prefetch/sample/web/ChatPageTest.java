@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import com.microsoft.playwright.Browser.NewContextOptions;
 import com.microsoft.playwright.Locator;
+import com.microsoft.playwright.Page;
 import com.microsoft.playwright.Page.GetByRoleOptions;
 import com.microsoft.playwright.options.AriaRole;
 import dev.prefetch.api.FinishReason;
@@ -13,6 +14,7 @@ import dev.prefetch.sample.GoldenCases;
 import dev.prefetch.sample.GoldenCases.GoldenCase;
 import dev.prefetch.sample.ObservedEngine;
 import dev.prefetch.sample.SampleApplication;
+import java.nio.file.Path;
 import java.util.regex.Pattern;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -143,6 +145,34 @@ class ChatPageTest extends BrowserTest {
 
         assertThat(page.locator(".user .text")).hasText(question);
         assertThat(page.locator(".facts")).hasCount(1);
+    }
+
+    @Test
+    void showsTheCallOfAToolAboveTheAnswer() {
+        page.locator("#tools").check();
+
+        type("How much is 31 multiplied by 7?");
+
+        assertThat(page.locator(".tool")).hasCount(1);
+        assertThat(page.locator(".tool")).containsText("Called product");
+        assertThat(page.locator(".tool")).containsText("217");
+        assertThat(answer()).containsText("217");
+        assertThat(page.locator(".facts")).hasCount(1);
+        String folder = System.getProperty("prefetch.screenshots", "");
+        if (!folder.isEmpty()) {
+            page.screenshot(new Page.ScreenshotOptions().setPath(Path.of(folder, "tools.png")));
+        }
+    }
+
+    @Test
+    void aSuggestionThatNeedsToolsSwitchesThemOn() {
+        Locator suggestion =
+                page.locator("#suggestions button").filter(new Locator.FilterOptions().setHasText("Madrid"));
+
+        suggestion.click();
+
+        assertThat(page.locator("#tools")).isChecked();
+        assertThat(page.locator(".tool")).containsText("getTime");
     }
 
     @Test

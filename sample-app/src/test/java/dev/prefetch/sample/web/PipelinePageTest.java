@@ -70,6 +70,11 @@ class PipelinePageTest extends BrowserTest {
 
         assertThat(page.locator("#look-ahead-note")).hasText(Pattern.compile("Changed to 0\\."));
         Awaitility.await().until(() -> engine.status().lookAheadBlocks() == 0);
+
+        page.locator("#look-ahead-auto").click();
+
+        assertThat(page.locator("#look-ahead-auto")).hasAttribute("aria-pressed", "true");
+        Awaitility.await().until(engine::choosesLookAhead);
         engine.setLookAheadBlocks(2);
     }
 }

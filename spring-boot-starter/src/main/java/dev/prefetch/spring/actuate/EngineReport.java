@@ -4,8 +4,11 @@ import dev.prefetch.api.EngineInfo;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.backend.Device.SlowPath;
+import dev.prefetch.prefetch.LinkReport;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.spring.LoadState;
+import dev.prefetch.spring.LoadingEngine;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -17,6 +20,46 @@ final class EngineReport {
 
     EngineReport(PrefetchEngine engine) {
         this.engine = engine;
+    }
+
+    /** Whether there is more to report than how far loading is. */
+    boolean isLoaded() {
+        return LoadingEngine.isLoaded(engine);
+    }
+
+    /** How far loading is; empty for an engine that is not loaded in the background. */
+    Map<String, Object> loading() {
+        Map<String, Object> loading = new LinkedHashMap<>();
+        if (engine instanceof LoadingEngine background) {
+            LoadState state = background.loadState();
+            loading.put("phase", state.phase());
+            loading.put("percent", state.percent());
+            loading.put("loadedBytes", state.loadedBytes());
+            loading.put("totalBytes", state.totalBytes());
+            loading.put("elapsedMillis", state.elapsed().toMillis());
+            if (state.problem() != null) {
+                loading.put("problem", state.problem());
+            }
+        }
+        return loading;
+    }
+
+    /** Everything but the blocks and the trace. */
+    Map<String, Object> everything() {
+        Map<String, Object> all = new LinkedHashMap<>();
+        if (!isLoaded()) {
+            all.put("load", Map.of("state", engine.status().state()));
+            all.put("loading", loading());
+            return all;
+        }
+        all.put("model", model());
+        all.put("backend", backend());
+        all.put("load", load());
+        all.put("memory", memory());
+        all.put("plan", plan());
+        all.put("statistics", statistics());
+        all.put("slowPaths", slowPaths());
+        return all;
     }
 
     Map<String, Object> model() {
@@ -41,6 +84,10 @@ final class EngineReport {
         backend.put("id", info.backend());
         backend.put("device", info.device());
         backend.put("threads", info.threads());
+        LinkReport link = info.link();
+        if (link != null) {
+            backend.put("link", Map.of("pageLocked", link.pageLocked(), "pageable", link.pageable()));
+        }
         return backend;
     }
 
@@ -57,6 +104,7 @@ final class EngineReport {
         memory.put("weightsAllocatedBytes", plan.allocatedBytes());
         memory.put("weightsMappedBytes", plan.bytes(Plan.Residency.MAPPED));
         memory.put("kvCacheBytesInUse", status.kvBytesInUse());
+        memory.put("kvCacheBytesCached", status.kvBytesCached());
         memory.put("kvCacheBytesCapacity", status.kvBytesCapacity());
         return memory;
     }
@@ -89,8 +137,17 @@ final class EngineReport {
         load.put("waiting", status.waiting());
         load.put("maxConcurrency", status.maxConcurrency());
         load.put("lookAheadBlocks", status.lookAheadBlocks());
+        load.put("lookAheadChosen", engine.choosesLookAhead() ? "auto" : "fixed");
         load.put("generations", status.generations());
         load.put("failures", status.failures());
+        EngineStatus.Counters counters = status.counters();
+        load.put("refused", counters.refused());
+        load.put("expired", counters.expired());
+        load.put("promptTokens", counters.promptTokens());
+        load.put("cachedPromptTokens", counters.cachedPromptTokens());
+        load.put("draftedTokens", counters.draftedTokens());
+        load.put("acceptedTokens", counters.acceptedTokens());
+        load.put("embeddedTexts", counters.embeddedTexts());
         if (status.lastFault() != null) {
             load.put("lastFault", fault(status.lastFault()));
         }

@@ -6,9 +6,10 @@ import org.springframework.boot.health.contributor.AbstractHealthIndicator;
 import org.springframework.boot.health.contributor.Health;
 
 /**
- * {@code UP} while the engine takes requests, {@code OUT_OF_SERVICE} when it was closed, {@code DOWN} when its compute
- * thread ended with an error. A single failed request does not make it {@code DOWN}; it is shown as the last fault. Slow
- * paths leave it {@code UP}: they are shown with their remedies.
+ * {@code UP} while the engine takes requests, also where the host computes them since the device failed ({@code DEGRADED}),
+ * {@code OUT_OF_SERVICE} while it is being loaded and when it was closed,
+ * {@code DOWN} when it could not be loaded or its compute thread ended with an error. A single failed request does not make
+ * it {@code DOWN}; it is shown as the last fault. Slow paths leave it {@code UP}: they are shown with their remedies.
  */
 public final class PrefetchHealthIndicator extends AbstractHealthIndicator {
 
@@ -23,13 +24,18 @@ public final class PrefetchHealthIndicator extends AbstractHealthIndicator {
     protected void doHealthCheck(Health.Builder builder) {
         EngineStatus status = engine.status();
         switch (status.state()) {
-            case READY -> builder.up();
-            case CLOSED -> builder.outOfService();
+            // Degraded, it answers all the same, and must not be taken out of service for it.
+            case READY, DEGRADED -> builder.up();
+            case LOADING, CLOSED -> builder.outOfService();
             case FAILED -> builder.down();
         }
+        builder.withDetail("state", status.state());
         EngineReport report = new EngineReport(engine);
-        builder.withDetail("state", status.state())
-                .withDetail("model", engine.info().modelName())
+        if (!report.isLoaded()) {
+            report.loading().forEach(builder::withDetail);
+            return;
+        }
+        builder.withDetail("model", engine.info().modelName())
                 .withDetail("backend", report.backend())
                 .withDetail("plan", engine.plan().summary())
                 .withDetail("memory", report.memory())

@@ -2,6 +2,7 @@ package dev.prefetch.spring.autoconfigure;
 
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.PrefetchEngine;
+import java.util.Collection;
 import java.util.concurrent.locks.LockSupport;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -9,7 +10,7 @@ import org.springframework.context.SmartLifecycle;
 
 /**
  * Lets running generations end when the application stops. Spring waits for this as long as
- * {@code spring.lifecycle.timeout-per-shutdown-phase} says; then the engine is closed, which cancels what still runs. It
+ * {@code spring.lifecycle.timeout-per-shutdown-phase} says; then the engines are closed, which cancels what still runs. It
  * stops after the web server has finished its requests, so what is left are generations of nobody's request.
  */
 final class EngineDrain implements SmartLifecycle {
@@ -21,11 +22,11 @@ final class EngineDrain implements SmartLifecycle {
 
     private static final long POLL_NANOS = 20_000_000;
 
-    private final PrefetchEngine engine;
+    private final Collection<PrefetchEngine> engines;
     private volatile boolean running;
 
-    EngineDrain(PrefetchEngine engine) {
-        this.engine = engine;
+    EngineDrain(Collection<PrefetchEngine> engines) {
+        this.engines = engines;
     }
 
     @Override
@@ -64,15 +65,23 @@ final class EngineDrain implements SmartLifecycle {
     private void drain() {
         boolean told = false;
         while (running) {
-            EngineStatus status = engine.status();
-            if (status.state() != EngineStatus.State.READY || status.running() + status.waiting() == 0) {
+            int left = engines.stream().mapToInt(EngineDrain::unfinished).sum();
+            if (left == 0) {
                 return;
             }
             if (!told) {
-                LOG.info("Waiting for {} generations to end", status.running() + status.waiting());
+                LOG.info("Waiting for {} generations to end", left);
                 told = true;
             }
             LockSupport.parkNanos(POLL_NANOS);
         }
+    }
+
+    private static int unfinished(PrefetchEngine engine) {
+        EngineStatus status = engine.status();
+        return switch (status.state()) {
+            case READY, DEGRADED -> status.running() + status.waiting();
+            case LOADING, CLOSED, FAILED -> 0;
+        };
     }
 }

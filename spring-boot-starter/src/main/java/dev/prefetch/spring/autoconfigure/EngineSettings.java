@@ -1,25 +1,39 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.LoraSource;
 import dev.prefetch.api.MemoryOptions;
+import dev.prefetch.api.ServingOptions;
 import dev.prefetch.prefetch.MemoryAmount;
+import java.io.FileNotFoundException;
+import java.nio.file.Files;
+import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
+import org.springframework.util.ResourceUtils;
 import org.springframework.util.unit.DataSize;
 
-/** The one place where properties become engine options. */
+/** The one place where the properties of an engine become its options. */
 final class EngineSettings {
 
     private static final String AUTO = "auto";
 
-    private EngineSettings() {}
+    private final EngineDefinition definition;
+
+    EngineSettings(EngineDefinition definition) {
+        this.definition = definition;
+    }
 
     /**
      * @param model where the model's file is
      * @throws org.springframework.boot.diagnostics.FailureAnalyzedException for a value out of its range
      */
-    static EngineOptions toEngineOptions(PrefetchProperties properties, Path model) {
+    EngineOptions toEngineOptions(Path model) {
+        PrefetchProperties.Model properties = definition.properties();
         EngineOptions options = EngineOptions.of(model);
         Integer contextLength = atLeast("context-length", properties.contextLength(), 1);
         if (contextLength != null) {
@@ -40,10 +54,51 @@ final class EngineSettings {
         if (ubatch != null) {
             options = options.withUbatch(ubatch);
         }
-        return options.withMemory(memory(properties));
+        return options.withMemory(memory(properties))
+                .withAccelerator(accelerator(properties.cuda()))
+                .withServing(serving(properties))
+                .withLora(lora(properties.lora()));
     }
 
-    private static MemoryOptions memory(PrefetchProperties properties) {
+    private List<LoraSource> lora(List<PrefetchProperties.Lora> adapters) {
+        List<LoraSource> sources = new ArrayList<>();
+        for (int i = 0; i < adapters.size(); i++) {
+            PrefetchProperties.Lora adapter = adapters.get(i);
+            if (!Float.isFinite(adapter.scale())) {
+                throw definition.invalid("lora[" + i + "].scale", adapter.scale(), "a number");
+            }
+            sources.add(new LoraSource(adapterFile("lora[" + i + "].path", adapter.path()), adapter.scale()));
+        }
+        return sources;
+    }
+
+    private Path adapterFile(String name, @Nullable String location) {
+        try {
+            Path file = location == null || location.isBlank()
+                    ? null
+                    : location.startsWith("file:")
+                            ? ResourceUtils.getFile(location).toPath()
+                            : Path.of(location);
+            if (file != null && Files.isRegularFile(file)) {
+                return file;
+            }
+            throw definition.invalid(name, location, "the GGUF file of a LoRA adapter, which exists");
+        } catch (InvalidPathException | FileNotFoundException e) {
+            throw definition.invalid(name, location, "a path: " + e.getMessage());
+        }
+    }
+
+    private ServingOptions serving(PrefetchProperties.Model properties) {
+        ServingOptions serving =
+                ServingOptions.DEFAULT.withPromptCache(amount("prompt-cache", properties.promptCache()));
+        Integer queueLimit = atLeast("queue-limit", properties.queueLimit(), 0);
+        if (queueLimit != null) {
+            serving = serving.withQueueLimit(queueLimit);
+        }
+        return properties.speculation() == null ? serving : serving.withSpeculation(properties.speculation());
+    }
+
+    private MemoryOptions memory(PrefetchProperties.Model properties) {
         MemoryOptions memory = MemoryOptions.AUTO
                 .withRam(amount("memory.ram", properties.memory().ram()))
                 .withWeights(amount("memory.weights", properties.memory().weights()))
@@ -61,36 +116,51 @@ final class EngineSettings {
         return bufferSize == null ? memory : memory.withBufferBytes(bufferSize.toBytes());
     }
 
-    private static @Nullable MemoryAmount amount(String name, @Nullable String value) {
+    private AcceleratorOptions accelerator(PrefetchProperties.Cuda cuda) {
+        if (cuda.device() < 0) {
+            throw definition.invalid("cuda.device", cuda.device(), "at least 0");
+        }
+        if (cuda.retryAfter().isNegative() || cuda.retryAfter().isZero()) {
+            throw definition.invalid("cuda.retry-after", cuda.retryAfter(), "a duration above 0, for example '30s'");
+        }
+        return new AcceleratorOptions(
+                cuda.device(),
+                amount("cuda.vram", cuda.vram()),
+                cuda.decodeOnHost(),
+                cuda.pageLock(),
+                cuda.retryAfter());
+    }
+
+    private @Nullable MemoryAmount amount(String name, @Nullable String value) {
         if (value == null || value.equalsIgnoreCase(AUTO)) {
             return null;
         }
         try {
             return MemoryAmount.parse(value);
         } catch (IllegalArgumentException e) {
-            throw StartupFailure.invalidProperty(name, value, "'auto', a size such as '3GiB' or a share such as '40%'");
+            throw definition.invalid(name, value, "'auto', a size such as '3GiB' or a share such as '40%'");
         }
     }
 
-    private static String backend(String value) {
+    private String backend(String value) {
         if (value.isBlank()) {
-            throw StartupFailure.invalidProperty("backend", value, "'auto' or the identifier of a backend");
+            throw definition.invalid("backend", value, "'auto' or the identifier of a backend");
         }
         return value.strip().toLowerCase(Locale.ROOT);
     }
 
-    private static @Nullable Integer lookAhead(@Nullable String value) {
+    private @Nullable Integer lookAhead(@Nullable String value) {
         if (value == null || value.equalsIgnoreCase(AUTO)) {
             return null;
         }
         try {
             return atLeast("look-ahead", Integer.valueOf(value.strip()), 0);
         } catch (NumberFormatException e) {
-            throw StartupFailure.invalidProperty("look-ahead", value, "'auto' or a number of blocks of at least 0");
+            throw definition.invalid("look-ahead", value, "'auto' or a number of blocks of at least 0");
         }
     }
 
-    private static @Nullable DataSize bufferSize(@Nullable String value) {
+    private @Nullable DataSize bufferSize(@Nullable String value) {
         if (value == null || value.equalsIgnoreCase(AUTO)) {
             return null;
         }
@@ -98,17 +168,17 @@ final class EngineSettings {
         try {
             size = DataSize.parse(value.strip());
         } catch (IllegalArgumentException e) {
-            throw StartupFailure.invalidProperty("buffer-size", value, "'auto' or a size, for example '256MB'");
+            throw definition.invalid("buffer-size", value, "'auto' or a size, for example '256MB'");
         }
         if (size.toBytes() < 1) {
-            throw StartupFailure.invalidProperty("buffer-size", value, "'auto' or a size above 0");
+            throw definition.invalid("buffer-size", value, "'auto' or a size above 0");
         }
         return size;
     }
 
-    private static @Nullable Integer atLeast(String name, @Nullable Integer value, int least) {
+    private @Nullable Integer atLeast(String name, @Nullable Integer value, int least) {
         if (value != null && value < least) {
-            throw StartupFailure.invalidProperty(name, value, "at least " + least);
+            throw definition.invalid(name, value, "at least " + least);
         }
         return value;
     }

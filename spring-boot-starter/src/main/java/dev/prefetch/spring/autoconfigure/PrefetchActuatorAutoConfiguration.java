@@ -1,11 +1,13 @@
 package dev.prefetch.spring.autoconfigure;
 
-import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.spring.PrefetchEngines;
 import dev.prefetch.spring.actuate.PrefetchEndpoint;
 import dev.prefetch.spring.actuate.PrefetchHealthIndicator;
 import dev.prefetch.spring.actuate.PrefetchInfoContributor;
 import dev.prefetch.spring.actuate.PrefetchMetrics;
 import io.micrometer.core.instrument.MeterRegistry;
+import java.util.LinkedHashMap;
+import java.util.Map;
 import org.springframework.boot.actuate.autoconfigure.endpoint.condition.ConditionalOnAvailableEndpoint;
 import org.springframework.boot.actuate.autoconfigure.info.ConditionalOnEnabledInfoContributor;
 import org.springframework.boot.actuate.endpoint.annotation.Endpoint;
@@ -14,8 +16,9 @@ import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
-import org.springframework.boot.autoconfigure.condition.ConditionalOnSingleCandidate;
 import org.springframework.boot.health.autoconfigure.contributor.ConditionalOnEnabledHealthIndicator;
+import org.springframework.boot.health.contributor.CompositeHealthContributor;
+import org.springframework.boot.health.contributor.HealthContributor;
 import org.springframework.boot.health.contributor.HealthIndicator;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
@@ -26,10 +29,9 @@ import org.springframework.context.annotation.Configuration;
  * of a class are loaded together and would be missing without Actuator.
  */
 @AutoConfiguration(
-        after = PrefetchEngineAutoConfiguration.class,
-        before = PrefetchChatAutoConfiguration.class,
+        after = PrefetchEnginesAutoConfiguration.class,
         afterName = "org.springframework.boot.micrometer.metrics.autoconfigure.CompositeMeterRegistryAutoConfiguration")
-@ConditionalOnSingleCandidate(PrefetchEngine.class)
+@ConditionalOnBean(PrefetchEngines.class)
 public class PrefetchActuatorAutoConfiguration {
 
     @Configuration(proxyBeanMethods = false)
@@ -38,9 +40,14 @@ public class PrefetchActuatorAutoConfiguration {
 
         @Bean
         @ConditionalOnEnabledHealthIndicator("prefetch")
-        @ConditionalOnMissingBean(name = "prefetchHealthIndicator")
-        PrefetchHealthIndicator prefetchHealthIndicator(PrefetchEngine engine) {
-            return new PrefetchHealthIndicator(engine);
+        @ConditionalOnMissingBean(name = {"prefetchHealthIndicator", "prefetchHealthContributor"})
+        HealthContributor prefetchHealthContributor(PrefetchEngines engines) {
+            if (engines.byName().size() == 1) {
+                return new PrefetchHealthIndicator(engines.engine());
+            }
+            Map<String, HealthContributor> indicators = new LinkedHashMap<>();
+            engines.byName().forEach((name, engine) -> indicators.put(name, new PrefetchHealthIndicator(engine)));
+            return CompositeHealthContributor.fromMap(indicators);
         }
     }
 
@@ -51,8 +58,8 @@ public class PrefetchActuatorAutoConfiguration {
         @Bean
         @ConditionalOnEnabledInfoContributor("prefetch")
         @ConditionalOnMissingBean
-        PrefetchInfoContributor prefetchInfoContributor(PrefetchEngine engine) {
-            return new PrefetchInfoContributor(engine);
+        PrefetchInfoContributor prefetchInfoContributor(PrefetchEngines engines) {
+            return new PrefetchInfoContributor(engines);
         }
     }
 
@@ -63,8 +70,8 @@ public class PrefetchActuatorAutoConfiguration {
         @Bean
         @ConditionalOnAvailableEndpoint
         @ConditionalOnMissingBean
-        PrefetchEndpoint prefetchEndpoint(PrefetchEngine engine) {
-            return new PrefetchEndpoint(engine);
+        PrefetchEndpoint prefetchEndpoint(PrefetchEngines engines) {
+            return new PrefetchEndpoint(engines);
         }
     }
 
@@ -75,8 +82,8 @@ public class PrefetchActuatorAutoConfiguration {
 
         @Bean
         @ConditionalOnMissingBean
-        PrefetchMetrics prefetchMetrics(PrefetchEngine engine) {
-            return new PrefetchMetrics(engine);
+        PrefetchMetrics prefetchMetrics(PrefetchEngines engines) {
+            return new PrefetchMetrics(engines);
         }
     }
 }

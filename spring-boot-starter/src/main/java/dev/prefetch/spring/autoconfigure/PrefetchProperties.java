@@ -1,11 +1,17 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.inference.Pooling;
+import dev.prefetch.inference.Speculation;
+import dev.prefetch.spring.ChatFallback;
 import dev.prefetch.spring.PrefetchChatOptions;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
+import org.springframework.ai.document.MetadataMode;
 import org.springframework.boot.context.properties.ConfigurationProperties;
 import org.springframework.boot.context.properties.bind.DefaultValue;
 
@@ -25,11 +31,27 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param bufferSize Memory for weight blocks on their way when the model does not fit into memory: 'auto' or a size.
  *     By default 'auto'.
  * @param memory How much memory the engine may use.
+ * @param cuda How a CUDA device is used.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
+ * @param queueLimit Most generations that wait because as many run as may; further ones are refused. By default there is no
+ *     limit, but for the bulkhead where Resilience4j is there.
+ * @param promptCache Most of the KV cache that earlier prompts may keep for later ones that begin alike: a size, or a share of
+ *     the KV cache; 0 to keep none. By default what running requests leave.
+ * @param speculation Whether tokens are guessed from the prompt and verified together: 'auto' where it pays, 'on' or 'off'.
+ *     The answer is the same. By default 'auto'.
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
  *     which records none.
+ * @param lora LoRA adapters in GGUF files, whose changes are added to the model's in this order. By default none.
  * @param chat Default options of chat requests.
+ * @param embedding How texts become vectors.
+ * @param loadInBackground Whether models are loaded while the rest of the application starts. The application is ready for
+ *     traffic when they are there, and shows the progress until then.
+ * @param warmUp Whether each model generates a few tokens when it has been loaded, so that the first request is fast.
+ * @param models More models, each by a name, with the properties that stand here for a single one.
+ * @param primary Name of the model in 'models' whose beans are injected where none is named. Not needed where 'model' is set,
+ *     whose beans then are, or where only one model serves chats.
+ * @param fallback Another chat model that answers when this one cannot.
  */
 @ConfigurationProperties(PrefetchProperties.PREFIX)
 public record PrefetchProperties(
@@ -41,13 +63,108 @@ public record PrefetchProperties(
         @Nullable String lookAhead,
         @Nullable String bufferSize,
         @DefaultValue Memory memory,
+        @DefaultValue Cuda cuda,
         @Nullable Integer maxConcurrency,
         @Nullable Integer ubatch,
+        @Nullable Integer queueLimit,
+        @Nullable String promptCache,
+        @Nullable Speculation speculation,
         @Nullable Integer traceSweeps,
-        @DefaultValue Chat chat) {
+        @DefaultValue List<Lora> lora,
+        @DefaultValue Chat chat,
+        @DefaultValue Embedding embedding,
+        @DefaultValue("true") boolean loadInBackground,
+        @DefaultValue("true") boolean warmUp,
+        @DefaultValue Map<String, Model> models,
+        @Nullable String primary,
+        @DefaultValue Fallback fallback) {
 
     /** Where all properties of the starter are. */
     public static final String PREFIX = "spring.ai.prefetch";
+
+    /** The model whose properties stand directly under the prefix. */
+    Model rootModel() {
+        return new Model(
+                model,
+                contextLength,
+                threads,
+                backend,
+                lookAhead,
+                bufferSize,
+                memory,
+                cuda,
+                maxConcurrency,
+                ubatch,
+                queueLimit,
+                promptCache,
+                speculation,
+                traceSweeps,
+                lora,
+                chat,
+                embedding,
+                Set.of(Use.CHAT, Use.EMBEDDING));
+    }
+
+    /**
+     * One of several models. Its properties mean what those of the same name mean for a single one.
+     *
+     * @param model GGUF file of the model: a path, a 'file:' or 'classpath:' location, or a published name.
+     * @param contextLength Most tokens of prompt and answer together.
+     * @param threads Compute threads.
+     * @param backend What computes.
+     * @param lookAhead Weight blocks to fetch ahead of compute: 'auto' or a number.
+     * @param bufferSize Memory for weight blocks on their way: 'auto' or a size.
+     * @param memory How much memory the engine may use.
+     * @param cuda How a CUDA device is used.
+     * @param maxConcurrency Most generations that run at the same time.
+     * @param ubatch Most tokens the engine computes in one pass over the weights.
+     * @param queueLimit Most generations that wait because as many run as may.
+     * @param promptCache Most of the KV cache that earlier prompts may keep for later ones.
+     * @param speculation Whether tokens are guessed from the prompt and verified together.
+     * @param traceSweeps How many of the last passes over the weights the trace shows.
+     * @param lora LoRA adapters in GGUF files, whose changes are added to the model's in this order.
+     * @param chat Default options of chat requests.
+     * @param embedding How texts become vectors.
+     * @param serves What the model is used for: 'chat', 'embedding' or both. By default 'chat'.
+     */
+    public record Model(
+            @Nullable String model,
+            @Nullable Integer contextLength,
+            @Nullable Integer threads,
+            @Nullable String backend,
+            @Nullable String lookAhead,
+            @Nullable String bufferSize,
+            @DefaultValue Memory memory,
+            @DefaultValue Cuda cuda,
+            @Nullable Integer maxConcurrency,
+            @Nullable Integer ubatch,
+            @Nullable Integer queueLimit,
+            @Nullable String promptCache,
+            @Nullable Speculation speculation,
+            @Nullable Integer traceSweeps,
+            @DefaultValue List<Lora> lora,
+            @DefaultValue Chat chat,
+            @DefaultValue Embedding embedding,
+            @DefaultValue("chat") Set<Use> serves) {}
+
+    /** What a model is used for. */
+    public enum Use {
+        /** It answers, as a chat model. */
+        CHAT,
+        /** It turns texts into vectors, as an embedding model. */
+        EMBEDDING
+    }
+
+    /**
+     * Another chat model that answers when this one cannot.
+     *
+     * @param chatModel Name of the bean that is asked instead. By default there is none.
+     * @param on When it is asked: 'saturated' when too many requests run and wait, 'down' when the engine is being loaded or
+     *     has failed. By default both.
+     */
+    public record Fallback(
+            @Nullable String chatModel,
+            @DefaultValue({"saturated", "down"}) Set<ChatFallback.Reason> on) {}
 
     /**
      * How much memory the engine may use.
@@ -63,6 +180,46 @@ public record PrefetchProperties(
             @Nullable String ram,
             @Nullable String weights,
             @Nullable String expertCache) {}
+
+    /**
+     * How a CUDA device is used. Nothing of it matters to the CPU backend.
+     *
+     * @param device Which of several devices, counted from 0.
+     * @param vram Most of the device's memory for weights, slots, KV cache and activations: a size such as '6GiB', or a
+     *     share of what is free such as '80%'. By default what is free, less a reserve.
+     * @param decodeOnHost Whether the host may compute feed-forward networks that are not in the device's memory while
+     *     decoding, where that is faster than moving them.
+     * @param pageLock Whether to try to page-lock the mapped model file in place, so that the device copies from it.
+     * @param retryAfter How long after a failure the device is tried again; doubles with each further failure.
+     */
+    public record Cuda(
+            @DefaultValue("0") int device,
+            @Nullable String vram,
+            @DefaultValue("true") boolean decodeOnHost,
+            @DefaultValue("true") boolean pageLock,
+            @DefaultValue("30s") Duration retryAfter) {}
+
+    /**
+     * How texts become vectors.
+     *
+     * @param pooling How the hidden states of a text become one vector: 'mean', 'last' or 'cls'. By default what the model's
+     *     file says, and 'mean' where it says nothing.
+     * @param normalize Whether vectors get the length 1. By default they do.
+     * @param metadataMode Which metadata of a document becomes part of its text: 'none', 'embed', 'inference' or 'all'.
+     */
+    public record Embedding(
+            @Nullable Pooling pooling,
+            @Nullable Boolean normalize,
+            @DefaultValue("embed") MetadataMode metadataMode) {}
+
+    /**
+     * A LoRA adapter.
+     *
+     * @param path GGUF file of the adapter: a path or a 'file:' location.
+     * @param scale Factor on what the adapter changes. By default 1.
+     */
+    public record Lora(
+            @Nullable String path, @DefaultValue("1.0") float scale) {}
 
     /**
      * Default options of chat requests.
@@ -83,6 +240,7 @@ public record PrefetchProperties(
      *     default what the template does by itself.
      * @param thinkingInContent Whether reasoning stays part of the answer's text; it is in the metadata in any case. By
      *     default it does not.
+     * @param timeout How long a request may take, waiting included; afterwards it fails. By default as long as it takes.
      * @param templateVariables Extra variables for the model's chat template, for example 'enable_thinking: false'.
      */
     public record Chat(
@@ -98,6 +256,7 @@ public record PrefetchProperties(
             @Nullable Double frequencyPenalty,
             @Nullable Boolean enableThinking,
             @Nullable Boolean thinkingInContent,
+            @Nullable Duration timeout,
             @Nullable Map<String, Object> templateVariables) {
 
         /**
@@ -105,24 +264,26 @@ public record PrefetchProperties(
          *
          * @throws org.springframework.boot.diagnostics.FailureAnalyzedException for a value out of its range
          */
-        PrefetchChatOptions toOptions() {
-            check("temperature", temperature, temperature == null || temperature >= 0, "at least 0");
-            check("top-p", topP, topP == null || topP > 0 && topP <= 1, "above 0 and at most 1");
-            check("top-k", topK, topK == null || topK >= 0, "at least 0");
-            check("min-p", minP, minP == null || minP >= 0 && minP <= 1, "in 0 to 1");
-            check("max-tokens", maxTokens, maxTokens == null || maxTokens >= 1, "at least 1");
-            check(
+        PrefetchChatOptions toOptions(EngineDefinition definition) {
+            Checks checks = new Checks(definition);
+            checks.check("temperature", temperature, temperature == null || temperature >= 0, "at least 0");
+            checks.check("top-p", topP, topP == null || topP > 0 && topP <= 1, "above 0 and at most 1");
+            checks.check("top-k", topK, topK == null || topK >= 0, "at least 0");
+            checks.check("min-p", minP, minP == null || minP >= 0 && minP <= 1, "in 0 to 1");
+            checks.check("max-tokens", maxTokens, maxTokens == null || maxTokens >= 1, "at least 1");
+            checks.check(
                     "repetition-penalty",
                     repetitionPenalty,
                     repetitionPenalty == null || repetitionPenalty > 0,
                     "above 0");
-            check("presence-penalty", presencePenalty, isFinite(presencePenalty), "a number");
-            check("frequency-penalty", frequencyPenalty, isFinite(frequencyPenalty), "a number");
-            check(
+            checks.check("presence-penalty", presencePenalty, isFinite(presencePenalty), "a number");
+            checks.check("frequency-penalty", frequencyPenalty, isFinite(frequencyPenalty), "a number");
+            checks.check(
                     "stop-sequences",
                     stopSequences,
                     stopSequences == null || stopSequences.stream().noneMatch(String::isEmpty),
                     "texts that are not empty");
+            checks.check("timeout", timeout, timeout == null || timeout.isPositive(), "above 0");
             return PrefetchChatOptions.builder()
                     .temperature(temperature)
                     .topP(topP)
@@ -136,6 +297,7 @@ public record PrefetchProperties(
                     .frequencyPenalty(frequencyPenalty)
                     .enableThinking(enableThinking)
                     .thinkingInContent(thinkingInContent)
+                    .timeout(timeout)
                     .templateVariables(typed(templateVariables))
                     .build();
         }
@@ -144,9 +306,12 @@ public record PrefetchProperties(
             return value == null || Double.isFinite(value);
         }
 
-        private static void check(String name, @Nullable Object value, boolean valid, String range) {
-            if (!valid) {
-                throw StartupFailure.invalidProperty("chat." + name, value, range);
+        private record Checks(EngineDefinition definition) {
+
+            void check(String name, @Nullable Object value, boolean valid, String range) {
+                if (!valid) {
+                    throw definition.invalid("chat." + name, value, range);
+                }
             }
         }
 

@@ -20,9 +20,12 @@ final class StartupFailure {
         return new FailureAnalyzedException(description, action, cause);
     }
 
+    /**
+     * @param name full name of the property
+     */
     static FailureAnalyzedException invalidProperty(String name, @Nullable Object value, String range) {
         return of(
-                "The property " + property(name) + " must be " + range + " but was '" + value + "'.",
-                "Correct " + property(name) + ", or remove it to use the default.");
+                "The property " + name + " must be " + range + " but was '" + value + "'.",
+                "Correct " + name + ", or remove it to use the default.");
     }
 }

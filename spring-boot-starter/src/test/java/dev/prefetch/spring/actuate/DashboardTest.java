@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.prefetch.api.FinishReason;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.spring.FakeEngine;
+import dev.prefetch.spring.PrefetchEngines;
 import io.micrometer.prometheusmetrics.PrometheusConfig;
 import io.micrometer.prometheusmetrics.PrometheusMeterRegistry;
 import java.io.IOException;
@@ -29,7 +30,7 @@ class DashboardTest {
     private static Set<String> scraped() {
         PrometheusMeterRegistry registry = new PrometheusMeterRegistry(PrometheusConfig.DEFAULT);
         try (FakeEngine engine = FakeEngine.manual()) {
-            PrefetchMetrics metrics = new PrefetchMetrics(engine);
+            PrefetchMetrics metrics = new PrefetchMetrics(PrefetchEngines.of(engine));
             metrics.bindTo(registry);
             metrics.completed(new GenerationResult("ab", List.of(1, 2), FinishReason.STOP, 3, FakeEngine.TIMINGS));
             metrics.failed(new IllegalStateException("disk on fire"));

@@ -10,6 +10,7 @@ import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.spring.PrefetchChatModel;
 import dev.prefetch.spring.PrefetchChatOptions;
+import dev.prefetch.spring.PrefetchEngines;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
 import java.nio.file.Path;
@@ -56,7 +57,7 @@ class DemoModelActuatorTest {
     void metersAgreeWithTheEngineAndTheAnswer() {
         MeterRegistry registry = new SimpleMeterRegistry();
         try (PrefetchEngine engine = streaming(1)) {
-            PrefetchMetrics metrics = new PrefetchMetrics(engine);
+            PrefetchMetrics metrics = new PrefetchMetrics(PrefetchEngines.of(engine));
             metrics.bindTo(registry);
             int tokens = answer(engine, metrics);
 
@@ -99,8 +100,8 @@ class DemoModelActuatorTest {
     @Test
     void theEndpointShowsEngineBlocksAndTrace() {
         try (PrefetchEngine engine = streaming(1)) {
-            PrefetchEndpoint endpoint = new PrefetchEndpoint(engine);
-            answer(engine, new PrefetchMetrics(engine));
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(PrefetchEngines.of(engine));
+            answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
 
             JsonNode all = json(endpoint.engine());
             assertThat(all.at("/model/architecture").asString()).isEqualTo("qwen3");
@@ -122,24 +123,41 @@ class DemoModelActuatorTest {
     @Test
     void theLookAheadChangesAtRunTime() {
         try (PrefetchEngine engine = streaming(1)) {
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(PrefetchEngines.of(engine));
             int slots = engine.plan().slots();
-            assertThat(new PrefetchEndpoint(engine).changeLookAhead(0)).containsEntry("lookAheadBlocks", 0);
+            assertThat(endpoint.changeLookAhead("0", null)).containsEntry("lookAheadBlocks", 0);
 
-            answer(engine, new PrefetchMetrics(engine));
+            answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
 
             assertThat(engine.status().lookAheadBlocks()).isZero();
-            assertThatThrownBy(() -> new PrefetchEndpoint(engine).changeLookAhead(slots))
+            assertThatThrownBy(() -> endpoint.changeLookAhead(Integer.toString(slots), null))
                     .isInstanceOf(InvalidEndpointRequestException.class);
+            assertThatThrownBy(() -> endpoint.changeLookAhead("many", null))
+                    .isInstanceOf(InvalidEndpointRequestException.class)
+                    .hasMessageContaining("'auto' or a number");
+            assertThat(engine.status().lookAheadBlocks()).isZero();
         }
     }
 
-    /** The engine would change it again at the next sweep, so it must not look as if it had been taken. */
+    /** A number stays until 'auto' is asked for: the tuner, which tries another one after eight sweeps, is paused. */
     @Test
-    void aLookAheadThatTheEngineChoosesCannotBeChanged() {
+    void aNumberPausesTheTunerAndAutoResumesIt() {
         try (PrefetchEngine engine = streaming(MemoryOptions.CHOOSE)) {
-            assertThatThrownBy(() -> new PrefetchEndpoint(engine).changeLookAhead(0))
-                    .isInstanceOf(InvalidEndpointRequestException.class)
-                    .hasMessageContaining("chooses the look-ahead itself");
+            PrefetchEndpoint endpoint = new PrefetchEndpoint(PrefetchEngines.of(engine));
+            assertThat(json(endpoint.engine()).at("/load/lookAheadChosen").asString())
+                    .isEqualTo("auto");
+
+            assertThat(endpoint.changeLookAhead("0", null)).containsEntry("lookAheadChosen", "fixed");
+            assertThat(answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine))))
+                    .isGreaterThan(16);
+            assertThat(engine.status().lookAheadBlocks()).isZero();
+
+            assertThat(endpoint.changeLookAhead("auto", null))
+                    .containsEntry("lookAheadBlocks", 0)
+                    .containsEntry("lookAheadChosen", "auto");
+            answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
+            // The tuner never chooses 0: that it is another number shows that it works again.
+            assertThat(engine.status().lookAheadBlocks()).isPositive();
         }
     }
 
@@ -147,7 +165,7 @@ class DemoModelActuatorTest {
     void informationNamesModelAndBackend() {
         try (PrefetchEngine engine = PrefetchEngine.open(EngineOptions.of(MODEL))) {
             Info.Builder builder = new Info.Builder();
-            new PrefetchInfoContributor(engine).contribute(builder);
+            new PrefetchInfoContributor(PrefetchEngines.of(engine)).contribute(builder);
 
             JsonNode info = json(builder.build().getDetails());
             assertThat(info.at("/prefetch/model/quantization").asString()).isEqualTo("Q8_0");

@@ -23,7 +23,7 @@ class PrefetchHealthIndicatorTest {
     }
 
     @ParameterizedTest
-    @CsvSource({"READY,UP", "CLOSED,OUT_OF_SERVICE", "FAILED,DOWN"})
+    @CsvSource({"READY,UP", "DEGRADED,UP", "LOADING,OUT_OF_SERVICE", "CLOSED,OUT_OF_SERVICE", "FAILED,DOWN"})
     void saysWhetherTheEngineAnswers(EngineStatus.State state, String expected) {
         assertThat(health(state, null).getStatus()).isEqualTo(new Status(expected));
     }

@@ -28,9 +28,12 @@ class ConfigurationMetadataTest {
     private static Stream<String> everyProperty() {
         return Stream.of(
                         names("spring.ai.prefetch.", PrefetchProperties.class)
-                                .filter(name -> !name.endsWith(".chat") && !name.endsWith(".memory")),
+                                .filter(name -> !name.matches(".*\\.(chat|embedding|memory|cuda|fallback)")),
                         names("spring.ai.prefetch.chat.", PrefetchProperties.Chat.class),
-                        names("spring.ai.prefetch.memory.", PrefetchProperties.Memory.class))
+                        names("spring.ai.prefetch.memory.", PrefetchProperties.Memory.class),
+                        names("spring.ai.prefetch.cuda.", PrefetchProperties.Cuda.class),
+                        names("spring.ai.prefetch.embedding.", PrefetchProperties.Embedding.class),
+                        names("spring.ai.prefetch.fallback.", PrefetchProperties.Fallback.class))
                 .flatMap(properties -> properties);
     }
 
@@ -53,6 +56,32 @@ class ConfigurationMetadataTest {
                 .singleElement()
                 .satisfies(property ->
                         assertThat(property.path("description").asString("")).endsWith("."));
+    }
+
+    /** Also those of Actuator that the starter adds. */
+    @Test
+    void nothingLacksADescription() throws IOException {
+        assertThat(metadata().get("properties").valueStream())
+                .isNotEmpty()
+                .allSatisfy(property -> assertThat(property.path("description").asString(""))
+                        .as(property.get("name").asString())
+                        .isNotBlank());
+    }
+
+    /** A model by name has every property that a single one has, so that nothing is lost by giving it a name. */
+    @Test
+    void aModelByNameHasTheSameProperties() {
+        assertThat(names("", PrefetchProperties.Model.class).filter(name -> !name.equals("serves")))
+                .containsExactlyInAnyOrderElementsOf(names("", PrefetchProperties.class)
+                        .filter(name -> !List.of(
+                                        "cache-directory",
+                                        "load-in-background",
+                                        "warm-up",
+                                        "models",
+                                        "primary",
+                                        "fallback")
+                                .contains(name))
+                        .toList());
     }
 
     @Test

@@ -74,7 +74,7 @@ class ModelLocatorTest {
     void findsAModelThatAnotherToolHasDownloaded() throws IOException {
         ModelLocator locator = locator(getClass().getClassLoader());
         Path hub = folder.resolve("hub/models--acme--tiny-GGUF");
-        assertThatThrownBy(() -> locator.locate("hf:acme/tiny-GGUF:Q8_0"))
+        assertThatThrownBy(() -> locator.locate("spring.ai.prefetch.model", "hf:acme/tiny-GGUF:Q8_0"))
                 .isInstanceOfSatisfying(FailureAnalyzedException.class, failure -> {
                     assertThat(failure.analysis().getDescription()).contains("acme/tiny-GGUF");
                     assertThat(failure.analysis().getAction()).contains("hf download acme/tiny-GGUF");
@@ -84,9 +84,11 @@ class ModelLocatorTest {
         Path snapshot = Files.createDirectories(hub.resolve("snapshots/abc"));
         Path model = Files.write(snapshot.resolve("tiny-Q8_0.gguf"), content);
 
-        assertThat(locator.locate("hf:acme/tiny-GGUF:Q8_0")).isEqualTo(model);
-        assertThat(locator.locate("https://huggingface.co/acme/tiny-GGUF")).isEqualTo(model);
-        assertThatThrownBy(() -> locator.locate("hf:acme"))
+        assertThat(locator.locate("spring.ai.prefetch.model", "hf:acme/tiny-GGUF:Q8_0"))
+                .isEqualTo(model);
+        assertThat(locator.locate("spring.ai.prefetch.model", "https://huggingface.co/acme/tiny-GGUF"))
+                .isEqualTo(model);
+        assertThatThrownBy(() -> locator.locate("spring.ai.prefetch.model", "hf:acme"))
                 .isInstanceOfSatisfying(
                         FailureAnalyzedException.class,
                         failure -> assertThat(failure.analysis().getDescription())
@@ -99,10 +101,12 @@ class ModelLocatorTest {
         Path model = Files.write(folder.resolve("demo.gguf"), content);
         ModelLocator locator = locator(getClass().getClassLoader());
 
-        assertThat(locator.locate(model.toString())).isEqualTo(model);
-        assertThat(locator.locate("  " + model + " ")).isEqualTo(model);
-        assertThat(locator.locate(model.toUri().toString())).isEqualTo(model);
-        assertThat(locator.locate("file:" + model)).isEqualTo(model);
+        assertThat(locator.locate("spring.ai.prefetch.model", model.toString())).isEqualTo(model);
+        assertThat(locator.locate("spring.ai.prefetch.model", "  " + model + " "))
+                .isEqualTo(model);
+        assertThat(locator.locate("spring.ai.prefetch.model", model.toUri().toString()))
+                .isEqualTo(model);
+        assertThat(locator.locate("spring.ai.prefetch.model", "file:" + model)).isEqualTo(model);
     }
 
     @Test
@@ -112,7 +116,7 @@ class ModelLocatorTest {
             System.setProperty("user.home", folder.toString());
             Path model = Files.write(folder.resolve("demo.gguf"), content);
 
-            assertThat(locator(getClass().getClassLoader()).locate("~/demo.gguf"))
+            assertThat(locator(getClass().getClassLoader()).locate("spring.ai.prefetch.model", "~/demo.gguf"))
                     .isEqualTo(model);
         } finally {
             System.setProperty("user.home", home.toString());
@@ -125,7 +129,8 @@ class ModelLocatorTest {
                 Files.write(Files.createDirectories(folder.resolve("models")).resolve("demo.gguf"), content);
         try (URLClassLoader classes =
                 new URLClassLoader(new URL[] {folder.toUri().toURL()}, null)) {
-            assertThat(locator(classes).locate(LOCATION)).isEqualTo(model);
+            assertThat(locator(classes).locate("spring.ai.prefetch.model", LOCATION))
+                    .isEqualTo(model);
         }
         assertThat(cache).doesNotExist();
     }
@@ -133,7 +138,7 @@ class ModelLocatorTest {
     @Test
     void extractsAResourceOfAJarUnderTheHashOfItsContent() throws Exception {
         try (URLClassLoader classes = jarWith(content)) {
-            Path file = locator(classes).locate(LOCATION);
+            Path file = locator(classes).locate("spring.ai.prefetch.model", LOCATION);
 
             String hash = HexFormat.of()
                     .formatHex(MessageDigest.getInstance("SHA-256").digest(content));
@@ -145,10 +150,11 @@ class ModelLocatorTest {
     @Test
     void extractsOnlyOnce() throws IOException {
         try (URLClassLoader classes = jarWith(content)) {
-            Path first = locator(classes).locate(LOCATION);
+            Path first = locator(classes).locate("spring.ai.prefetch.model", LOCATION);
             Object key = fileKey(first);
 
-            assertThat(locator(classes).locate(LOCATION)).isEqualTo(first);
+            assertThat(locator(classes).locate("spring.ai.prefetch.model", LOCATION))
+                    .isEqualTo(first);
             assertThat(fileKey(first)).isEqualTo(key);
         }
     }
@@ -164,12 +170,14 @@ class ModelLocatorTest {
     @Test
     void replacesADamagedCopy() throws IOException {
         try (URLClassLoader classes = jarWith(content)) {
-            Path file = locator(classes).locate(LOCATION);
+            Path file = locator(classes).locate("spring.ai.prefetch.model", LOCATION);
             byte[] damaged = content.clone();
             damaged[damaged.length / 2] ^= 1;
             Files.write(file, damaged);
 
-            assertThat(locator(classes).locate(LOCATION)).isEqualTo(file).hasBinaryContent(content);
+            assertThat(locator(classes).locate("spring.ai.prefetch.model", LOCATION))
+                    .isEqualTo(file)
+                    .hasBinaryContent(content);
         }
     }
 
@@ -179,9 +187,11 @@ class ModelLocatorTest {
         newer[0] ^= 1;
         try (URLClassLoader old = jarWith(content);
                 URLClassLoader current = jarWith(newer)) {
-            Path oldFile = locator(old).locate(LOCATION);
+            Path oldFile = locator(old).locate("spring.ai.prefetch.model", LOCATION);
 
-            assertThat(locator(current).locate(LOCATION)).isNotEqualTo(oldFile).hasBinaryContent(newer);
+            assertThat(locator(current).locate("spring.ai.prefetch.model", LOCATION))
+                    .isNotEqualTo(oldFile)
+                    .hasBinaryContent(newer);
             assertThat(oldFile).hasBinaryContent(content);
         }
     }
@@ -195,7 +205,7 @@ class ModelLocatorTest {
             List<Future<Path>> files = IntStream.range(0, count)
                     .mapToObj(i -> threads.submit(() -> {
                         start.await();
-                        return locator(classes).locate(LOCATION);
+                        return locator(classes).locate("spring.ai.prefetch.model", LOCATION);
                     }))
                     .toList();
             start.countDown();
@@ -210,7 +220,7 @@ class ModelLocatorTest {
     void saysWhatToDoWhenTheCacheCannotBeWritten() throws IOException {
         Files.writeString(cache, "a file where the folder should be");
         try (URLClassLoader classes = jarWith(content)) {
-            assertThatThrownBy(() -> locator(classes).locate(LOCATION))
+            assertThatThrownBy(() -> locator(classes).locate("spring.ai.prefetch.model", LOCATION))
                     .isInstanceOfSatisfying(
                             FailureAnalyzedException.class,
                             failure -> assertThat(failure.analysis().getAction())

@@ -30,6 +30,8 @@ class PrefetchActuatorAutoConfigurationTest {
             .withConfiguration(AutoConfigurations.of(
                     PrefetchEngineAutoConfiguration.class,
                     PrefetchChatAutoConfiguration.class,
+                    PrefetchModelsAutoConfiguration.class,
+                    PrefetchEnginesAutoConfiguration.class,
                     PrefetchActuatorAutoConfiguration.class,
                     ToolCallingAutoConfiguration.class,
                     ChatClientAutoConfiguration.class))
@@ -103,7 +105,7 @@ class PrefetchActuatorAutoConfigurationTest {
                 .run(context -> assertThat(context)
                         .hasNotFailed()
                         .hasSingleBean(PrefetchChatModel.class)
-                        .doesNotHaveBean("prefetchHealthIndicator"));
+                        .doesNotHaveBean("prefetchHealthContributor"));
     }
 
     @Test

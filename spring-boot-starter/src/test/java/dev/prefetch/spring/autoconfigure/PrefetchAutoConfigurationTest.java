@@ -4,8 +4,11 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.EngineStatus;
+import dev.prefetch.api.LoraSource;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.api.ServingOptions;
+import dev.prefetch.inference.Speculation;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.spring.FakeEngine;
 import dev.prefetch.spring.PrefetchChatModel;
@@ -16,6 +19,7 @@ import io.micrometer.observation.tck.TestObservationRegistryAssert;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicReference;
@@ -65,13 +69,19 @@ class PrefetchAutoConfigurationTest {
                 .withConfiguration(AutoConfigurations.of(
                         PrefetchEngineAutoConfiguration.class,
                         PrefetchChatAutoConfiguration.class,
+                        PrefetchModelsAutoConfiguration.class,
+                        PrefetchEnginesAutoConfiguration.class,
                         ToolCallingAutoConfiguration.class,
                         ChatClientAutoConfiguration.class))
-                .withBean(EngineOpener.class, () -> options -> {
+                .withBean(EngineOpener.class, () -> (options, listener) -> {
                     opened.set(options);
                     return engine;
                 })
-                .withPropertyValues("spring.ai.prefetch.model=" + model);
+                .withPropertyValues(
+                        "spring.ai.prefetch.model=" + model,
+                        // What is asserted of the opening must have happened; LoadingTest is about the background.
+                        "spring.ai.prefetch.load-in-background=false",
+                        "spring.ai.prefetch.warm-up=false");
     }
 
     @Test
@@ -95,9 +105,12 @@ class PrefetchAutoConfigurationTest {
     void anApplicationNeedsNothingButTheStarterAndAModel(CapturedOutput output) {
         SpringApplicationBuilder application = new SpringApplicationBuilder(Application.class)
                 .web(WebApplicationType.NONE)
-                .properties("spring.ai.prefetch.model=" + model, "logging.level.dev.prefetch=INFO")
+                .properties(
+                        "spring.ai.prefetch.model=" + model,
+                        "spring.ai.prefetch.warm-up=false",
+                        "logging.level.dev.prefetch=INFO")
                 .initializers(context -> ((GenericApplicationContext) context)
-                        .registerBean(EngineOpener.class, () -> options -> engine));
+                        .registerBean(EngineOpener.class, () -> (options, listener) -> engine));
         try (ConfigurableApplicationContext context = application.run()) {
             ChatClient client = context.getBean(ChatClient.Builder.class).build();
             assertThat(client.prompt("hi").call().content()).isEqualTo("Hello");
@@ -215,6 +228,12 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.ubatch=64",
                         "spring.ai.prefetch.look-ahead=3",
                         "spring.ai.prefetch.trace-sweeps=9",
+                        "spring.ai.prefetch.queue-limit=16",
+                        "spring.ai.prefetch.prompt-cache=25%",
+                        "spring.ai.prefetch.speculation=off",
+                        "spring.ai.prefetch.lora[0].path=" + model,
+                        "spring.ai.prefetch.lora[0].scale=0.5",
+                        "spring.ai.prefetch.lora[1].path=" + model.toUri(),
                         "spring.ai.prefetch.buffer-size=256MB",
                         "spring.ai.prefetch.memory.ram=3GiB",
                         "spring.ai.prefetch.memory.weights=40%",
@@ -226,13 +245,18 @@ class PrefetchAutoConfigurationTest {
                                 .withBackend("cpu")
                                 .withMaxConcurrency(4)
                                 .withUbatch(64)
+                                .withLora(List.of(new LoraSource(model, 0.5f), new LoraSource(model, 1)))
                                 .withMemory(MemoryOptions.AUTO
                                         .withRam(MemoryAmount.parse("3GiB"))
                                         .withWeights(MemoryAmount.parse("40%"))
                                         .withExpertCache(MemoryAmount.parse("1GiB"))
                                         .withLookAheadBlocks(3)
                                         .withBufferBytes(256 << 20)
-                                        .withTraceSweeps(9))));
+                                        .withTraceSweeps(9))
+                                .withServing(ServingOptions.DEFAULT
+                                        .withQueueLimit(16)
+                                        .withPromptCache(MemoryAmount.parse("25%"))
+                                        .withSpeculation(Speculation.OFF))));
     }
 
     @Test
@@ -250,6 +274,7 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.chat.frequency-penalty=0.9",
                         "spring.ai.prefetch.chat.enable-thinking=true",
                         "spring.ai.prefetch.chat.thinking-in-content=true",
+                        "spring.ai.prefetch.chat.timeout=90s",
                         "spring.ai.prefetch.chat.template-variables.enable_thinking=false",
                         "spring.ai.prefetch.chat.template-variables.language=en")
                 .run(context -> assertThat(
@@ -268,6 +293,7 @@ class PrefetchAutoConfigurationTest {
                                 .frequencyPenalty(0.9)
                                 .enableThinking(true)
                                 .thinkingInContent(true)
+                                .timeout(Duration.ofSeconds(90))
                                 .templateVariables(Map.of("enable_thinking", false, "language", "en"))
                                 .build()));
     }

@@ -51,6 +51,7 @@ class StartupFailureTest {
                 .withConfiguration(AutoConfigurations.of(
                         PrefetchEngineAutoConfiguration.class, PrefetchChatAutoConfiguration.class))
                 .withBean(EngineOpener.class, () -> opener)
+                .withPropertyValues("spring.ai.prefetch.load-in-background=false", "spring.ai.prefetch.warm-up=false")
                 .withPropertyValues(properties)
                 .run(context -> {
                     assertThat(context).hasFailed();
@@ -65,7 +66,7 @@ class StartupFailureTest {
 
     private FailureAnalysis failureOfOpening(RuntimeException failure) {
         return failureOf(
-                options -> {
+                (options, listener) -> {
                     throw failure;
                 },
                 "spring.ai.prefetch.model=" + model,
@@ -73,12 +74,12 @@ class StartupFailureTest {
     }
 
     private static FailureAnalysis failureOfModel(String location) {
-        return failureOf(options -> FakeEngine.manual(), "spring.ai.prefetch.model=" + location);
+        return failureOf((options, listener) -> FakeEngine.manual(), "spring.ai.prefetch.model=" + location);
     }
 
     @Test
     void noModelIsConfigured() {
-        FailureAnalysis failure = failureOf(options -> FakeEngine.manual());
+        FailureAnalysis failure = failureOf((options, listener) -> FakeEngine.manual());
 
         assertThat(failure.getDescription()).contains("spring.ai.prefetch.model is not set");
         assertThat(failure.getAction()).contains("Set spring.ai.prefetch.model").contains("spring.ai.model.chat");
@@ -149,10 +150,10 @@ class StartupFailureTest {
     void anUnexpectedFailureKeepsItsStackTrace() {
         new ApplicationContextRunner()
                 .withConfiguration(AutoConfigurations.of(PrefetchEngineAutoConfiguration.class))
-                .withBean(EngineOpener.class, () -> options -> {
+                .withBean(EngineOpener.class, () -> (options, listener) -> {
                     throw new ArithmeticException("a bug");
                 })
-                .withPropertyValues("spring.ai.prefetch.model=" + model)
+                .withPropertyValues("spring.ai.prefetch.model=" + model, "spring.ai.prefetch.load-in-background=false")
                 .run(context ->
                         assertThat(context.getStartupFailure()).hasRootCauseInstanceOf(ArithmeticException.class));
     }
@@ -164,10 +165,15 @@ class StartupFailureTest {
         "backend, ' '",
         "max-concurrency, 0",
         "ubatch, 0",
+        "queue-limit, -1",
+        "prompt-cache, much",
+        "chat.timeout, PT0S",
         "look-ahead, -1",
         "look-ahead, many",
         "memory.ram, lots",
         "memory.weights, 140%",
+        "lora[0].path, /nowhere/adapter.gguf",
+        "lora[0].path, file:/nowhere/adapter.gguf",
         "buffer-size, 0MB",
         "buffer-size, much",
         "chat.temperature, -0.1",
@@ -183,7 +189,7 @@ class StartupFailureTest {
     })
     void aValueIsOutOfItsRange(String name, String value) {
         FailureAnalysis failure = failureOf(
-                options -> {
+                (options, listener) -> {
                     throw new AssertionError("the model must not be loaded");
                 },
                 "spring.ai.prefetch.model=" + model,
@@ -201,7 +207,7 @@ class StartupFailureTest {
         new ApplicationContextRunner()
                 .withConfiguration(AutoConfigurations.of(
                         PrefetchEngineAutoConfiguration.class, PrefetchChatAutoConfiguration.class))
-                .withBean(EngineOpener.class, () -> options -> FakeEngine.manual())
+                .withBean(EngineOpener.class, () -> (options, listener) -> FakeEngine.manual())
                 .withPropertyValues("spring.ai.prefetch.model=" + model, "spring.ai.prefetch." + name + "=" + value)
                 .run(context -> assertThat(context).hasNotFailed());
     }

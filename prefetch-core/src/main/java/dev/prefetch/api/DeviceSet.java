@@ -1,0 +1,97 @@
+package dev.prefetch.api;
+
+import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.BackendProvider;
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Devices;
+import dev.prefetch.backend.Tier;
+import dev.prefetch.gguf.GgmlType;
+import dev.prefetch.model.BlockTensor;
+import dev.prefetch.model.LoraAdapter;
+import dev.prefetch.model.UnsupportedModelException;
+import dev.prefetch.model.WeightBlock;
+import java.util.Set;
+import java.util.concurrent.atomic.AtomicBoolean;
+
+/** Opened devices, closed together, once. */
+final class DeviceSet implements AutoCloseable {
+
+    private final Devices devices;
+    private final AtomicBoolean closed = new AtomicBoolean();
+
+    private DeviceSet(Devices devices) {
+        this.devices = devices;
+    }
+
+    Devices devices() {
+        return devices;
+    }
+
+    /**
+     * Opens the backend asked for, and the host's own beside it where that has memory of its own.
+     *
+     * @throws BackendUnavailableException when there is none
+     */
+    static DeviceSet open(EngineOptions options, int threads) {
+        BackendProvider provider = Backends.choose(options.backend());
+        Device primary =
+                provider.open(new DeviceOptions(threads, options.accelerator().ordinal()));
+        if (primary.tier() == Tier.HOST) {
+            return new DeviceSet(Devices.of(primary));
+        }
+        try {
+            return new DeviceSet(new Devices(primary, Backends.host().open(new DeviceOptions(threads))));
+        } catch (RuntimeException | Error e) {
+            primary.close();
+            throw e;
+        }
+    }
+
+    /** Opens the host's own alone. */
+    static DeviceSet openHost(int threads) {
+        return new DeviceSet(Devices.of(Backends.host().open(new DeviceOptions(threads))));
+    }
+
+    /** @throws UnsupportedModelException when the primary device has no kernels for a tensor's type or a layer's attention */
+    void requireSupport(Model model) {
+        Device device = devices.primary();
+        Set<GgmlType> supported = device.weightTypes();
+        for (WeightBlock block : model.graph().blocks()) {
+            for (BlockTensor tensor : block.tensors()) {
+                if (!supported.contains(tensor.type())) {
+                    throw new UnsupportedModelException(model.file().path() + ": tensor " + tensor.name() + " has type "
+                            + tensor.type() + ", which backend " + device.backend()
+                            + " does not support; supported are "
+                            + supported.stream().sorted().toList());
+                }
+            }
+        }
+        for (LoraAdapter adapter : model.adapters()) {
+            adapter.types()
+                    .filter(type -> !supported.contains(type))
+                    .findFirst()
+                    .ifPresent(type -> {
+                        throw new UnsupportedModelException(adapter.file().path() + ": backend " + device.backend()
+                                + " does not support its type " + type);
+                    });
+        }
+        AttentionShape shape = model.config().attention();
+        if (!device.supportsAttention(shape)) {
+            throw new UnsupportedModelException(
+                    model.file().path() + ": heads of " + shape.keyDim() + " and " + shape.valueDim()
+                            + " dimensions, as the model's attention has them, are not supported by backend "
+                            + device.backend() + "; use backend 'cpu'");
+        }
+    }
+
+    @Override
+    public void close() {
+        if (closed.compareAndSet(false, true)) {
+            devices.primary().close();
+            if (devices.accelerated()) {
+                devices.host().close();
+            }
+        }
+    }
+}

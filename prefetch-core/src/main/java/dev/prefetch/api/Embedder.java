@@ -1,0 +1,129 @@
+package dev.prefetch.api;
+
+import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.inference.EmbeddingListener;
+import dev.prefetch.inference.EmbeddingRequest;
+import dev.prefetch.inference.Pooling;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
+
+/** Makes vectors of texts: encodes them, has the batch loop compute them together, and waits for all. */
+final class Embedder {
+
+    private final PromptEncoder encoder;
+    private final BatchLoop loop;
+    private final EngineInfo info;
+    private final Consumer<RuntimeException> onFailure;
+
+    Embedder(PromptEncoder encoder, BatchLoop loop, EngineInfo info, Consumer<RuntimeException> onFailure) {
+        this.encoder = encoder;
+        this.loop = loop;
+        this.info = info;
+        this.onFailure = onFailure;
+    }
+
+    EmbeddingResult embed(List<String> texts, EmbeddingOptions options) throws InterruptedException {
+        loop.requireOtherThread("compute embeddings");
+        Pooling pooling = options.pooling() == null ? info.pooling() : options.pooling();
+        if (pooling == null) {
+            throw new IllegalStateException(
+                    info.modelFile() + ": the pooling_type of this model is not supported: it is"
+                            + " made for something else than embeddings. Choose a pooling in the options to use it all the same");
+        }
+        // All are encoded before the first is queued: a text that is refused leaves nothing behind.
+        List<int[]> encoded = new ArrayList<>();
+        for (int i = 0; i < texts.size(); i++) {
+            encoded.add(encode(texts.get(i), i));
+        }
+        List<Pending> pending = new ArrayList<>();
+        List<EmbeddingRequest> requests = new ArrayList<>();
+        for (int[] tokens : encoded) {
+            Pending text = new Pending(onFailure);
+            pending.add(text);
+            requests.add(new EmbeddingRequest(tokens, pooling, options.normalize(), text));
+        }
+        Runnable cancel = loop.submit(requests);
+        try {
+            List<float[]> vectors = new ArrayList<>();
+            for (Pending text : pending) {
+                vectors.add(text.await());
+            }
+            return new EmbeddingResult(
+                    vectors, encoded.stream().map(tokens -> tokens.length).toList());
+        } finally {
+            // Of those that are done this changes nothing; the others are of no use without the one that failed.
+            cancel.run();
+        }
+    }
+
+    private int[] encode(String text, int index) {
+        int[] tokens = encoder.encodeText(text);
+        if (tokens.length == 0) {
+            throw new IllegalArgumentException("text " + index + " has no tokens: there is nothing to embed");
+        }
+        if (tokens.length > info.contextLength()) {
+            throw new ContextLengthExceededException(
+                    "text " + index + " has " + tokens.length + " tokens but the context length is "
+                            + info.contextLength() + ": split it, or raise the context length",
+                    tokens.length,
+                    info.contextLength());
+        }
+        return tokens;
+    }
+
+    /** The pooling that a file's {@code <arch>.pooling_type} asks for; null for one that gives no vector. */
+    static @Nullable Pooling poolingOf(int poolingType) {
+        return switch (poolingType) {
+            // Not said, as in every chat model. The mean serves retrieval better there than the last state, which is
+            // trained to say what comes next.
+            case 0, 1 -> Pooling.MEAN;
+            case 2 -> Pooling.CLS;
+            case 3 -> Pooling.LAST;
+            default -> null;
+        };
+    }
+
+    /** A text that was submitted. */
+    private static final class Pending implements EmbeddingListener {
+
+        private final Consumer<RuntimeException> onFailure;
+        private final CompletableFuture<float[]> result = new CompletableFuture<>();
+
+        Pending(Consumer<RuntimeException> onFailure) {
+            this.onFailure = onFailure;
+        }
+
+        float[] await() throws InterruptedException {
+            try {
+                return result.get();
+            } catch (ExecutionException e) {
+                if (e.getCause() instanceof RuntimeException failure) {
+                    throw failure;
+                }
+                throw new IllegalStateException("computing embeddings failed: " + e.getCause(), e.getCause());
+            }
+        }
+
+        @Override
+        public void onVector(float[] vector) {
+            result.complete(vector);
+        }
+
+        @Override
+        public void onCancelled() {
+            result.completeExceptionally(
+                    new CancellationException("the engine was closed before the embeddings were computed"));
+        }
+
+        @Override
+        public void onFailure(RuntimeException failure) {
+            onFailure.accept(failure);
+            result.completeExceptionally(failure);
+        }
+    }
+}

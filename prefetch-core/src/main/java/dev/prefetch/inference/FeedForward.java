@@ -1,0 +1,136 @@
+package dev.prefetch.inference;
+
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.model.ModelConfig;
+import dev.prefetch.model.ModelGraph;
+import dev.prefetch.model.TensorRole;
+import dev.prefetch.prefetch.WeightLease;
+import dev.prefetch.prefetch.WeightSource;
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The second half of a layer on one device: a gated feed-forward network, dense or of experts, between its normalisation
+ * and the residual stream. Used by the compute thread only.
+ */
+final class FeedForward implements AutoCloseable {
+
+    private final Ops ops;
+    private final ModelConfig config;
+    private final ModelGraph graph;
+    private final WeightSource weights;
+    private final Adapters adapters;
+    private final List<DeviceBuffer> owned = new ArrayList<>();
+    private final DeviceBuffer normed;
+    private final DeviceBuffer projected;
+    private final DeviceBuffer gate;
+    private final DeviceBuffer up;
+    private final @Nullable MixtureOfExperts experts;
+
+    /**
+     * @param weights gives the weights to this device
+     * @param adapters on this device; stay open
+     * @param maxRows most rows of a sweep
+     */
+    FeedForward(
+            Device device, ModelConfig config, ModelGraph graph, WeightSource weights, Adapters adapters, int maxRows) {
+        this.ops = device.compute().ops();
+        this.config = config;
+        this.graph = graph;
+        this.weights = weights;
+        this.adapters = adapters;
+        normed = activations(device, maxRows, config.dim());
+        projected = activations(device, maxRows, config.dim());
+        gate = activations(device, maxRows, Math.max(1, config.widestDenseFfnDim()));
+        up = activations(device, maxRows, Math.max(1, config.widestDenseFfnDim()));
+        experts = config.mixtureOfExperts()
+                ? new MixtureOfExperts(device, config, graph, weights, adapters, maxRows)
+                : null;
+    }
+
+    private DeviceBuffer activations(Device device, int rows, int columns) {
+        DeviceBuffer buffer = device.allocate((long) rows * columns * Float.BYTES, "activations");
+        owned.add(buffer);
+        return buffer;
+    }
+
+    /** Bytes of what is allocated for sweeps of at most {@code maxRows} tokens. */
+    static long activationBytes(ModelConfig config, int maxRows) {
+        long columns = 2L * config.dim() + 2L * config.widestDenseFfnDim();
+        long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
+        return Float.BYTES * maxRows * columns + experts;
+    }
+
+    /** Puts the residual stream {@code x [n x dim]} through a layer's network, in place. */
+    void run(int layer, DeviceBuffer x, int decodeRows, int n) {
+        boolean dense = config.denseFfnDim(layer) > 0;
+        MixtureOfExperts experts = expertsOf(layer);
+        DeviceBuffer input;
+        try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
+            input = norm(x, n, w.find(TensorRole.FFN_NORM));
+            if (experts != null) {
+                experts.route(w, input, decodeRows, n);
+            }
+            if (dense) {
+                ops.matmul(w.weight(TensorRole.FFN_GATE), input, decodeRows, n, gate);
+                adapters.add(w.block(), TensorRole.FFN_GATE, input, decodeRows, n, gate);
+                ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
+            }
+        }
+        if (experts != null) {
+            experts.prefetch(layer);
+        }
+        if (dense) {
+            denseNetwork(layer, x, input, decodeRows, n);
+        }
+        if (experts != null) {
+            experts.run(n, input, x);
+        }
+    }
+
+    private @Nullable MixtureOfExperts expertsOf(int layer) {
+        return config.layerConfigs().get(layer).experts() ? experts : null;
+    }
+
+    /** The network of a dense model, or the one beside the experts, from behind its gate on. */
+    private void denseNetwork(int layer, DeviceBuffer x, DeviceBuffer input, int decodeRows, int n) {
+        try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
+            ops.matmul(w.weight(TensorRole.FFN_UP), input, decodeRows, n, up);
+            adapters.add(w.block(), TensorRole.FFN_UP, input, decodeRows, n, up);
+            ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
+        }
+        Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim(layer));
+        MixtureOfExperts experts = expertsOf(layer);
+        try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
+            ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decodeRows, n, projected);
+            adapters.add(w.block(), TensorRole.FFN_DOWN, gate, decodeRows, n, projected);
+            ops.addBias(projected, n, w.find(TensorRole.FFN_DOWN_BIAS));
+            if (experts != null) {
+                experts.addShared(projected, n, x);
+            } else {
+                Activations.addToResidual(ops, config, projected, n, w.find(TensorRole.FFN_POST_NORM), x);
+            }
+        }
+    }
+
+    /** The residual stream, normalised where the layer does so in front. */
+    private DeviceBuffer norm(DeviceBuffer x, int n, @Nullable Weight gain) {
+        if (gain == null) {
+            return x;
+        }
+        ops.rmsNorm(x, n, config.dim(), gain, config.normEpsilon(), normed);
+        return normed;
+    }
+
+    @Override
+    public void close() {
+        if (experts != null) {
+            experts.close();
+        }
+        owned.forEach(DeviceBuffer::close);
+    }
+}

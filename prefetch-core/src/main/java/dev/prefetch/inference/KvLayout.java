@@ -1,0 +1,109 @@
+package dev.prefetch.inference;
+
+import dev.prefetch.backend.AttentionShape;
+import java.util.List;
+
+/**
+ * How the keys and values of a model's layers lie in pages of {@value #PAGE_TOKENS} positions. Layers that see everything
+ * share one kind of page, layers that see a window only share another: pages of the second kind are needed for the window
+ * and the rows of a sweep alone, however long a sequence grows.
+ */
+final class KvLayout {
+
+    /** Positions per page. */
+    static final int PAGE_TOKENS = 64;
+
+    private final boolean[] sliding;
+    private final long[] keyOffsets;
+    private final long[] valueOffsets;
+    private final long[] pageBytes = new long[Span.values().length];
+    private final int window;
+
+    /** Which positions of a sequence a page's layers see. */
+    enum Span {
+        /** All of them. */
+        FULL,
+        /** The last few. */
+        WINDOW
+    }
+
+    /** @param layers the attention of every layer */
+    KvLayout(List<AttentionShape> layers) {
+        int count = layers.size();
+        sliding = new boolean[count];
+        keyOffsets = new long[count];
+        valueOffsets = new long[count];
+        int widest = 0;
+        for (int layer = 0; layer < count; layer++) {
+            AttentionShape shape = layers.get(layer);
+            sliding[layer] = shape.window() > 0;
+            widest = Math.max(widest, shape.window());
+            int span = span(layer).ordinal();
+            keyOffsets[layer] = pageBytes[span];
+            valueOffsets[layer] = keyOffsets[layer] + bytes(shape, shape.keyDim());
+            pageBytes[span] = Math.addExact(valueOffsets[layer], bytes(shape, shape.valueDim()));
+        }
+        window = widest;
+    }
+
+    private static long bytes(AttentionShape shape, int headDim) {
+        return Math.multiplyExact((long) PAGE_TOKENS * Float.BYTES, (long) shape.kvHeads() * headDim);
+    }
+
+    int layers() {
+        return sliding.length;
+    }
+
+    Span span(int layer) {
+        return sliding[layer] ? Span.WINDOW : Span.FULL;
+    }
+
+    long keyOffset(int layer) {
+        return keyOffsets[layer];
+    }
+
+    long valueOffset(int layer) {
+        return valueOffsets[layer];
+    }
+
+    /** Bytes of a page; 0 when no layer is of that kind. */
+    long pageBytes(Span span) {
+        return pageBytes[span.ordinal()];
+    }
+
+    /** Whether any layer sees a window only. */
+    boolean slides() {
+        return pageBytes(Span.WINDOW) > 0;
+    }
+
+    /** First position that the layers with a window see from a position on. */
+    int firstSeen(int position) {
+        return Math.max(0, position - window + 1);
+    }
+
+    /** Pages of {@link Span#FULL} that a number of positions needs. */
+    static int pagesFor(int tokens) {
+        return Math.ceilDiv(tokens, PAGE_TOKENS);
+    }
+
+    /**
+     * Most pages of {@link Span#WINDOW} that a sequence holds at a time.
+     *
+     * @param tokens positions it may come to have
+     * @param rows most of them computed in one sweep
+     */
+    int windowPages(int tokens, int rows) {
+        if (!slides()) {
+            return 0;
+        }
+        // Wherever they begin, so they may touch one page more than they fill.
+        long seen = (long) window - 1 + rows;
+        return (int) Math.min(pagesFor(tokens), Math.ceilDiv(seen, PAGE_TOKENS) + 1);
+    }
+
+    /** Bytes of a sequence that may come to have so many positions, so many of them computed in one sweep. */
+    long sequenceBytes(int tokens, int rows) {
+        long full = Math.multiplyExact(pageBytes(Span.FULL), (long) pagesFor(tokens));
+        return Math.addExact(full, Math.multiplyExact(pageBytes(Span.WINDOW), (long) windowPages(tokens, rows)));
+    }
+}

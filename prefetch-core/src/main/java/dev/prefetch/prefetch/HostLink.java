@@ -1,0 +1,72 @@
+package dev.prefetch.prefetch;
+
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.Event;
+import dev.prefetch.prefetch.BlockLayout.Part;
+import dev.prefetch.storage.BlockReader;
+import java.lang.foreign.MemorySegment;
+import org.jspecify.annotations.Nullable;
+
+/** From the disk straight into the memory that compute reads. */
+final class HostLink implements Link {
+
+    private final Device device;
+    private final BlockReader reader;
+    private final boolean poison;
+
+    HostLink(Device device, BlockReader reader, boolean poison) {
+        this.device = device;
+        this.reader = reader;
+        this.poison = poison;
+    }
+
+    @Override
+    public WeightMemory allocate(long bytes, String purpose) {
+        return WeightMemory.inHost(device, bytes, reader.alignment(), purpose);
+    }
+
+    @Override
+    public int alignment() {
+        return reader.alignment();
+    }
+
+    @Override
+    public String description() {
+        return reader.description();
+    }
+
+    @Override
+    public void awaitTarget(Transfer transfer) {
+        if (transfer.writeAfter != null) {
+            transfer.writeAfter.await();
+        }
+    }
+
+    @Override
+    public @Nullable Hop deliver(Transfer transfer, Part chunk) {
+        MemorySegment memory = transfer.target.host();
+        if (poison) {
+            // Once, and before any thread has read a part.
+            synchronized (transfer) {
+                if (!transfer.poisoned) {
+                    transfer.poisoned = true;
+                    memory.fill(TransferQueue.POISON);
+                }
+            }
+        }
+        reader.read(
+                chunk.extent().offset(),
+                memory.asSlice(chunk.memoryOffset(), chunk.extent().length()));
+        return null;
+    }
+
+    @Override
+    public @Nullable Event arrival() {
+        return null;
+    }
+
+    @Override
+    public void close() {
+        reader.close();
+    }
+}

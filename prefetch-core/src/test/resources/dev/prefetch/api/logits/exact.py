@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""exact.py MODELS [--peer LLPEER] [NAME ...] - the exact logits of random models, into this folder.
+
+MODELS is a folder that the class RandomModel of the tests has written. For each model NAME.gguf this writes
+NAME.exact.f32: the logits after each of TOKENS, computed in float64 from the dequantised weights ([tokens x vocabulary],
+little-endian float32). Written from the definitions of the models, without the code under test; needs numpy and gguf, the
+Python package of llama.cpp. With --peer, references.json also gets the model's SHA-256 and the relative rms of the logits
+that llama.cpp itself finds, and the smallest distance between the
+scores of an expert that is chosen and of one that is not is printed: rounding may turn a close choice; the argument is a driver that writes them (llpeer dump NAME.gguf --ids .. --out PREFIX).
+"""
+import argparse
+import hashlib
+import json
+import pathlib
+import subprocess
+import tempfile
+import gguf
+import numpy as np
+
+TOKENS = [(i * 7919 + 13) % 259 for i in range(16)]
+N = len(TOKENS)
+POSITIONS = np.arange(N)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def silu(x):
+    return x * sigmoid(x)
+
+
+def gelu(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+class Model:
+    def __init__(self, path):
+        reader = gguf.GGUFReader(path)
+        self.fields = reader.fields
+        self.arch = self.fields["general.architecture"].contents()
+        self.weights = {}
+        for t in reader.tensors:
+            plain = t.tensor_type in (gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16)
+            data = t.data if plain else gguf.quants.dequantize(t.data, t.tensor_type)
+            self.weights[t.name] = np.asarray(data, np.float64).reshape([int(d) for d in reversed(t.shape)])
+        self.eps = self.key("attention.layer_norm_rms_epsilon")
+        self.closest = np.inf
+        self.heads, self.kv = self.key("attention.head_count"), self.key("attention.head_count_kv")
+
+    def key(self, name, default=None):
+        field = self.fields.get(f"{self.arch}.{name}")
+        return default if field is None else field.contents()
+
+    def norm(self, x, gain=1.0):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + self.eps) * gain
+
+    def rope(self, x, base):
+        """x: [tokens x heads x size]; the first rope.dimension_count elements turn."""
+        rotated = self.key("rope.dimension_count")
+        i = np.arange(rotated // 2)
+        frequency, magnitude = base ** (-2.0 * i / rotated), 1.0
+        if self.key("rope.scaling.type") == "yarn":
+            factor, original = self.key("rope.scaling.factor"), self.key("rope.scaling.original_context_length")
+
+            def dimension(turns):
+                return rotated * np.log(original / (turns * 2 * np.pi)) / (2 * np.log(base))
+
+            low, high = max(0, np.floor(dimension(32))), min(rotated - 1, np.ceil(dimension(1)))
+            keep = 1 - np.clip((i - low) / max(0.001, high - low), 0, 1)
+            frequency = frequency / factor * (1 - keep) + frequency * keep
+            magnitude = 1 if self.key("rope.scaling.yarn_log_multiplier") else 1 + 0.1 * np.log(factor)
+        angle = (POSITIONS[:, None] * frequency)[:, None, :]
+        c, s, y = np.cos(angle) * magnitude, np.sin(angle) * magnitude, x.copy()
+        if self.arch in ("llama", "granite", "smollm3", "deepseek2"):
+            a, b = slice(0, rotated, 2), slice(1, rotated, 2)
+        else:
+            a, b = slice(0, rotated // 2), slice(rotated // 2, rotated)
+        y[..., a], y[..., b] = x[..., a] * c - x[..., b] * s, x[..., a] * s + x[..., b] * c
+        return y
+
+    def logits(self):
+        gemma = self.arch.startswith("gemma")
+        x = self.weights["token_embd.weight"][TOKENS]
+        x = x * (np.sqrt(x.shape[1]) if gemma else self.key("embedding_scale", 1.0))
+        for i in range(self.key("block_count")):
+            layer = Layer(self, i)
+            x = x + layer.attention(x) * self.key("residual_scale", 1.0)
+            x = x + layer.feed_forward(x) * self.key("residual_scale", 1.0)
+        output = self.weights.get("output.weight", self.weights["token_embd.weight"])
+        x = self.norm(x, self.weights["output_norm.weight"]) @ output.T / self.key("logit_scale", 1.0)
+        cap = self.key("final_logit_softcapping")
+        return cap * np.tanh(x / cap) if cap else x
+
+
+class Layer:
+    def __init__(self, model, index):
+        self.model, self.index, self.arch = model, index, model.arch
+
+    def find(self, name):
+        return self.model.weights.get(f"blk.{self.index}.{name}")
+
+    def linear(self, x, name):
+        bias = self.find(name + ".bias")
+        return x @ self.find(name + ".weight").T + (0 if bias is None else bias)
+
+    def norm(self, x, name):
+        gain = self.find(name + ".weight")
+        return x if gain is None else self.model.norm(x, gain)
+
+    def window(self):
+        period = {"gemma2": 2, "gemma3": 6, "gpt-oss": 2, "olmo2": 4}.get(self.arch)
+        return self.model.key("attention.sliding_window", 0) if period and self.index % period < period - 1 else 0
+
+    def attention(self, x):
+        m, h, kv = self.model, self.model.heads, self.model.kv
+        size = m.key("attention.key_length")
+        x = self.norm(x, "attn_norm")
+        if self.arch == "deepseek2":
+            return self.latent_attention(x)
+        if self.find("attn_qkv.weight") is not None:
+            q, k, v = np.split(self.linear(x, "attn_qkv"), [h * size, (h + kv) * size], axis=1)
+        else:
+            q, k, v = (self.linear(x, "attn_" + name) for name in "qkv")
+        if self.arch == "olmo2":
+            q, k = self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm")
+        q, k, v = q.reshape(N, h, size), k.reshape(N, kv, size), v.reshape(N, kv, size)
+        if self.arch != "olmo2":
+            q, k = self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm")
+        if not (self.arch == "smollm3" and self.index % 4 == 3):
+            base = m.key("rope.freq_base", 10000.0)
+            q, k = m.rope(q, base), m.rope(k, base)
+        a = self.attend(q, k, v, m.key("attention.scale", 1 / np.sqrt(size)))
+        return self.norm(self.linear(a, "attn_output"), "post_attention_norm") if self.normed_after() else \
+            self.linear(a, "attn_output")
+
+    def latent_attention(self, x):
+        """Keys and values of all heads are made from the short vector, whatever form the file has them in."""
+        m, h, rank, rotated = self.model, self.model.heads, self.model.key("attention.kv_lora_rank"), self.model.key("rope.dimension_count")
+        size = m.key("attention.key_length_mla", m.key("attention.key_length"))
+        base = m.key("rope.freq_base", 10000.0)
+        if self.find("attn_q_a.weight") is None:
+            q = self.linear(x, "attn_q")
+        else:
+            q = self.linear(self.norm(self.linear(x, "attn_q_a"), "attn_q_a_norm"), "attn_q_b")
+        q = q.reshape(N, h, size)
+        short, k_rotated = np.split(self.linear(x, "attn_kv_a_mqa"), [rank], axis=1)
+        short = self.norm(short, "attn_kv_a_norm")
+        if self.find("attn_kv_b.weight") is not None:
+            k, v = np.split(self.linear(short, "attn_kv_b").reshape(N, h, -1), [size - rotated], axis=2)
+        else:
+            k = np.einsum("tr,hrd->thd", short, self.find("attn_k_b.weight"))
+            v = np.einsum("tr,hdr->thd", short, self.find("attn_v_b.weight"))
+        q = np.concatenate([q[..., :-rotated], m.rope(q[..., -rotated:], base)], -1)
+        k_rotated = np.repeat(m.rope(k_rotated[:, None], base), h, 1)
+        scale = 1 / np.sqrt(size)
+        multiplier = m.key("rope.scaling.yarn_log_multiplier")
+        if multiplier:
+            scale *= (1 + multiplier * np.log(m.key("rope.scaling.factor"))) ** 2
+        return self.linear(self.attend(q, np.concatenate([k, k_rotated], -1), v, scale), "attn_output")
+
+    def normed_after(self):
+        return self.arch in ("gemma2", "gemma3", "olmo2")
+
+    def attend(self, q, k, v, scale):
+        groups = q.shape[1] // k.shape[1]
+        scores = np.einsum("ihd,jhd->hij", q, np.repeat(k, groups, 1)) * scale
+        cap = self.model.key("attn_logit_softcapping")
+        if cap:
+            scores = cap * np.tanh(scores / cap)
+        distance = POSITIONS[:, None] - POSITIONS[None, :]
+        hidden = (distance < 0) | ((distance >= self.window()) if self.window() else False)
+        scores = np.where(hidden[None], -np.inf, scores)
+        sinks = self.find("attn_sinks.weight")
+        if sinks is not None:
+            scores = np.concatenate([scores, np.broadcast_to(sinks[:, None, None], (len(sinks), N, 1))], -1)
+        return np.einsum("hij,jhd->ihd", softmax(scores)[..., :N], np.repeat(v, groups, 1)).reshape(N, -1)
+
+    def feed_forward(self, x):
+        x = self.norm(x, "post_attention_norm" if self.arch == "gpt-oss" else "ffn_norm")
+        if self.find("ffn_gate_inp.weight") is not None:
+            return self.experts(x)
+        if self.find("ffn_gate.weight") is None:
+            gate, up = np.split(self.linear(x, "ffn_up"), 2, axis=1)
+        else:
+            gate, up = self.linear(x, "ffn_gate"), self.linear(x, "ffn_up")
+        activation = gelu if self.arch.startswith("gemma") else silu
+        y = self.linear(activation(gate) * up, "ffn_down")
+        return self.norm(y, "post_ffw_norm") if self.normed_after() else y
+
+    def experts(self, x):
+        scores, used = self.linear(x, "ffn_gate_inp"), self.model.key("expert_used_count")
+        result = np.zeros_like(x)
+        if self.find("ffn_up_shexp.weight") is not None:
+            result = self.linear(silu(self.linear(x, "ffn_gate_shexp")) * self.linear(x, "ffn_up_shexp"), "ffn_down_shexp")
+            gate = self.find("ffn_gate_inp_shexp.weight")
+            result = result if gate is None else result * sigmoid(x @ gate)[:, None]
+        for t in range(N):
+            for expert, weight in self.route(scores[t], used):
+                gate, up = self.expert("gate", expert, x[t]), self.expert("up", expert, x[t])
+                if self.arch == "gpt-oss":
+                    gate, up = np.minimum(gate, 7), np.clip(up, -7, 7)
+                    inner = gate * sigmoid(1.702 * gate) * (up + 1)
+                else:
+                    inner = silu(gate) * up
+                result[t] += weight * self.expert("down", expert, inner)
+        return result
+
+    def route(self, scores, used):
+        key = self.model.key
+        scored = sigmoid(scores) if key("expert_gating_func") == 2 else softmax(scores)
+        ranks = scored if self.find("exp_probs_b.bias") is None else scored + self.find("exp_probs_b.bias")
+        groups = key("expert_group_count", 1)
+        if groups > 1:
+            # The best two of a group speak for it where scores are sigmoids, the best one where they are a softmax.
+            speakers = 2 if key("expert_gating_func") == 2 else 1
+            by_group = np.sort(ranks.reshape(groups, -1), 1)[:, -speakers:].sum(1)
+            best = np.argsort(-by_group, kind="stable")
+            self.note_choice(by_group, best, key("expert_group_used_count"))
+            allowed = np.repeat(np.isin(np.arange(groups), best[: key("expert_group_used_count")]), len(scores) // groups)
+            ranks = np.where(allowed, ranks, -np.inf)
+        order = np.argsort(-ranks, kind="stable")
+        chosen = order[:used]
+        self.note_choice(ranks if key("expert_gating_func") else scores, order, used)
+        weights = scored[chosen]
+        if self.arch != "qwen2moe" and (self.arch != "deepseek2" or key("expert_weights_norm")):
+            weights = weights / weights.sum()
+        return zip(chosen, weights * key("expert_weights_scale", 1.0))
+
+    def note_choice(self, scores, order, used):
+        self.model.closest = min(self.model.closest, scores[order[used - 1]] - scores[order[used]])
+
+    def expert(self, name, index, x):
+        bias = self.find(f"ffn_{name}_exps.bias")
+        return self.find(f"ffn_{name}_exps.weight")[index] @ x + (0 if bias is None else bias[index])
+
+
+def relative_rms(actual, exact):
+    return float(np.sqrt(((actual - exact) ** 2).sum() / (exact**2).sum()))
+
+
+def peer_logits(driver, model):
+    with tempfile.TemporaryDirectory() as folder:
+        ids = ",".join(map(str, TOKENS))
+        subprocess.run([driver, "dump", model, "--ids", ids, "--out", f"{folder}/peer"], check=True, stdout=subprocess.DEVNULL)
+        return np.fromfile(f"{folder}/peer.logits.f32", "<f4").astype(np.float64).reshape(N, -1)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", type=pathlib.Path)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--peer")
+    options = parser.parse_args()
+    here = pathlib.Path(__file__).parent
+    listing = here / "references.json"
+    references = json.loads(listing.read_text()) if listing.exists() else {}
+    for path in sorted(options.models.glob("*.gguf")):
+        if options.names and not any(path.stem.startswith(name) for name in options.names):
+            continue
+        model = Model(path)
+        exact = model.logits()
+        exact.astype("<f4").tofile(here / f"{path.stem}.exact.f32")
+        if options.peer:
+            peer = relative_rms(peer_logits(options.peer, path), exact)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            references[path.stem] = {"sha256": digest, "peerRelativeRms": float(f"{peer:.3g}")}
+            print(f"{path.stem}: rms {np.sqrt((exact**2).mean()):.3f}, llama.cpp {peer:.2e}", end="")
+            print(f", closest choice {model.closest:.3f}" if model.closest < np.inf else "", flush=True)
+    if options.peer:
+        listing.write_text(json.dumps(dict(sorted(references.items())), indent=1) + "\n")
+
+
+main()

@@ -1,0 +1,52 @@
+package dev.prefetch.spring;
+
+import com.sun.management.UnixOperatingSystemMXBean;
+import java.io.IOException;
+import java.lang.management.ManagementFactory;
+import java.lang.management.MemoryUsage;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.stream.Stream;
+
+/**
+ * What this process holds at a moment, as the operating system says; for tests that nothing is lost. Linux only.
+ *
+ * @param heapBytes live heap, after a collection
+ * @param anonymousBytes resident memory that is no file: heap, native memory, stacks
+ * @param mappings mapped regions of files whose name contains a given text
+ * @param files open files and sockets
+ * @param threads live threads
+ */
+public record ProcessResources(long heapBytes, long anonymousBytes, long mappings, long files, int threads) {
+
+    /** Whether there is a {@code /proc} to ask. */
+    public static boolean isSupported() {
+        return Files.isReadable(Path.of("/proc/self/maps"));
+    }
+
+    /** What is held now; mappings are those of files whose path ends like this. */
+    public static ProcessResources now(String mappedSuffix) throws IOException {
+        System.gc();
+        System.gc();
+        MemoryUsage heap = ManagementFactory.getMemoryMXBean().getHeapMemoryUsage();
+        long mappings;
+        try (Stream<String> lines = Files.lines(Path.of("/proc/self/maps"))) {
+            mappings = lines.filter(line -> line.endsWith(mappedSuffix)).count();
+        }
+        List<String> status = Files.readAllLines(Path.of("/proc/self/status"));
+        long anonymous = status.stream()
+                .filter(line -> line.startsWith("RssAnon:"))
+                .mapToLong(line -> Long.parseLong(line.replaceAll("\\D", "")) * 1024)
+                .sum();
+        long files = ManagementFactory.getPlatformMXBean(UnixOperatingSystemMXBean.class)
+                .getOpenFileDescriptorCount();
+        return new ProcessResources(heap.getUsed(), anonymous, mappings, files, Thread.activeCount());
+    }
+
+    @Override
+    public String toString() {
+        return "heap %.1f MiB, anonymous %.1f MiB, %d mappings, %d files, %d threads"
+                .formatted(heapBytes / 1048576.0, anonymousBytes / 1048576.0, mappings, files, threads);
+    }
+}
