@@ -1,0 +1,406 @@
+package dev.prefetch.cuda;
+
+import dev.prefetch.api.AcceleratorOptions;
+import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.backend.CopyStream;
+import dev.prefetch.backend.Device;
+import dev.prefetch.backend.DeviceBuffer;
+import dev.prefetch.backend.Event;
+import dev.prefetch.backend.HostMemory;
+import dev.prefetch.backend.Weight;
+import dev.prefetch.gguf.GgmlType;
+import dev.prefetch.prefetch.MemoryAmount;
+import dev.prefetch.prefetch.PrefetchStatistics;
+import dev.prefetch.prefetch.Regime;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.io.UncheckedIOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import java.util.SplittableRandom;
+import java.util.stream.Stream;
+
+/**
+ * Checks a real card: kernels against the scalar kernels of the CPU, whole models against the CPU backend, the bits of
+ * streamed weights against those of resident ones; then measures. Everything is written to a folder: {@code report.txt},
+ * {@code figures.csv} and the timeline of a streamed sweep, {@code timeline.json}.
+ *
+ * <pre>{@code GpuCheck OUT MODELS [small]}</pre>
+ *
+ * MODELS is a folder of GGUF files; the first also lends its tokenizer to the generated model of the figures. {@code small}
+ * takes sizes that the simulated driver can run. Exit status 1 when a check failed.
+ */
+final class GpuCheck {
+
+    private final Path out;
+    private final Path models;
+    private final boolean small;
+    private final long seed;
+    private final PrintStream report;
+    private final PrintStream figures;
+    private int failures;
+
+    private GpuCheck(Path out, Path models, boolean small) throws IOException {
+        this.out = out;
+        this.models = models;
+        this.small = small;
+        seed = Long.getLong("prefetch.check.seed", System.nanoTime());
+        Files.createDirectories(out);
+        report = new PrintStream(Files.newOutputStream(out.resolve("report.txt")), true, StandardCharsets.UTF_8);
+        figures = new PrintStream(Files.newOutputStream(out.resolve("figures.csv")), true, StandardCharsets.UTF_8);
+    }
+
+    public static void main(String[] args) throws Exception {
+        int failures = run(Path.of(args[0]), Path.of(args[1]), args.length > 2 && args[2].equals("small"));
+        System.exit(failures == 0 ? 0 : 1);
+    }
+
+    /** Returns the number of checks that failed. */
+    static int run(Path out, Path models, boolean small) throws Exception {
+        GpuCheck check = new GpuCheck(out, models, small);
+        check.all();
+        return check.failures;
+    }
+
+    private interface Part {
+        void run() throws Exception;
+    }
+
+    private void all() throws Exception {
+        figures.println("figure,subject,value,unit");
+        say("seed %d", seed);
+        part("kernels", this::kernels);
+        part("whole models", this::wholeModels);
+        part("link", this::link);
+        part("kernel rates", this::kernelRates);
+        part("streaming", this::streaming);
+        say("%d checks failed", failures);
+    }
+
+    /** A part that cannot be finished is a failure, and does not keep the others from running. */
+    private void part(String name, Part part) {
+        say("== %s", name);
+        long start = System.nanoTime();
+        try {
+            part.run();
+        } catch (Exception | Error e) {
+            failures++;
+            say("FAILED: %s", e);
+            e.printStackTrace(report);
+        }
+        say("(%.1f s)", (System.nanoTime() - start) / 1e9);
+    }
+
+    private void say(String format, Object... arguments) {
+        String line = String.format(Locale.ROOT, format, arguments);
+        report.println(line);
+        System.out.println(line);
+    }
+
+    private void figure(String name, String subject, double value, String unit) {
+        figures.printf(Locale.ROOT, "%s,%s,%.4g,%s%n", name, subject, value, unit);
+        say("%-34s %-34s %12.4g %s", name, subject, value, unit);
+    }
+
+    private void check(boolean holds, String format, Object... arguments) {
+        if (!holds) {
+            failures++;
+            say("FAILED: " + format, arguments);
+        }
+    }
+
+    // correctness
+
+    private void kernels() {
+        SplittableRandom random = new SplittableRandom(seed);
+        int rows = small ? 33 : 130;
+        int tokens = small ? 5 : 140;
+        try (Device cuda = Devices.cuda();
+                Device cpu = Devices.reference()) {
+            say("%s", cuda.description());
+            for (GgmlType type : WeightFormat.TYPES) {
+                int cols = small ? 256 : 4096;
+                byte[] blocks = Devices.randomBlocks(random, type, (long) rows * cols);
+                float[] x = Devices.randomFloats(random, tokens * cols);
+                for (boolean decode : new boolean[] {true, false}) {
+                    int decoded = decode ? tokens : 0;
+                    float[] expected = multiply(cpu, type, blocks, x, rows, cols, decoded, tokens);
+                    float[] actual = multiply(cuda, type, blocks, x, rows, cols, decoded, tokens);
+                    double error = relativeRms(actual, expected);
+                    double bound = decode || type == GgmlType.F32 ? 2e-6 : 1e-3;
+                    String name = (decode ? "decode " : "prefill ") + type;
+                    say("%-24s relative error %.2e", name, error);
+                    check(error <= bound, "%s: relative error %.3e, allowed %.0e", name, error, bound);
+                    float[] alone = multiply(
+                            cuda, type, blocks, Arrays.copyOfRange(x, cols, 2 * cols), rows, cols, decode ? 1 : 0, 1);
+                    check(
+                            Arrays.equals(alone, Arrays.copyOfRange(actual, rows, 2 * rows)),
+                            "%s: a row has other bits in a batch of %d",
+                            name,
+                            tokens);
+                }
+            }
+            elementwise(cuda, cpu, random);
+        }
+    }
+
+    private interface Operation {
+        void run(Device device, DeviceBuffer x, DeviceBuffer y);
+    }
+
+    private void elementwise(Device cuda, Device cpu, SplittableRandom random) {
+        int n = small ? 1000 : 1 << 20;
+        int dim = n / 10;
+        float[] x = Devices.randomFloats(random, n);
+        float[] y = Devices.randomFloats(random, n);
+        compare(cuda, cpu, "swiGlu", x, y, (d, a, b) -> d.compute().ops().swiGlu(a, b, n));
+        compare(cuda, cpu, "geGlu", x, y, (d, a, b) -> d.compute().ops().geGlu(a, b, n));
+        compare(cuda, cpu, "clampedSwiGlu", x, y, (d, a, b) -> d.compute().ops().clampedSwiGlu(a, b, 1.7f, 7, n));
+        compare(cuda, cpu, "softCap", x, y, (d, a, b) -> d.compute().ops().softCap(a, 30, n));
+        compare(cuda, cpu, "add", x, y, (d, a, b) -> d.compute().ops().add(a, b, n));
+        compare(cuda, cpu, "rmsNorm", x, y, (d, a, b) -> d.compute().ops().rmsNorm(b, 10, dim, null, 1e-5f, a));
+        int[] rows = {3, 1, 3, 9};
+        float[] factors = {1, 0.5f, 2, -1};
+        compare(
+                cuda,
+                cpu,
+                "scatterAddRows",
+                x,
+                y,
+                (d, a, b) -> d.compute().ops().scatterAddRows(b, rows, factors, 4, dim, a));
+        compare(cuda, cpu, "gatherRows", x, y, (d, a, b) -> d.compute().ops().gatherRows(b, rows, 4, dim, a));
+    }
+
+    private void compare(Device cuda, Device cpu, String name, float[] x, float[] y, Operation operation) {
+        double error = relativeRms(run(cuda, x, y, operation), run(cpu, x, y, operation));
+        say("%-24s relative error %.2e", name, error);
+        check(error <= 2e-6, "%s: relative error %.3e", name, error);
+    }
+
+    private static float[] run(Device device, float[] x, float[] y, Operation operation) {
+        try (DeviceBuffer a = Devices.buffer(device, x);
+                DeviceBuffer b = Devices.buffer(device, y)) {
+            operation.run(device, a, b);
+            return Devices.read(a, x.length);
+        }
+    }
+
+    private static float[] multiply(
+            Device device, GgmlType type, byte[] blocks, float[] x, int rows, int cols, int decodeRows, int count) {
+        Weight w = Devices.weight(device, type, rows, cols, blocks);
+        try (DeviceBuffer in = Devices.buffer(device, x);
+                DeviceBuffer y = Devices.poisoned(device, count * rows)) {
+            device.compute().ops().matmul(w, in, decodeRows, count, y);
+            return Devices.read(y, count * rows);
+        } finally {
+            w.buffer().close();
+        }
+    }
+
+    /** NaN when any value is: no comparison with it holds. */
+    private static double relativeRms(float[] actual, float[] expected) {
+        double error = 0;
+        double size = 0;
+        for (int i = 0; i < expected.length; i++) {
+            error += Math.pow((double) actual[i] - expected[i], 2);
+            size += Math.pow(expected[i], 2);
+        }
+        return Math.sqrt(error / size);
+    }
+
+    private List<Path> modelFiles() {
+        try (Stream<Path> files = Files.list(models)) {
+            return files.filter(file -> file.toString().endsWith(".gguf"))
+                    .sorted()
+                    .toList();
+        } catch (IOException e) {
+            throw new UncheckedIOException(e);
+        }
+    }
+
+    private static EngineOptions options(Path model, String backend) {
+        return EngineOptions.of(model)
+                .withMaxConcurrency(1)
+                .withBackend(backend)
+                .withAccelerator(AcceleratorOptions.AUTO.withDecodeOnHost(false));
+    }
+
+    private void wholeModels() throws Exception {
+        for (Path model : modelFiles()) {
+            int[] tokens;
+            float[] cpu;
+            try (PrefetchEngine engine = PrefetchEngine.open(options(model, "cpu"))) {
+                tokens = tokens(small ? 8 : 40, engine.info().vocabularySize());
+                cpu = engine.logits(tokens, false);
+            }
+            float[] resident;
+            float[] decoded;
+            try (PrefetchEngine engine = PrefetchEngine.open(options(model, "cuda"))) {
+                resident = engine.logits(tokens, false);
+                decoded = engine.logits(tokens, true);
+            }
+            double error = relativeRms(resident, cpu);
+            say("%-40s distance from the CPU backend %.2e", model.getFileName(), error);
+            check(error <= 0.01, "%s: distance %.3e", model.getFileName(), error);
+            EngineOptions half = options(model, "cuda");
+            half = half.withMemory(half.memory().withWeights(MemoryAmount.parse("60%")));
+            try (PrefetchEngine engine = PrefetchEngine.open(half)) {
+                boolean same = Arrays.equals(engine.logits(tokens, false), resident)
+                        && Arrays.equals(engine.logits(tokens, true), decoded);
+                check(same, "%s: streamed weights give other bits", model.getFileName());
+            }
+        }
+    }
+
+    private static int[] tokens(int count, int vocabulary) {
+        int[] tokens = new int[count];
+        Arrays.setAll(tokens, i -> (i * 7919 + 13) % vocabulary);
+        return tokens;
+    }
+
+    // figures
+
+    private void link() {
+        long largest = small ? 1 << 20 : 256 << 20;
+        try (Device device = Devices.cuda();
+                CopyStream copies = device.openCopyStream();
+                DeviceBuffer target = device.allocate(largest, "the link");
+                HostMemory locked = device.allocateHost(largest, "the link");
+                Arena arena = Arena.ofShared()) {
+            MemorySegment pageable = arena.allocate(largest, 4096);
+            pageable.fill((byte) 1);
+            locked.memory().fill((byte) 1);
+            for (long chunk = 256 << 10; chunk <= largest; chunk *= 4) {
+                figure(
+                        "link page-locked",
+                        (chunk >> 10) + " KiB",
+                        copyRate(copies, locked.memory(), target, chunk),
+                        "GB/s");
+                figure("link pageable", (chunk >> 10) + " KiB", copyRate(copies, pageable, target, chunk), "GB/s");
+            }
+        }
+    }
+
+    private static double copyRate(CopyStream copies, MemorySegment source, DeviceBuffer target, long chunk) {
+        double best = 0;
+        for (int round = 0; round < 3; round++) {
+            Event begin = copies.recordTimed();
+            for (long at = 0; at + chunk <= source.byteSize(); at += chunk) {
+                copies.copy(source.asSlice(at, chunk), target, at);
+            }
+            Event end = copies.recordTimed();
+            end.await();
+            long bytes = source.byteSize() / chunk * chunk;
+            best = Math.max(best, bytes / (double) Math.max(1, end.timeNanos() - begin.timeNanos()));
+        }
+        return best;
+    }
+
+    private void kernelRates() {
+        int cols = small ? 256 : 8192;
+        int rows = small ? 64 : 65536;
+        int tokens = small ? 16 : 512;
+        SplittableRandom random = new SplittableRandom(seed);
+        try (Device device = Devices.cuda();
+                DeviceBuffer x = device.allocate(4L * cols * tokens, "x");
+                DeviceBuffer y = device.allocate(4L * rows * tokens, "y")) {
+            long n = y.byteSize() / 8;
+            double memory = 0;
+            try (DeviceBuffer other = device.allocate(4 * n, "memory")) {
+                memory = 12.0 * n / time(device, () -> device.compute().ops().add(other, y, n));
+            }
+            figure("device memory", "add, read and written", memory, "GB/s");
+            for (GgmlType type : WeightFormat.TYPES) {
+                byte[] some = Devices.randomBlocks(random, type, (long) 64 * cols);
+                try (DeviceBuffer weights = device.allocate(rows * type.byteSize(cols), "weights")) {
+                    for (long at = 0; at < weights.byteSize(); at += some.length) {
+                        weights.upload(MemorySegment.ofArray(some), at);
+                    }
+                    Weight w = new Weight(type, rows, cols, weights, 0);
+                    for (int batch : new int[] {1, 4}) {
+                        double nanos = time(device, () -> device.compute().ops().matmul(w, x, batch, batch, y));
+                        double rate = weights.byteSize() / nanos;
+                        figure("decode of " + batch, type.name(), rate, "GB/s");
+                        figure("decode of " + batch + ", part of memory", type.name(), 100 * rate / memory, "%");
+                    }
+                    double nanos = time(device, () -> device.compute().ops().matmul(w, x, 0, tokens, y));
+                    figure("prefill of " + tokens, type.name(), 2.0 * rows * cols * tokens / nanos / 1e3, "TFLOP/s");
+                }
+            }
+        }
+    }
+
+    /** Nanoseconds on the device, the best of several. */
+    private double time(Device device, Runnable work) {
+        work.run();
+        long best = Long.MAX_VALUE;
+        for (int round = 0; round < (small ? 1 : 5); round++) {
+            Event begin = device.compute().recordTimed();
+            work.run();
+            Event end = device.compute().recordTimed();
+            end.await();
+            best = Math.min(best, Math.max(1, end.timeNanos() - begin.timeNanos()));
+        }
+        return best;
+    }
+
+    private void streaming() throws Exception {
+        GeneratedModel shape = small
+                ? new GeneratedModel(3, 256, 512, 4, 2, GgmlType.Q8_0)
+                : new GeneratedModel(24, 4096, 11264, 32, 8, GgmlType.Q4_K);
+        Path model = shape.write(modelFiles().getFirst(), out.resolve("generated.gguf"));
+        try {
+            say("generated model: %d MiB", Files.size(model) >> 20);
+            EngineOptions resident = options(model, "cuda").withUbatch(small ? 32 : 2048);
+            EngineOptions streamed = resident.withMemory(resident.memory()
+                    .withWeights(MemoryAmount.parse(small ? "70%" : "50%"))
+                    .withTraceSweeps(4));
+            List<float[]> logits = new ArrayList<>();
+            for (EngineOptions options : List.of(resident, streamed)) {
+                String name = options == resident ? "resident" : "streamed";
+                try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+                    say("%s: %s", name, engine.plan().summary());
+                    int prompt = small ? 16 : 2048;
+                    int[] tokens = tokens(prompt, engine.info().vocabularySize());
+                    engine.logits(tokens, false);
+                    logits.add(measured(engine, name, Regime.PREFILL, tokens, false));
+                    logits.add(measured(engine, name, Regime.DECODE, Arrays.copyOf(tokens, small ? 4 : 32), true));
+                    if (options == streamed) {
+                        Files.writeString(out.resolve("timeline.json"), engine.chromeTrace());
+                    }
+                }
+            }
+            check(Arrays.equals(logits.get(0), logits.get(2)), "streamed prefill gives other bits");
+            check(Arrays.equals(logits.get(1), logits.get(3)), "streamed decode gives other bits");
+        } finally {
+            Files.delete(model);
+        }
+    }
+
+    private float[] measured(PrefetchEngine engine, String name, Regime regime, int[] tokens, boolean stepByStep)
+            throws InterruptedException {
+        PrefetchStatistics before = engine.statistics(regime);
+        float[] logits = engine.logits(tokens, stepByStep);
+        PrefetchStatistics spent = engine.statistics(regime).since(before);
+        String what = name + " " + regime.name().toLowerCase(Locale.ROOT) + " of " + tokens.length;
+        figure("tokens per second", what, tokens.length / (spent.sweepNanos() / 1e9), "1/s");
+        figure("stall", what, 100.0 * spent.stallNanos() / Math.max(1, spent.sweepNanos()), "%");
+        if (spent.linkBytes() > 0) {
+            figure("link", what, spent.linkBytes() / (double) Math.max(1, spent.linkBusyNanos()), "GB/s");
+            double bound = Math.max(spent.computeNanos(), spent.linkBusyNanos());
+            figure("max(compute, transfer) of time", what, 100 * bound / Math.max(1, spent.sweepNanos()), "%");
+            double hidden = spent.computeNanos() + spent.linkBusyNanos() - spent.sweepNanos();
+            double shorter = Math.min(spent.computeNanos(), spent.linkBusyNanos());
+            figure("overlap efficiency", what, 100 * hidden / Math.max(1, shorter), "%");
+        }
+        return logits;
+    }
+}
