@@ -2,7 +2,7 @@
 
 const POLL_MILLIS = 1000;
 const ENDPOINT = "actuator/prefetch";
-const LANES = ["disk", "compute", "waiting"];
+const LANES = ["disk", "link", "compute", "waiting"];
 const SVG = "http://www.w3.org/2000/svg";
 
 const byId = (id) => document.getElementById(id);
@@ -30,7 +30,8 @@ function showFigures(engine, perSecond) {
     ["Running, waiting", `${engine.load.running}, ${engine.load.waiting}`],
     ["Passes per second", perSecond.toFixed(1)],
     ["Read from disk", mebibytes(statistics.diskBytes)],
-    ["Disk speed", `${mebibytes(statistics.linkBytesPerSecond)}/s`],
+    ...(statistics.linkBytes > 0 ? [["Copied to the device", mebibytes(statistics.linkBytes)]] : []),
+    [statistics.linkBytes > 0 ? "Link speed" : "Disk speed", `${mebibytes(statistics.linkBytesPerSecond)}/s`],
     ["Time stalled", percent(stall)],
     ["Transfers hidden", percent(statistics.overlapEfficiency)],
     ["Roofline", percent(statistics.rooflineFraction)],
@@ -114,6 +115,8 @@ function element(name, attributes, parent) {
 
 function showTimeline(trace) {
   const spans = trace.traceEvents.filter((event) => event.ph === "X");
+  // Only where there is a device with memory of its own does anything cross its link.
+  const lanes = LANES.filter((lane) => lane !== "link" || spans.some((span) => span.cat === lane));
   const marks = trace.traceEvents.filter((event) => event.ph === "i");
   if (spans.length === 0) {
     return;
@@ -124,11 +127,11 @@ function showTimeline(trace) {
   const left = 70;
   const height = 34;
   const gap = 10;
-  const total = LANES.length * (height + gap) + 20;
+  const total = lanes.length * (height + gap) + 20;
   const x = (micros) => left + ((micros - from) / Math.max(1, to - from)) * (width - left);
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${width} ${total}`);
-  LANES.forEach((lane, row) => {
+  lanes.forEach((lane, row) => {
     const y = row * (height + gap);
     element("text", { x: 0, y: y + height / 2 + 4 }, svg).textContent = lane;
     element("rect", { class: "lane", x: left, y, width: width - left, height, rx: 4 }, svg);

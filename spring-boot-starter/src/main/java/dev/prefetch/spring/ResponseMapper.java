@@ -120,7 +120,7 @@ final class ResponseMapper {
     }
 
     private static void addTransfers(ChatResponseMetadata.Builder metadata, PrefetchStatistics transfers) {
-        if (transfers.diskBytes() == 0) {
+        if (transfers.diskBytes() == 0 && transfers.linkBytes() == 0) {
             return;
         }
         metadata.keyValue("bytes-by-tier", transfers.bytesByTier())

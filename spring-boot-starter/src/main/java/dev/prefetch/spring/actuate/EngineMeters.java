@@ -164,6 +164,18 @@ final class EngineMeters implements GenerationRecorder {
                 PrefetchStatistics::hostBytes);
         counter(
                 registry,
+                "prefetch.bytes",
+                Tags.of("tier", "device"),
+                "Weights that compute used, by where they came from",
+                PrefetchStatistics::deviceBytes);
+        counter(
+                registry,
+                "prefetch.link.bytes",
+                Tags.empty(),
+                "Weights copied to a device for streaming",
+                PrefetchStatistics::linkBytes);
+        counter(
+                registry,
                 "prefetch.experts",
                 Tags.of("result", "hit"),
                 "Experts asked for in decode sweeps",

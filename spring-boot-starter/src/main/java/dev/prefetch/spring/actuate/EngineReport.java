@@ -169,6 +169,8 @@ final class EngineReport {
         map.put("diskBytes", statistics.diskBytes());
         map.put("diskBlocks", statistics.diskBlocks());
         map.put("hostBytes", statistics.hostBytes());
+        map.put("deviceBytes", statistics.deviceBytes());
+        map.put("linkBytes", statistics.linkBytes());
         map.put("loadedBytes", statistics.loadedBytes());
         map.put("linkBytesPerSecond", statistics.linkBytesPerSecond());
         map.put("linkUtilisation", statistics.linkUtilisation());
