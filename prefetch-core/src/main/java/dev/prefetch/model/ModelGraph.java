@@ -40,14 +40,20 @@ public final class ModelGraph {
         this.feedForward = new WeightBlock[layers];
         this.feedForwardUp = new WeightBlock[layers];
         this.feedForwardDown = new WeightBlock[layers];
-        this.experts = new WeightBlock[layers][expertCount];
+        this.experts = new WeightBlock[layers][0];
         for (WeightBlock block : blocks) {
             switch (block.kind()) {
                 case ATTENTION -> attention[block.layer()] = block;
                 case FEED_FORWARD -> feedForward[block.layer()] = block;
                 case FEED_FORWARD_UP -> feedForwardUp[block.layer()] = block;
                 case FEED_FORWARD_DOWN -> feedForwardDown[block.layer()] = block;
-                case EXPERT -> experts[block.layer()][block.expert()] = block;
+                case EXPERT -> {
+                    // The first layers may be without.
+                    if (experts[block.layer()].length == 0) {
+                        experts[block.layer()] = new WeightBlock[expertCount];
+                    }
+                    experts[block.layer()][block.expert()] = block;
+                }
                 case EMBEDDING, OUTPUT -> {
                     // The first and the last block.
                 }

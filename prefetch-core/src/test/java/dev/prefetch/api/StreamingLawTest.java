@@ -157,7 +157,8 @@ class StreamingLawTest {
         throw new AssertionError(options.model() + " cannot stream at all");
     }
 
-    private static boolean possible(EngineOptions options) {
+    /** Whether weights stream with these options, and can. */
+    static boolean possible(EngineOptions options) {
         try {
             return !PrefetchEngine.plan(options).allResident();
         } catch (PlanException e) {

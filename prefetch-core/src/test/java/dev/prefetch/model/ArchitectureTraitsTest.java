@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.within;
 
+import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
@@ -170,6 +171,75 @@ class ArchitectureTraitsTest {
         assertThat(config(granite).attention().scale()).isEqualTo(0.015625f);
         ModelConfig llama = config(layers("llama", 1).key("llama.embedding_scale", 12f));
         assertThat(llama.scaling()).isEqualTo(new ModelConfig.Scaling(1, 1, 1, 0));
+    }
+
+    private static TinyModel latent() {
+        return layers("deepseek2", 2)
+                .key("deepseek2.attention.kv_lora_rank", 16)
+                .key("deepseek2.attention.key_length", 20)
+                .key("deepseek2.attention.value_length", 16)
+                .key("deepseek2.attention.key_length_mla", 12)
+                .key("deepseek2.attention.value_length_mla", 8)
+                .key("deepseek2.rope.dimension_count", 4);
+    }
+
+    @Test
+    void allHeadsOfLatentAttentionShareOneShortVector() {
+        ModelConfig config = config(latent());
+        assertThat(config.latent()).isEqualTo(new LatentShape(0, 16, 12, 4, 8, true));
+        assertThat(config.attention()).isEqualTo(new AttentionShape(2, 1, 20, 16, (float) (1 / Math.sqrt(12)), 0, 0));
+        assertThat(config.attentionDim()).isEqualTo(2 * 8);
+        ModelConfig whole = config(latent().without("deepseek2.attention.key_length_mla")
+                .key("deepseek2.attention.key_length", 12)
+                .key("deepseek2.attention.value_length", 8));
+        assertThat(whole.latent()).isEqualTo(new LatentShape(0, 16, 12, 4, 8, false));
+        assertThat(whole.attention()).isEqualTo(new AttentionShape(2, 2, 12, 8, (float) (1 / Math.sqrt(12)), 0, 0));
+    }
+
+    @Test
+    void yarnScalesTheScoresOfLatentAttentionInPlaceOfTheRotation() {
+        TinyModel model = latent().key("deepseek2.rope.scaling.type", "yarn")
+                .key("deepseek2.rope.scaling.factor", 40f)
+                .key("deepseek2.rope.scaling.yarn_log_multiplier", 0.0707f);
+        double magnitude = 1 + 0.0707f * Math.log(40);
+        assertThat((double) config(model).attention().scale())
+                .isCloseTo(magnitude * magnitude / Math.sqrt(12), within(1e-6));
+        assertThat(config(model).rope().magnitude()).isEqualTo(1);
+    }
+
+    @Test
+    void whatLatentAttentionCannotDoIsRefused() {
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(latent().key("deepseek2.attention.temperature_scale", 0.1f)))
+                .withMessageContaining("attention.temperature_scale");
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(latent().key("deepseek2.rope.dimension_count", 12)))
+                .withMessageContaining("rope.dimension_count");
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(latent().key("deepseek2.attention.kv_lora_rank", 63)))
+                .withMessageContaining("attention.kv_lora_rank");
+    }
+
+    @Test
+    void theFileSaysHowExpertsAreChosen() {
+        TinyModel model = latent().key("deepseek2.expert_count", 8)
+                .key("deepseek2.expert_used_count", 2)
+                .key("deepseek2.leading_dense_block_count", 1);
+        ModelConfig config = config(model);
+        assertThat(config.routing()).isEqualTo(new ExpertRouting(ExpertRouting.Score.SOFTMAX, false, 1, 1, 1));
+        assertThat(config.layerConfigs()).extracting(LayerConfig::experts).containsExactly(false, true);
+        model.key("deepseek2.expert_gating_func", 2)
+                .key("deepseek2.expert_weights_norm", true)
+                .key("deepseek2.expert_weights_scale", 2.5f)
+                .key("deepseek2.expert_group_count", 4)
+                .key("deepseek2.expert_group_used_count", 2);
+        assertThat(config(model).routing()).isEqualTo(new ExpertRouting(ExpertRouting.Score.SIGMOID, true, 2.5f, 4, 2));
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(model.key("deepseek2.expert_group_used_count", 5)))
+                .withMessageContaining("5 of 4 groups");
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(model.key("deepseek2.expert_gating_func", 4)))
+                .withMessageContaining("expert_gating_func");
     }
 
     @Test

@@ -142,7 +142,7 @@ public final class RandomModel {
         String family = name.substring(0, split);
         int layers = switch (family) {
             case "gemma3" -> 6;
-            case "olmo2", "olmo2-yarn", "smollm3", "gpt-oss" -> 4;
+            case "gemma2", "olmo2", "olmo2-yarn", "smollm3", "gpt-oss" -> 4;
             // By their number llama.cpp tells a model whose queries come from the residual stream.
             case "deepseek2-lite" -> 26;
             default -> 2;
