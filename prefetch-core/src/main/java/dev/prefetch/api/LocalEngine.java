@@ -2,6 +2,7 @@ package dev.prefetch.api;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
@@ -10,6 +11,7 @@ import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.LoadListener;
+import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
@@ -19,6 +21,7 @@ import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Stream;
@@ -139,11 +142,23 @@ final class LocalEngine implements PrefetchEngine {
         Resources resources = new Resources();
         try {
             Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
+            if (Backends.choose(options.backend()).tier() == Tier.HOST) {
+                return model.divide(options, OptionalLong.empty(), () -> measure(model, options))
+                        .weights();
+            }
             DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
             devices.requireSupport(model);
             return Preparation.of(model, devices.devices(), options).memory().weights();
         } finally {
             resources.close();
+        }
+    }
+
+    /** Only where it is worth measuring does a plan for the host need its device. */
+    private static MeasuredCosts measure(Model model, EngineOptions options) {
+        try (DeviceSet devices = DeviceSet.open(options, threads(options))) {
+            devices.requireSupport(model);
+            return Preparation.measure(model, devices.devices(), options, null);
         }
     }
 

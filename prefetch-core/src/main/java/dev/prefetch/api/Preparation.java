@@ -98,8 +98,8 @@ record Preparation(MemoryPlanner.Division memory, @Nullable LinkReport link) {
                 .withPageLock(options.accelerator().pageLock());
     }
 
-    private static MeasuredCosts measure(
-            Model model, Devices devices, EngineOptions options, @Nullable LinkReport link) {
+    /** Measures what blocks cost these devices. */
+    static MeasuredCosts measure(Model model, Devices devices, EngineOptions options, @Nullable LinkReport link) {
         try (BlockReader reader = SplitReader.open(model.file().parts())) {
             StreamingOptions streaming = streaming(devices, options);
             return link == null

@@ -70,6 +70,11 @@ public final class TestAccelerator implements BackendProvider {
     }
 
     @Override
+    public Tier tier() {
+        return Tier.DEVICE;
+    }
+
+    @Override
     public int priority() {
         return Integer.MIN_VALUE;
     }
