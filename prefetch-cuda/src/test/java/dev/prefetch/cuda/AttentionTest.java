@@ -8,8 +8,10 @@ import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.cuda.simulator.SimulatedDriver;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
@@ -87,6 +89,49 @@ class AttentionTest {
             assertThat(Arrays.equals(cut, whole)).isTrue();
         }
         assertThat(driver.calls()).containsKey("cuLaunchKernel.attention_combine");
+    }
+
+    /** Layers with a window see other pages than the rest, of each of many sequences. */
+    @Test
+    void theTablesOfManySequencesStayOnTheDevice() {
+        List<AttentionShape> layers =
+                List.of(new AttentionShape(1, 1, 4, 4, 1, 0, 0), new AttentionShape(1, 1, 4, 4, 1, 3, 0));
+        int positions = 12;
+        List<CachedAttention.Cache> sequences = new ArrayList<>();
+        for (int i = 0; i < 50; i++) {
+            sequences.add(CachedAttention.Cache.of(cuda, layers.getFirst(), 2, positions));
+        }
+        try (DeviceBuffer row = Devices.buffer(cuda, new float[4 * positions]);
+                DeviceBuffer out = Devices.poisoned(cuda, 4 * positions)) {
+            sweep(layers, sequences, row, positions, out);
+            Map<String, Long> before = driver.calls();
+            sweep(layers, sequences, row, positions, out);
+            Map<String, Long> after = driver.calls();
+            assertThat(after.get("cuLaunchKernel")).isGreaterThan(before.get("cuLaunchKernel"));
+            after.forEach((call, count) -> {
+                if (call.startsWith("cuMemcpy")) {
+                    assertThat(count).as(call).isEqualTo(before.get(call));
+                }
+            });
+        } finally {
+            sequences.forEach(sequence -> sequence.pages().forEach(DeviceBuffer::close));
+        }
+    }
+
+    /** The last position of every sequence, layer by layer. */
+    private void sweep(
+            List<AttentionShape> layers,
+            List<CachedAttention.Cache> sequences,
+            DeviceBuffer row,
+            int positions,
+            DeviceBuffer out) {
+        for (int layer = 0; layer < 6; layer++) {
+            AttentionShape shape = layers.get(layer == 5 ? 0 : 1);
+            for (CachedAttention.Cache sequence : sequences) {
+                cuda.compute().ops().storeKv(shape, sequence, row, row, 0, 1, positions - 1);
+                cuda.compute().ops().attention(shape, sequence, row, 0, 1, positions - 1, out);
+            }
+        }
     }
 
     @Test
