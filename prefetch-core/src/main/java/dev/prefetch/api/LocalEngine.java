@@ -109,7 +109,7 @@ final class LocalEngine implements PrefetchEngine {
         DeviceSet devices = resources.add(DeviceSet.open(options, threads));
         Device device = devices.devices().primary();
         accelerated.set(devices.devices().accelerated());
-        devices.requireSupport(model);
+        devices.requireSupport(model, options.kvCacheType());
         warnOfLongContext(options, model.config());
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
@@ -119,6 +119,7 @@ final class LocalEngine implements PrefetchEngine {
                 memory.ubatch(),
                 ubatchBesideDecode(options.serving(), memory),
                 options.maxConcurrency(),
+                options.kvCacheType().format(),
                 memory.kvBytes(),
                 promptCacheBytes(options.serving(), memory.kvBytes()),
                 options.serving().queueLimit(),
@@ -127,7 +128,7 @@ final class LocalEngine implements PrefetchEngine {
         BatchLoop loop = resources.add(
                 new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
 
-        EngineInfo info = info(model, device, preparation, limits, threads, System.nanoTime() - start);
+        EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
@@ -140,7 +141,7 @@ final class LocalEngine implements PrefetchEngine {
         try {
             Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
             DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
-            devices.requireSupport(model);
+            devices.requireSupport(model, options.kvCacheType());
             return Preparation.of(model, devices.devices(), options).memory().weights();
         } finally {
             resources.close();
@@ -192,7 +193,13 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static EngineInfo info(
-            Model model, Device device, Preparation preparation, BatchLoop.Limits limits, int threads, long loadNanos) {
+            Model model,
+            EngineOptions options,
+            Device device,
+            Preparation preparation,
+            BatchLoop.Limits limits,
+            int threads,
+            long loadNanos) {
         GgufFile file = model.file();
         ModelConfig config = model.config();
         return new EngineInfo(
@@ -208,6 +215,7 @@ final class LocalEngine implements PrefetchEngine {
                 Embedder.poolingOf(file.metadata().intOr(config.architecture().id() + ".pooling_type", 0)),
                 limits.contextLength(),
                 config.trainedContextLength(),
+                options.kvCacheType(),
                 device.backend(),
                 device.description(),
                 threads,

@@ -47,6 +47,11 @@ class AttentionTest {
     /** Pages of a sequence, filled through {@code storeKv}. */
     private record Cache(AttentionShape shape, int pageTokens, List<DeviceBuffer> pages) implements KvLayer {
 
+        @Override
+        public GgmlType type() {
+            return GgmlType.F32;
+        }
+
         static Cache of(Device device, AttentionShape shape, int pageTokens, int positions) {
             List<DeviceBuffer> pages = new ArrayList<>();
             long bytes = 64 + 4L * shape.kvHeads() * pageTokens * (shape.keyDim() + shape.valueDim());
