@@ -112,7 +112,7 @@ final class LocalEngine implements PrefetchEngine {
         DeviceSet devices = resources.add(DeviceSet.open(options, threads));
         Device device = devices.devices().primary();
         accelerated.set(devices.devices().accelerated());
-        devices.requireSupport(model);
+        devices.requireSupport(model, options.kvCacheType());
         warnOfLongContext(options, model.config());
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
@@ -122,6 +122,7 @@ final class LocalEngine implements PrefetchEngine {
                 memory.ubatch(),
                 ubatchBesideDecode(options.serving(), memory),
                 options.maxConcurrency(),
+                options.kvCacheType().format(),
                 memory.kvBytes(),
                 promptCacheBytes(options.serving(), memory.kvBytes()),
                 options.serving().queueLimit(),
@@ -130,7 +131,7 @@ final class LocalEngine implements PrefetchEngine {
         BatchLoop loop = resources.add(
                 new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
 
-        EngineInfo info = info(model, device, preparation, limits, threads, System.nanoTime() - start);
+        EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
@@ -147,7 +148,7 @@ final class LocalEngine implements PrefetchEngine {
                         .weights();
             }
             DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
-            devices.requireSupport(model);
+            devices.requireSupport(model, options.kvCacheType());
             return Preparation.of(model, devices.devices(), options).memory().weights();
         } finally {
             resources.close();
@@ -157,7 +158,7 @@ final class LocalEngine implements PrefetchEngine {
     /** Only where it is worth measuring does a plan for the host need its device. */
     private static MeasuredCosts measure(Model model, EngineOptions options) {
         try (DeviceSet devices = DeviceSet.open(options, threads(options))) {
-            devices.requireSupport(model);
+            devices.requireSupport(model, options.kvCacheType());
             return Preparation.measure(model, devices.devices(), options, null);
         }
     }
@@ -207,7 +208,13 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static EngineInfo info(
-            Model model, Device device, Preparation preparation, BatchLoop.Limits limits, int threads, long loadNanos) {
+            Model model,
+            EngineOptions options,
+            Device device,
+            Preparation preparation,
+            BatchLoop.Limits limits,
+            int threads,
+            long loadNanos) {
         GgufFile file = model.file();
         ModelConfig config = model.config();
         return new EngineInfo(
@@ -223,6 +230,7 @@ final class LocalEngine implements PrefetchEngine {
                 Embedder.poolingOf(file.metadata().intOr(config.architecture().id() + ".pooling_type", 0)),
                 limits.contextLength(),
                 config.trainedContextLength(),
+                options.kvCacheType(),
                 device.backend(),
                 device.description(),
                 threads,

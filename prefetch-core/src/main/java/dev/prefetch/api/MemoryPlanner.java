@@ -151,14 +151,15 @@ final class MemoryPlanner {
         if (sequenceBytes >= available) {
             throw new PlanException(("The %s budget of %d MiB is too small: activations need %d MiB and the KV cache of"
                             + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
-                            + " memory%s, or shorten the context")
+                            + " memory%s, shorten the context%s")
                     .formatted(
                             deviceBytes.isPresent() ? "device memory" : "memory",
                             engineBytes >> 20,
                             activations >> 20,
                             contextLength,
                             sequenceBytes >> 20,
-                            deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : ""));
+                            deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : "",
+                            smallerKv()));
         }
         // The sequence's bytes are below those available, and their number below 4096: no overflow.
         long kvBytes =
@@ -167,9 +168,10 @@ final class MemoryPlanner {
         long modelBytes = Planner.modelBytes(graph.blocks());
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
         LOG.debug(
-                "Memory: {} MiB in all, activations {} MiB, KV cache up to {} MiB, weights up to {} MiB",
+                "Memory: {} MiB in all, activations {} MiB, KV cache ({}) up to {} MiB, weights up to {} MiB",
                 engineBytes >> 20,
                 activations >> 20,
+                options.kvCacheType().id(),
                 kvBytes >> 20,
                 weightsBytes >> 20);
         Plan plan = Planner.plan(PlanRequest.of(graph.blocks(), weightsBytes)
@@ -183,10 +185,16 @@ final class MemoryPlanner {
         return new Division(ubatch, kvBytes, plan);
     }
 
+    private String smallerKv() {
+        return options.kvCacheType() != KvCacheType.F32 || deviceBytes.isPresent()
+                ? ""
+                : ", or keep keys and values in fewer bytes (spring.ai.prefetch.kv-cache-type=f16 or q8_0)";
+    }
+
     /** A huge model times a huge context is beyond a long, and beyond every memory. */
     private long kvBytesOfSequence(int ubatch) {
         try {
-            return BatchLoop.kvBytes(config, contextLength, ubatch);
+            return BatchLoop.kvBytes(config, options.kvCacheType().format(), contextLength, ubatch);
         } catch (ArithmeticException e) {
             return Long.MAX_VALUE;
         }

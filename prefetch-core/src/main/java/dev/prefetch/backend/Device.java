@@ -22,6 +22,11 @@ public interface Device extends AutoCloseable {
     /** Weight formats {@link Ops#matmul} accepts. */
     Set<GgmlType> weightTypes();
 
+    /** What {@link Ops#storeKv} and {@link Ops#attention} can keep keys and values as. */
+    default Set<GgmlType> kvTypes() {
+        return Set.of(GgmlType.F32);
+    }
+
     /** Whether {@link Ops#attention} computes heads of that shape. */
     default boolean supportsAttention(AttentionShape shape) {
         return true;

@@ -55,7 +55,8 @@ public interface Ops {
 
     /**
      * Writes rows {@code firstRow .. firstRow + count} of {@code k [.. x kvHeads x keyDim]} and
-     * {@code v [.. x kvHeads x valueDim]} to the positions {@code position ..} of a cache.
+     * {@code v [.. x kvHeads x valueDim]} to the positions {@code position ..} of a cache, converted to
+     * {@link KvLayer#type()}: {@code F16} rounds to nearest even, {@code Q8_0} as the reference quantisation of ggml.
      */
     void storeKv(
             AttentionShape shape, KvLayer cache, DeviceBuffer k, DeviceBuffer v, int firstRow, int count, int position);

@@ -1,8 +1,10 @@
 package dev.prefetch.inference;
 
+import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -91,6 +93,7 @@ public final class BatchLoop implements AutoCloseable {
      * @param ubatchBesideDecode most prompt tokens of a sweep that also decodes, so that a long prompt does not stall those
      *     that generate
      * @param maxConcurrency most sequences at the same time
+     * @param kvType what keys and values are kept as
      * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
      *     for ever
      * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
@@ -103,6 +106,7 @@ public final class BatchLoop implements AutoCloseable {
             int ubatch,
             int ubatchBesideDecode,
             int maxConcurrency,
+            GgmlType kvType,
             long kvBytes,
             long promptCacheBytes,
             int queueLimit,
@@ -125,9 +129,33 @@ public final class BatchLoop implements AutoCloseable {
             }
         }
 
-        /** Limits of a loop that keeps nothing, guesses nothing and lets everybody wait. */
+        /** Limits of a loop with f32 keys and values that keeps nothing, guesses nothing and lets everybody wait. */
         public Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes) {
-            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF, 0);
+            this(
+                    contextLength,
+                    ubatch,
+                    ubatch,
+                    maxConcurrency,
+                    GgmlType.F32,
+                    kvBytes,
+                    0,
+                    Integer.MAX_VALUE,
+                    Speculation.OFF,
+                    0);
+        }
+
+        public Limits withKvType(GgmlType value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    value,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    speculation,
+                    shortPrompt);
         }
 
         public Limits withUbatchBesideDecode(int value) {
@@ -136,6 +164,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     value,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
@@ -149,6 +178,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     value,
                     queueLimit,
@@ -162,6 +192,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     value,
@@ -175,6 +206,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
@@ -188,6 +220,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
@@ -249,10 +282,11 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * Bytes of KV cache of a sequence of that many positions.
      *
+     * @param type what keys and values are kept as
      * @param ubatch most prompt tokens per sweep
      */
-    public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
-        return layout(config).sequenceBytes(tokens, mostRows(ubatch));
+    public static long kvBytes(ModelConfig config, GgmlType type, int tokens, int ubatch) {
+        return layout(config, type).sequenceBytes(tokens, mostRows(ubatch));
     }
 
     /** Most rows of one sequence in a sweep. */
@@ -260,10 +294,11 @@ public final class BatchLoop implements AutoCloseable {
         return Math.max(ubatch, 1 + DraftCost.MOST);
     }
 
-    private static KvLayout layout(ModelConfig config) {
-        return new KvLayout(config.layerConfigs().stream()
+    private static KvLayout layout(ModelConfig config, GgmlType type) {
+        List<AttentionShape> layers = config.layerConfigs().stream()
                 .map(ModelConfig.LayerConfig::attention)
-                .toList());
+                .toList();
+        return new KvLayout(layers, type);
     }
 
     /** Bytes of LoRA adapters on one device, and of what they need for sweeps of at most {@code rows} tokens. */
@@ -304,7 +339,7 @@ public final class BatchLoop implements AutoCloseable {
         this.limits = limits;
         this.vocabularySize = config.vocabularySize();
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
-        long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
+        long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());
         if (limits.kvBytes() < longest) {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
@@ -315,7 +350,8 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private Machine machine(Workplace place) {
-        return new Machine(place, config, graph, layout(config), mostRows(limits.ubatch()), batch, limits);
+        return new Machine(
+                place, config, graph, layout(config, limits.kvType()), mostRows(limits.ubatch()), batch, limits);
     }
 
     /** What moved so far, wherever sweeps were computed. */

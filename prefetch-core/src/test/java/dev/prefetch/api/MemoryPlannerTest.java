@@ -65,6 +65,15 @@ class MemoryPlannerTest {
     }
 
     @Test
+    void keysAndValuesOfFewerBitsTakeFewerBytesOfTheBudget() {
+        long f32 = divide(options).kvBytes();
+        assertThat(2 * divide(options.withKvCacheType(KvCacheType.F16)).kvBytes())
+                .isEqualTo(f32);
+        assertThat(128 * divide(options.withKvCacheType(KvCacheType.Q8_0)).kvBytes())
+                .isEqualTo(34 * f32);
+    }
+
+    @Test
     void aSmallModelIsNotWorthMeasuring() {
         EngineOptions small = options.withMemory(MemoryOptions.AUTO.withWeights(MemoryAmount.parse("50%")));
         assertThat(divide(small).weights().allResident()).isFalse();

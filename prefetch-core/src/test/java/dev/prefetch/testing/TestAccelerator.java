@@ -337,6 +337,11 @@ public final class TestAccelerator implements BackendProvider {
     private record UnwrappedKv(KvLayer layer) implements KvLayer {
 
         @Override
+        public GgmlType type() {
+            return layer.type();
+        }
+
+        @Override
         public int pageTokens() {
             return layer.pageTokens();
         }

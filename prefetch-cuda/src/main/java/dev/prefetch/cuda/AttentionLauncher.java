@@ -7,6 +7,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.KvLayer;
 import dev.prefetch.cuda.KernelModules.Kernel;
+import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import jcuda.driver.CUstream;
@@ -112,6 +113,9 @@ final class AttentionLauncher {
     /** {@code attention_shape} of {@code attention.cu}. */
     private MemorySegment describe(
             AttentionShape shape, KvLayer cache, PageTables.Table table, int count, int position) {
+        if (cache.type() != GgmlType.F32) {
+            throw new IllegalArgumentException("the CUDA backend keeps keys and values as F32, not " + cache.type());
+        }
         struct.set(JAVA_LONG, 0, table.address());
         struct.set(JAVA_LONG, 8, cache.keyOffset());
         struct.set(JAVA_LONG, 16, cache.valueOffset());

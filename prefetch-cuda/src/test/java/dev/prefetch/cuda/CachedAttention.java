@@ -60,6 +60,11 @@ record CachedAttention(
     /** Pages of a sequence, to be filled through {@code storeKv}; keys do not start with the page. */
     record Cache(AttentionShape shape, int pageTokens, List<DeviceBuffer> pages) implements KvLayer {
 
+        @Override
+        public GgmlType type() {
+            return GgmlType.F32;
+        }
+
         static Cache of(Device device, AttentionShape shape, int pageTokens, int positions) {
             List<DeviceBuffer> pages = new ArrayList<>();
             int floats = shape.kvHeads() * pageTokens * (shape.keyDim() + shape.valueDim());

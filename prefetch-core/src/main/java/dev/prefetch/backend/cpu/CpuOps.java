@@ -170,15 +170,17 @@ final class CpuOps implements Ops {
         long values = readable(v, floats(rows, (long) shape.kvHeads() * shape.valueDim()), "v");
         KvPages pages = new KvPages(shape, cache, position, position + count, true);
         awaitPending.run();
-        for (int i = 0; i < count; i++) {
-            for (int h = 0; h < shape.kvHeads(); h++) {
-                long row = (long) (firstRow + i) * shape.kvHeads() + h;
-                long keyBytes = 4L * shape.keyDim();
-                long valueBytes = 4L * shape.valueDim();
-                Memory.copy(keys + row * keyBytes, pages.key(h, position + i), keyBytes);
-                Memory.copy(values + row * valueBytes, pages.value(h, position + i), valueBytes);
+        int keyDim = shape.keyDim();
+        int valueDim = shape.valueDim();
+        parallelRows(count, (long) shape.kvHeads() * (keyDim + valueDim), (from, to, worker) -> {
+            for (int i = from; i < to; i++) {
+                for (int h = 0; h < shape.kvHeads(); h++) {
+                    long row = (long) (firstRow + i) * shape.kvHeads() + h;
+                    KvEncoder.encode(pages.type(), keys + 4 * row * keyDim, keyDim, pages.key(h, position + i));
+                    KvEncoder.encode(pages.type(), values + 4 * row * valueDim, valueDim, pages.value(h, position + i));
+                }
             }
-        }
+        });
     }
 
     @Override
