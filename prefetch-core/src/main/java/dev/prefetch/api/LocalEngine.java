@@ -36,7 +36,6 @@ import java.util.Deque;
 import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
@@ -206,19 +205,11 @@ final class LocalEngine implements PrefetchEngine {
 
         static Preparation of(Model model, Devices devices, EngineOptions options) {
             if (!devices.accelerated()) {
-                return new Preparation(
-                        model.divide(options, OptionalLong.empty(), () -> measure(model, devices, options, null)),
-                        null);
+                return new Preparation(model.divide(options, null, () -> measure(model, devices, options, null)), null);
             }
-            OptionalLong free = devices.primary().availableBytes();
             LinkReport link = LinkProbe.measure(devices.primary());
             Preparation preparation = new Preparation(
-                    model.divide(
-                            options,
-                            OptionalLong.of(free.orElseThrow(() -> new IllegalStateException("device "
-                                    + devices.primary().description() + " does not say how much memory is free"))),
-                            () -> measure(model, devices, options, link)),
-                    link);
+                    model.divide(options, devices.primary(), () -> measure(model, devices, options, link)), link);
             preparation.slowPath().ifPresent(path -> LOG.warn("{} ({})", path.what(), path.remedy()));
             return preparation;
         }
@@ -453,8 +444,8 @@ final class LocalEngine implements PrefetchEngine {
         }
 
         MemoryPlanner.Division divide(
-                EngineOptions options, OptionalLong deviceFreeBytes, Supplier<MeasuredCosts> measure) {
-            return MemoryPlanner.divide(options, config, graph, contextLength(options), deviceFreeBytes, measure);
+                EngineOptions options, @Nullable Device accelerator, Supplier<MeasuredCosts> measure) {
+            return MemoryPlanner.divide(options, config, graph, contextLength(options), accelerator, measure);
         }
     }
 

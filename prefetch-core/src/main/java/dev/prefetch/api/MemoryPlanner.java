@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.Device;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -47,18 +48,24 @@ final class MemoryPlanner {
     private final ModelGraph graph;
     private final int contextLength;
     private final long hostBytes;
+    private final @Nullable Device accelerator;
     private final OptionalLong deviceBytes;
 
     private MemoryPlanner(
-            EngineOptions options, ModelConfig config, ModelGraph graph, int contextLength, OptionalLong free) {
+            EngineOptions options,
+            ModelConfig config,
+            ModelGraph graph,
+            int contextLength,
+            @Nullable Device accelerator) {
         this.options = options;
         this.config = config;
         this.graph = graph;
         this.contextLength = contextLength;
         this.hostBytes = hostBytes(options.memory().ram());
-        this.deviceBytes = free.isEmpty()
-                ? free
-                : OptionalLong.of(deviceBytes(options.accelerator().memory(), free.getAsLong()));
+        this.accelerator = accelerator;
+        this.deviceBytes = accelerator == null
+                ? OptionalLong.empty()
+                : OptionalLong.of(deviceBytes(options.accelerator().memory(), freeBytes(accelerator)));
     }
 
     /**
@@ -74,7 +81,7 @@ final class MemoryPlanner {
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
-     * @param deviceFreeBytes free memory of a device with memory of its own; empty where the host computes alone
+     * @param accelerator the device with memory of its own; null where the host computes alone
      * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
      */
@@ -83,9 +90,9 @@ final class MemoryPlanner {
             ModelConfig config,
             ModelGraph graph,
             int contextLength,
-            OptionalLong deviceFreeBytes,
+            @Nullable Device accelerator,
             Supplier<MeasuredCosts> measure) {
-        return new MemoryPlanner(options, config, graph, contextLength, deviceFreeBytes).divide(measure);
+        return new MemoryPlanner(options, config, graph, contextLength, accelerator).divide(measure);
     }
 
     private Division divide(Supplier<MeasuredCosts> measure) {
@@ -128,7 +135,8 @@ final class MemoryPlanner {
     private Division divide(int ubatch, MeasuredCosts costs) {
         int rows = ubatch + options.maxConcurrency();
         long engineBytes = deviceBytes.orElse(hostBytes);
-        long activations = BatchLoop.activationBytes(config, rows);
+        long scratch = accelerator == null ? 0 : accelerator.scratchBytes(rows, config.widestInput());
+        long activations = BatchLoop.activationBytes(config, rows) + scratch;
         long pageBytes = BatchLoop.kvPageBytes(config);
         int pagesPerSequence = BatchLoop.kvPages(contextLength);
         // Compared before it is multiplied: a page of a huge model times a huge context is beyond a long.
@@ -183,6 +191,13 @@ final class MemoryPlanner {
 
     private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {
         return amount == null ? most : Math.min(most, amount.of(modelBytes));
+    }
+
+    private static long freeBytes(Device accelerator) {
+        return accelerator
+                .availableBytes()
+                .orElseThrow(() -> new IllegalStateException(
+                        "device " + accelerator.description() + " does not say how much memory is free"));
     }
 
     private static long deviceBytes(@Nullable MemoryAmount amount, long free) {

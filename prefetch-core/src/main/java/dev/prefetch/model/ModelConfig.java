@@ -285,6 +285,11 @@ public record ModelConfig(
         return attention.heads() * attention.valueDim();
     }
 
+    /** Most columns of the input of a product. */
+    public int widestInput() {
+        return Math.max(Math.max(dim, attentionDim()), Math.max(ffnDim, denseFfnDim()));
+    }
+
     /**
      * Checked access to the keys of one architecture.
      *

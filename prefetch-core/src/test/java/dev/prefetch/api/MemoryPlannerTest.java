@@ -10,7 +10,6 @@ import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
-import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
@@ -26,8 +25,7 @@ class MemoryPlannerTest {
     private MemoryPlanner.Division divide(EngineOptions wanted) {
         try (GgufFile file = GgufFile.open(DemoModel.file())) {
             ModelConfig config = ModelConfig.read(file);
-            return MemoryPlanner.divide(
-                    wanted, config, ModelGraph.of(file, config), CONTEXT, OptionalLong.empty(), NOT_MEASURED);
+            return MemoryPlanner.divide(wanted, config, ModelGraph.of(file, config), CONTEXT, null, NOT_MEASURED);
         }
     }
 

@@ -42,6 +42,9 @@ public final class TestAccelerator implements BackendProvider {
     /** Free memory that the next device says it has. */
     public static volatile long capacityBytes = 4L << 30;
 
+    /** Memory for intermediate results that the next device says it needs, and does not. */
+    public static volatile long scratchBytes;
+
     /** Whether the next device locks host memory in place. */
     public static volatile boolean locksInPlace;
 
@@ -181,6 +184,11 @@ public final class TestAccelerator implements BackendProvider {
         @Override
         public OptionalLong availableBytes() {
             return OptionalLong.of(capacityBytes - allocated.get());
+        }
+
+        @Override
+        public long scratchBytes(int rows, long widestInput) {
+            return scratchBytes;
         }
 
         @Override
