@@ -21,7 +21,6 @@ import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
-import java.util.OptionalLong;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.stream.Stream;
@@ -144,7 +143,7 @@ final class LocalEngine implements PrefetchEngine {
         try {
             Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
             if (Backends.choose(options.backend()).tier() == Tier.HOST) {
-                return model.divide(options, OptionalLong.empty(), () -> measure(model, options))
+                return model.divide(options, null, () -> measure(model, options))
                         .weights();
             }
             DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));

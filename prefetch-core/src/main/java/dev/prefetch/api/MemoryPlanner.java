@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.Device;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
@@ -50,18 +51,20 @@ final class MemoryPlanner {
     private final List<LoraAdapter> adapters;
     private final int contextLength;
     private final long hostBytes;
+    private final @Nullable Device accelerator;
     private final OptionalLong deviceBytes;
 
-    private MemoryPlanner(EngineOptions options, Model model, int contextLength, OptionalLong free) {
+    private MemoryPlanner(EngineOptions options, Model model, int contextLength, @Nullable Device accelerator) {
         this.options = options;
         this.config = model.config();
         this.graph = model.graph();
         this.adapters = model.adapters();
         this.contextLength = contextLength;
         this.hostBytes = hostBytes(options.memory().ram());
-        this.deviceBytes = free.isEmpty()
-                ? free
-                : OptionalLong.of(deviceBytes(options.accelerator().memory(), free.getAsLong()));
+        this.accelerator = accelerator;
+        this.deviceBytes = accelerator == null
+                ? OptionalLong.empty()
+                : OptionalLong.of(deviceBytes(options.accelerator().memory(), freeBytes(accelerator)));
     }
 
     /**
@@ -77,7 +80,7 @@ final class MemoryPlanner {
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
-     * @param deviceFreeBytes free memory of a device with memory of its own; empty where the host computes alone
+     * @param accelerator the device with memory of its own; null where the host computes alone
      * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
      */
@@ -85,9 +88,9 @@ final class MemoryPlanner {
             EngineOptions options,
             Model model,
             int contextLength,
-            OptionalLong deviceFreeBytes,
+            @Nullable Device accelerator,
             Supplier<MeasuredCosts> measure) {
-        return new MemoryPlanner(options, model, contextLength, deviceFreeBytes).divide(measure);
+        return new MemoryPlanner(options, model, contextLength, accelerator).divide(measure);
     }
 
     /**
@@ -145,7 +148,8 @@ final class MemoryPlanner {
     private Division divide(int ubatch, MeasuredCosts costs) {
         int rows = ubatch + options.maxConcurrency();
         long engineBytes = deviceBytes.orElse(hostBytes);
-        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows);
+        long scratch = accelerator == null ? 0 : accelerator.scratchBytes(rows, config.widestInput());
+        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows) + scratch;
         long available = engineBytes - activations;
         long sequenceBytes = kvBytesOfSequence(ubatch);
         if (sequenceBytes >= available) {
@@ -215,6 +219,13 @@ final class MemoryPlanner {
 
     private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {
         return amount == null ? most : Math.min(most, amount.of(modelBytes));
+    }
+
+    private static long freeBytes(Device accelerator) {
+        return accelerator
+                .availableBytes()
+                .orElseThrow(() -> new IllegalStateException(
+                        "device " + accelerator.description() + " does not say how much memory is free"));
     }
 
     private static long deviceBytes(@Nullable MemoryAmount amount, long free) {

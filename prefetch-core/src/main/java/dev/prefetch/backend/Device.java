@@ -61,6 +61,17 @@ public interface Device extends AutoCloseable {
     }
 
     /**
+     * Memory of {@link #tier()} that operations may take for intermediate results beside the buffers they are given, in
+     * bytes: an upper bound, for who plans with {@link #availableBytes()}.
+     *
+     * @param rows most rows of activations of an operation
+     * @param widestInput most columns of the input of a product
+     */
+    default long scratchBytes(int rows, long widestInput) {
+        return 0;
+    }
+
+    /**
      * Allocates host memory from which copies to this device run at the full speed of the link and beside compute:
      * page-locked where the device knows such a thing.
      *

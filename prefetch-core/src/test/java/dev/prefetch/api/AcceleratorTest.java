@@ -47,6 +47,7 @@ class AcceleratorTest {
     void plainDevice() {
         TestAccelerator.capacityBytes = 4L << 30;
         TestAccelerator.locksInPlace = false;
+        TestAccelerator.scratchBytes = 0;
         TestAccelerator.copyNanos = 0;
         TestAccelerator.hiddenBytes = 0;
         TestAccelerator.FAILS_AT.set(0);
@@ -126,6 +127,34 @@ class AcceleratorTest {
             }
         }
         return plans;
+    }
+
+    /** What is planned and what operations take by themselves must fit together. */
+    @Test
+    void leavesRoomForWhatOperationsTake() {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), FAST_LINK)
+                .withAccelerator(AcceleratorOptions.AUTO.withMemory(MemoryAmount.parse("100%")));
+        long least = leastCapacity(options);
+        TestAccelerator.capacityBytes = least;
+        Plan without = PrefetchEngine.plan(options);
+        assertThat(without.allResident()).isFalse();
+        TestAccelerator.scratchBytes = 1L << 30;
+        assertThatThrownBy(() -> PrefetchEngine.plan(options)).isInstanceOf(PlanException.class);
+        TestAccelerator.capacityBytes = least + (1L << 30);
+        Plan with = PrefetchEngine.plan(options);
+        assertThat(with.allocatedBytes()).isEqualTo(without.allocatedBytes());
+        assertThat(with.summary()).isEqualTo(without.summary());
+    }
+
+    private static long leastCapacity(EngineOptions options) {
+        for (TestAccelerator.capacityBytes = 1 << 20; ; TestAccelerator.capacityBytes += 256 << 10) {
+            try {
+                PrefetchEngine.plan(options);
+                return TestAccelerator.capacityBytes;
+            } catch (PlanException e) {
+                assertThat(TestAccelerator.capacityBytes).isLessThan(4L << 30);
+            }
+        }
     }
 
     @Test

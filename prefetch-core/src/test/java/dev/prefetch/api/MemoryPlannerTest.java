@@ -11,7 +11,6 @@ import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
 import java.util.List;
-import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
@@ -31,7 +30,7 @@ class MemoryPlannerTest {
                     wanted,
                     new Model(file, config, ModelGraph.of(file, config), List.of()),
                     CONTEXT,
-                    OptionalLong.empty(),
+                    null,
                     NOT_MEASURED);
         }
     }

@@ -51,6 +51,8 @@ public final class TestAccelerator implements BackendProvider {
     public static long allocatedBytes() {
         return ALLOCATED.get();
     }
+    /** Memory for intermediate results that the next device says it needs, and does not. */
+    public static volatile long scratchBytes;
 
     /** Whether the next device locks host memory in place. */
     public static volatile boolean locksInPlace;
@@ -199,6 +201,11 @@ public final class TestAccelerator implements BackendProvider {
         @Override
         public OptionalLong availableBytes() {
             return OptionalLong.of(capacityBytes - allocated.get());
+        }
+
+        @Override
+        public long scratchBytes(int rows, long widestInput) {
+            return scratchBytes;
         }
 
         @Override

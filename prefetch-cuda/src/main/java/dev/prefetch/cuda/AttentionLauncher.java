@@ -41,6 +41,16 @@ final class AttentionLauncher {
         fillingBlocks = 2 * device.context().multiprocessors();
     }
 
+    /** Most dimensions of a key whose tile fits the shared memory of a block. */
+    int largestKeyDim() {
+        return (kernels.largestSharedBytes / Float.BYTES - TILE) / (WARPS + TILE);
+    }
+
+    /** Device memory for partial results and page tables; a table fills the smallest allocation only in long contexts. */
+    long scratchBytes() {
+        return MOST_PARTIAL_BYTES + PageTables.USUAL_BYTES;
+    }
+
     /** Stores rows that start at those addresses. */
     void store(AttentionShape shape, KvLayer cache, long keys, long values, int count, int position) {
         PageTables.Table table = pages.table(shape, cache, position, position + count);

@@ -128,13 +128,13 @@ final class CudaOps implements Ops {
     }
 
     /** Columns of half-precision rows: whole tiles. */
-    private static int padded(int cols) {
-        return Math.ceilDiv(cols, 64) * 64;
+    private static long padded(long cols) {
+        return Math.ceilDiv(cols, 64L) * 64;
     }
 
     /** Address of the rows in half precision, behind their scales. */
     private long toHalf(long x, int cols, int tokens) {
-        int padded = padded(cols);
+        int padded = (int) padded(cols);
         long scales = halfScratch.ensure(scaleBytes(tokens) + 2L * padded * tokens);
         launcher.begin()
                 .arg(x)
@@ -163,7 +163,7 @@ final class CudaOps implements Ops {
                 .arg(halves + scaleBytes(tokens))
                 .arg(halves)
                 .arg(y);
-        launcher.arg(rows).arg(cols).arg(padded(cols)).arg(tokens).arg(wide(w.type(), source, cols));
+        launcher.arg(rows).arg(cols).arg((int) padded(cols)).arg(tokens).arg(wide(w.type(), source, cols));
         boolean narrow = tokens <= NARROW_TOKENS;
         int tile = narrow ? 32 : 128;
         Kernel kernel = (narrow ? kernels.matmulNarrow : kernels.matmulWide).get(w.type());
@@ -384,6 +384,16 @@ final class CudaOps implements Ops {
         ropeTables.close();
         ring.close();
         launcher.close();
+    }
+
+    /** What {@link dev.prefetch.backend.Device#scratchBytes} says. */
+    long scratchBytes(int rows, long widestInput) {
+        long halves = scaleBytes(rows) + 2 * padded(widestInput) * rows;
+        return DeviceScratch.rounded(halves)
+                + DeviceScratch.rounded(Float.BYTES * widestInput)
+                + attention.scratchBytes()
+                + RopeTables.scratchBytes(rows, attention.largestKeyDim())
+                + ArgumentRing.deviceBytes(rows);
     }
 
     // checks

@@ -20,6 +20,9 @@ final class PageTables {
      */
     private static final int UNUSED_LOOKUPS = 16;
 
+    /** Device memory of the tables of a few dozen sequences. */
+    static final long USUAL_BYTES = 64 * DeviceScratch.rounded(1);
+
     private final CudaDevice device;
     private final CUstream stream;
     private final ArgumentRing ring;
