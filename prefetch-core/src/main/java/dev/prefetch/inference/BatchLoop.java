@@ -25,6 +25,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -759,7 +760,7 @@ public final class BatchLoop implements AutoCloseable {
             boolean completed = machine.forward.run(
                     batch,
                     () -> closed || carried.stream().allMatch(Sequence::abandoned),
-                    (output, logits) -> take(outputs.get(output), logits),
+                    new Taker(outputs),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
                 if (batch.decodeRows() == batch.size() && shortPrompts.isEmpty()) {
@@ -844,12 +845,37 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
-    private void take(GeneratingSequence sequence, float[] logits) {
+    /** Gives the sequences their next tokens. */
+    private final class Taker implements ForwardPass.LogitsConsumer {
+
+        private final List<GeneratingSequence> outputs;
+
+        Taker(List<GeneratingSequence> outputs) {
+            this.outputs = outputs;
+        }
+
+        @Override
+        public void accept(int output, float[] logits) {
+            take(outputs.get(output), sequence -> sequence.take(logits));
+        }
+
+        @Override
+        public int bestOf(int output) {
+            return outputs.get(output).takesBest() ? tokenizer.vocabularySize() : 0;
+        }
+
+        @Override
+        public void acceptBest(int output, int token, float logit) {
+            take(outputs.get(output), sequence -> sequence.takeBest(token, logit));
+        }
+    }
+
+    private void take(GeneratingSequence sequence, Function<GeneratingSequence, @Nullable StopCause> step) {
         if (sequence.cancelled() || !sequence.wantsRow() || !active.contains(sequence)) {
             return;
         }
         try {
-            StopCause cause = sequence.take(logits);
+            StopCause cause = step.apply(sequence);
             if (cause != null) {
                 active.remove(sequence);
                 // Told once the sweep is over, so that its transfers are counted.

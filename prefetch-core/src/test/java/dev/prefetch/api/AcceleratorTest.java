@@ -129,6 +129,27 @@ class AcceleratorTest {
         return plans;
     }
 
+    /** A penalty too small to change a logit makes the host choose among all of them. */
+    @Test
+    void theDeviceChoosesTheTokensTheHostWould() throws Exception {
+        SamplingOptions onHost = new SamplingOptions(0, 0, 1, 0, 1, 1e-30f, 0, 64, 0);
+        GenerationRequest request = request("What is GGUF?");
+        try (PrefetchEngine cpu = PrefetchEngine.open(onCpu(DemoModel.file()));
+                PrefetchEngine engine = PrefetchEngine.open(accelerated(onCpu(DemoModel.file()), FAST_LINK))) {
+            List<Integer> expected = cpu.generate(request).tokens();
+            long start = TestAccelerator.DOWNLOADED_BYTES.get();
+            List<Integer> best = engine.generate(request).tokens();
+            long after = TestAccelerator.DOWNLOADED_BYTES.get();
+            assertThat(best).isEqualTo(expected);
+            assertThat(after - start).isLessThan(4L * engine.info().vocabularySize());
+            GenerationRequest penalised = new GenerationRequest(
+                    request.prompt(), onHost, request.maxTokens(), request.stopSequences(), null, true);
+            assertThat(engine.generate(penalised).tokens()).isEqualTo(expected);
+            assertThat(TestAccelerator.DOWNLOADED_BYTES.get() - after)
+                    .isGreaterThanOrEqualTo(4L * engine.info().vocabularySize() * expected.size());
+        }
+    }
+
     /** What is planned and what operations take by themselves must fit together. */
     @Test
     void leavesRoomForWhatOperationsTake() {

@@ -63,6 +63,9 @@ public final class TestAccelerator implements BackendProvider {
     /** Which operation or copy, counted from the next on, fails and takes the device with it; 0 for none. */
     public static final AtomicInteger FAILS_AT = new AtomicInteger();
 
+    /** Bytes that came back from any device. */
+    public static final AtomicLong DOWNLOADED_BYTES = new AtomicLong();
+
     /** Devices that were opened and not closed. */
     public static final AtomicInteger OPEN = new AtomicInteger();
 
@@ -328,6 +331,7 @@ public final class TestAccelerator implements BackendProvider {
                 compute.record().await();
                 requireAlive();
                 inner.download(sourceOffset, target);
+                DOWNLOADED_BYTES.addAndGet(target.byteSize());
             }
 
             @Override

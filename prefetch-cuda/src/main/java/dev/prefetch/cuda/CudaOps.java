@@ -386,6 +386,22 @@ final class CudaOps implements Ops {
         launcher.close();
     }
 
+    @Override
+    public void topK(DeviceBuffer x, int rows, int stride, int n, int k, DeviceBuffer values, DeviceBuffer indices) {
+        checkCount(n, stride, "elements of a row");
+        if (k < 1 || k > Math.min(n, MOST_TOP_K)) {
+            throw new IllegalArgumentException(
+                    "k must be 1 to " + Math.min(n, MOST_TOP_K) + " of " + n + " elements but was " + k);
+        }
+        long source = address(x, floats(rows, stride), "x");
+        long best = address(values, floats(rows, k), "values");
+        long places = address(indices, floats(rows, k), "indices");
+        if (rows > 0) {
+            launcher.begin().arg(source).arg(stride).arg(n).arg(k).arg(best).arg(places);
+            launcher.launch(kernels.topK, rows, 1, 1024);
+        }
+    }
+
     /** What {@link dev.prefetch.backend.Device#scratchBytes} says. */
     long scratchBytes(int rows, long widestInput) {
         long halves = scaleBytes(rows) + 2 * padded(widestInput) * rows;

@@ -175,6 +175,7 @@ final class GpuCheck {
         compare(cuda, cpu, "softCap", x, y, (d, ops, a, b) -> ops.softCap(a, 30, n));
         compare(cuda, cpu, "add", x, y, (d, ops, a, b) -> ops.add(a, b, n));
         rows(cuda, cpu, random, x, y);
+        topK(cuda, cpu, x);
         rotation(cuda, cpu, random);
         for (GgmlType type : WeightFormat.TYPES) {
             embed(cuda, cpu, random, type);
@@ -200,6 +201,27 @@ final class GpuCheck {
         float[] factors = {1, 0.5f, 2, -1};
         compare(cuda, cpu, "scatterAddRows", x, y, (d, ops, a, b) -> ops.scatterAddRows(b, rows, factors, 4, dim, a));
         compare(cuda, cpu, "gatherRows", unwritten(4 * dim), y, (d, ops, a, b) -> ops.gatherRows(b, rows, 4, dim, a));
+    }
+
+    private void topK(Device cuda, Device cpu, float[] x) {
+        int stride = x.length / 4;
+        int n = stride - 7;
+        int k = 40;
+        float[][] found = new float[4][];
+        for (Device device : List.of(cuda, cpu)) {
+            try (DeviceBuffer in = Devices.buffer(device, x);
+                    DeviceBuffer values = Devices.poisoned(device, 4 * k);
+                    DeviceBuffer indices = Devices.poisoned(device, 4 * k)) {
+                device.compute().ops().topK(in, 4, stride, n, k, values, indices);
+                int at = device == cuda ? 0 : 2;
+                found[at] = Devices.read(values, 4 * k);
+                found[at + 1] = Devices.read(indices, 4 * k);
+            }
+        }
+        // The bits of indices are those of tiny floats.
+        boolean same = Arrays.equals(found[0], found[2]) && Arrays.equals(found[1], found[3]);
+        say("%-34s %s", "topK", same ? "the same" : "others");
+        check(same, "topK: others than the CPU backend finds");
     }
 
     private void rotation(Device cuda, Device cpu, SplittableRandom random) {
