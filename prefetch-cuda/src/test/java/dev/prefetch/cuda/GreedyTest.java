@@ -7,9 +7,11 @@ import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
+import dev.prefetch.api.ServingOptions;
 import dev.prefetch.cuda.simulator.Settings;
 import dev.prefetch.cuda.simulator.SimulatedDriver;
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.prefetch.MemoryAmount;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Map;
@@ -29,7 +31,11 @@ class GreedyTest {
     void theDeviceChoosesTheTokensTheHostWouldAndSendsNothingElse() throws Exception {
         SimulatedDriver driver =
                 SimulatedDriver.load(Settings.defaults().kernels(Devices.KERNELS, Settings.Kernels.FAST));
-        EngineOptions options = EngineOptions.of(DEMO).withMaxConcurrency(1).withBackend("cuda");
+        EngineOptions options = EngineOptions.of(DEMO)
+                .withMaxConcurrency(1)
+                .withBackend("cuda")
+                // What a cache copies would be counted with the logits.
+                .withServing(ServingOptions.DEFAULT.withPromptCache(MemoryAmount.parse("0")));
         try (PrefetchEngine engine = PrefetchEngine.open(options)) {
             long logits = TOKENS * 4L * engine.info().vocabularySize();
             long start = driver.counter("d2h_bytes");
