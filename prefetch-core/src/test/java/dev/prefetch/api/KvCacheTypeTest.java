@@ -200,15 +200,12 @@ class KvCacheTypeTest {
     @Test
     void aDeviceWithoutKernelsForTheTypeIsNamedWithTheRemedy() {
         EngineOptions options = options(DemoModel.file(), KvCacheType.Q8_0).withBackend(MeteredBackend.ID);
-        for (Runnable attempt :
-                List.<Runnable>of(() -> PrefetchEngine.open(options).close(), () -> PrefetchEngine.plan(options))) {
-            assertThatThrownBy(attempt::run)
-                    .isInstanceOf(UnsupportedModelException.class)
-                    .hasMessageContaining("spring.ai.prefetch.kv-cache-type=q8_0")
-                    .hasMessageContaining("metered")
-                    .hasMessageContaining("keeps keys and values as f32")
-                    .hasMessageContaining("spring.ai.prefetch.backend=cpu");
-        }
+        assertThatThrownBy(() -> PrefetchEngine.open(options).close())
+                .isInstanceOf(UnsupportedModelException.class)
+                .hasMessageContaining("spring.ai.prefetch.kv-cache-type=q8_0")
+                .hasMessageContaining("metered")
+                .hasMessageContaining("keeps keys and values as f32")
+                .hasMessageContaining("spring.ai.prefetch.backend=cpu");
     }
 
     @Test
