@@ -37,7 +37,11 @@ final class DeviceSet implements AutoCloseable {
      * @throws BackendUnavailableException when there is none
      */
     static DeviceSet open(EngineOptions options, int threads) {
-        BackendProvider provider = Backends.choose(options.backend());
+        return open(Backends.choose(options.backend()), options, threads);
+    }
+
+    /** Opens a backend that was chosen already. */
+    static DeviceSet open(BackendProvider provider, EngineOptions options, int threads) {
         Device primary =
                 provider.open(new DeviceOptions(threads, options.accelerator().ordinal()));
         if (primary.tier() == Tier.HOST) {

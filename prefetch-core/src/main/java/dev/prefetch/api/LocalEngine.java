@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
@@ -142,11 +143,12 @@ final class LocalEngine implements PrefetchEngine {
         Resources resources = new Resources();
         try {
             Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
-            if (Backends.choose(options.backend()).tier() == Tier.HOST) {
-                return model.divide(options, null, () -> measure(model, options))
+            BackendProvider provider = Backends.choose(options.backend());
+            if (provider.tier() == Tier.HOST) {
+                return model.divide(options, null, () -> measure(model, provider, options))
                         .weights();
             }
-            DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
+            DeviceSet devices = resources.add(DeviceSet.open(provider, options, threads(options)));
             devices.requireSupport(model, options.kvCacheType());
             return Preparation.of(model, devices.devices(), options).memory().weights();
         } finally {
@@ -155,8 +157,8 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     /** Only where it is worth measuring does a plan for the host need its device. */
-    private static MeasuredCosts measure(Model model, EngineOptions options) {
-        try (DeviceSet devices = DeviceSet.open(options, threads(options))) {
+    private static MeasuredCosts measure(Model model, BackendProvider provider, EngineOptions options) {
+        try (DeviceSet devices = DeviceSet.open(provider, options, threads(options))) {
             devices.requireSupport(model, options.kvCacheType());
             return Preparation.measure(model, devices.devices(), options, null);
         }
