@@ -1,5 +1,14 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.OpsChecks.checkCols;
+import static dev.prefetch.backend.OpsChecks.checkCount;
+import static dev.prefetch.backend.OpsChecks.checkOutputs;
+import static dev.prefetch.backend.OpsChecks.checkPositive;
+import static dev.prefetch.backend.OpsChecks.checkRange;
+import static dev.prefetch.backend.OpsChecks.checkRows;
+import static dev.prefetch.backend.OpsChecks.checkVector;
+import static dev.prefetch.backend.OpsChecks.floats;
+
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
@@ -8,7 +17,6 @@ import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -46,9 +54,7 @@ final class CpuOps implements Ops {
         long target = writable(out, floats(count, cols), "out");
         long source = weight(table);
         long rowBytes = table.type().byteSize(cols);
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(tokens[i], table.rows());
-        }
+        checkRows(tokens, count, table.rows());
         awaitPending.run();
         parallelRows(count, cols, (from, to, worker) -> {
             for (int i = from; i < to; i++) {
@@ -64,10 +70,7 @@ final class CpuOps implements Ops {
 
     @Override
     public void matmuls(List<Weight> weights, DeviceBuffer x, int decodeRows, int count, List<DeviceBuffer> ys) {
-        if (weights.isEmpty() || weights.size() != ys.size()) {
-            throw new IllegalArgumentException(
-                    "as many outputs as weights are needed but there are " + weights.size() + " and " + ys.size());
-        }
+        checkOutputs(weights, ys);
         int cols = Math.toIntExact(weights.getFirst().cols());
         checkCount(count, Integer.MAX_VALUE, "rows");
         checkCount(decodeRows, count, "rows");
@@ -75,10 +78,7 @@ final class CpuOps implements Ops {
         MatmulRunner.Product[] products = new MatmulRunner.Product[weights.size()];
         for (int i = 0; i < products.length; i++) {
             Weight w = weights.get(i);
-            if (w.cols() != cols) {
-                throw new IllegalArgumentException(
-                        "weights of one input need the same cols but have " + cols + " and " + w.cols());
-            }
+            checkCols(w, cols);
             int rows = Math.toIntExact(w.rows());
             long output = writable(ys.get(i), floats(count, rows), "y");
             products[i] = new MatmulRunner.Product(w.type(), weight(w), w.type().byteSize(cols), rows, output);
@@ -292,9 +292,7 @@ final class CpuOps implements Ops {
         long target = writable(out, floats(count, dim), "out");
         long rowBytes = 4L * dim;
         long available = x.byteSize() / rowBytes;
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(rows[i], available);
-        }
+        checkRows(rows, count, available);
         long source = readable(x, 0, "x");
         awaitPending.run();
         for (int i = 0; i < count; i++) {
@@ -339,9 +337,7 @@ final class CpuOps implements Ops {
         long source = readable(x, floats(count, dim), "x");
         long rowBytes = 4L * dim;
         long available = target.byteSize() / rowBytes;
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(rows[i], available);
-        }
+        checkRows(rows, count, available);
         long sums = writable(target, 0, "target");
         awaitPending.run();
         // By columns, because rows may repeat and are added in order.
@@ -368,32 +364,6 @@ final class CpuOps implements Ops {
     }
 
     // checks
-
-    private static long floats(long rows, long cols) {
-        if (rows < 0 || cols < 0) {
-            throw new IllegalArgumentException("sizes must not be negative but were " + rows + " and " + cols);
-        }
-        return Math.multiplyExact(Math.multiplyExact(rows, cols), 4L);
-    }
-
-    private static void checkCount(int count, int available, String what) {
-        if (count < 0 || count > available) {
-            throw new IndexOutOfBoundsException("count " + count + " does not fit " + available + " " + what);
-        }
-    }
-
-    private static void checkPositive(int value, String what) {
-        if (value < 1) {
-            throw new IllegalArgumentException(what + " must be positive but was " + value);
-        }
-    }
-
-    private static void checkRange(int firstRow, int count, int position) {
-        if (firstRow < 0 || count < 0 || position < 0 || (long) position + count > Integer.MAX_VALUE) {
-            throw new IndexOutOfBoundsException(
-                    "bad range: firstRow " + firstRow + ", count " + count + ", position " + position);
-        }
-    }
 
     static CpuBuffer buffer(DeviceBuffer buffer, String what) {
         if (buffer instanceof CpuBuffer cpuBuffer) {
@@ -429,10 +399,7 @@ final class CpuOps implements Ops {
 
     /** A vector as f32: in place, or expanded. */
     private long vector(Weight vector, int dim, String what) {
-        if (vector.rows() != 1 || vector.cols() != dim) {
-            throw new IllegalArgumentException(
-                    what + " must be a vector of " + dim + " elements but is " + vector.rows() + " x " + vector.cols());
-        }
+        checkVector(vector, dim, what);
         long address = weight(vector);
         if (vector.type() == GgmlType.F32) {
             return address;
