@@ -4,6 +4,7 @@ import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.backend.Threads;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
@@ -1016,18 +1017,8 @@ public final class BatchLoop implements AutoCloseable {
         } finally {
             lock.unlock();
         }
-        boolean interrupted = false;
-        while (thread.isAlive()) {
-            try {
-                thread.join();
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
+        Threads.joinUninterruptibly(List.of(thread));
         machine.close();
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
     }
 
     /** Tokens whose logits are wanted, and where they go. */
