@@ -7,6 +7,7 @@ import static dev.prefetch.backend.OpsChecks.checkPositive;
 import static dev.prefetch.backend.OpsChecks.checkRange;
 import static dev.prefetch.backend.OpsChecks.checkRows;
 import static dev.prefetch.backend.OpsChecks.checkVector;
+import static dev.prefetch.backend.OpsChecks.columns;
 import static dev.prefetch.backend.OpsChecks.floats;
 
 import dev.prefetch.backend.AttentionShape;
@@ -355,6 +356,35 @@ final class CudaOps implements Ops {
                     .arg(target)
                     .arg(dim);
             launcher.launch(kernels.gatherRows, Math.ceilDiv(dim, 256), count, 256);
+        }
+    }
+
+    @Override
+    public void copyColumns(
+            DeviceBuffer source,
+            long sourceOffset,
+            int sourceStride,
+            DeviceBuffer target,
+            long targetOffset,
+            int targetStride,
+            int width,
+            int rows) {
+        long from = address(source, columns(sourceOffset, sourceStride, width, rows), "source") + 4 * sourceOffset;
+        long to = address(target, columns(targetOffset, targetStride, width, rows), "target") + 4 * targetOffset;
+        if (rows == 0 || width == 0) {
+            return;
+        }
+        launcher.begin().arg(from).arg(to).arg(sourceStride).arg(targetStride).arg(width);
+        int threads = Math.clamp(Integer.highestOneBit(2 * width - 1), 32, 256);
+        launcher.launch(kernels.copyColumns, rows, Math.ceilDiv(width, threads), threads);
+    }
+
+    @Override
+    public void copy(DeviceBuffer source, long sourceOffset, DeviceBuffer target, long targetOffset, long bytes) {
+        long from = own(source, "source").range(sourceOffset, bytes);
+        long to = own(target, "target").range(targetOffset, bytes);
+        if (bytes > 0) {
+            launcher.copy(from, to, bytes);
         }
     }
 
