@@ -160,4 +160,9 @@ public interface Ops {
     default void topK(DeviceBuffer x, int rows, int stride, int n, int k, DeviceBuffer values, DeviceBuffer indices) {
         HostTopK.run(x, rows, stride, n, k, values, indices);
     }
+
+    /** What a device needs that chooses experts itself; null where the host chooses. */
+    default @Nullable ExpertOps experts() {
+        return null;
+    }
 }

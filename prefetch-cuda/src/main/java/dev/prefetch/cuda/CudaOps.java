@@ -33,7 +33,7 @@ final class CudaOps implements Ops {
     private static final int NARROW_TOKENS = 64;
 
     private static final int TILE_ROWS = 64;
-    private static final int MATVEC_ROWS = 2;
+    static final int MATVEC_ROWS = 2;
     private static final int EMBED_ELEMENTS = 8 * 128;
     private static final int LARGEST_ELEMENT_GRID = 4096;
 
@@ -43,6 +43,7 @@ final class CudaOps implements Ops {
     private final ArgumentRing ring;
     private final RopeTables ropeTables;
     private final AttentionLauncher attention;
+    private final CudaExpertOps experts;
     private final DeviceScratch vectorScratch;
     private final DeviceScratch halfScratch;
 
@@ -53,6 +54,7 @@ final class CudaOps implements Ops {
         ring = new ArgumentRing(device, stream);
         ropeTables = new RopeTables(device, stream, ring, launcher);
         attention = new AttentionLauncher(device, stream, ring, launcher);
+        experts = new CudaExpertOps(this, kernels, launcher, ring);
         vectorScratch = new DeviceScratch(device, stream, "an expanded vector");
         halfScratch = new DeviceScratch(device, stream, "activations in half precision");
     }
@@ -123,10 +125,14 @@ final class CudaOps implements Ops {
                 .arg(tokens);
         launcher.arg(wide(w.type(), source, cols));
         Kernel kernel = (tokens == 1 ? kernels.matvecOne : kernels.matvecFour).get(w.type());
-        // By the length of a row alone, which decides the order of its sum.
-        int threads = cols <= 8 * 32 ? 32 : cols <= 8 * 64 ? 64 : 128;
+        int threads = matvecThreads(cols);
         launcher.launch(
                 Objects.requireNonNull(kernel), Math.ceilDiv(rows, MATVEC_ROWS), Math.ceilDiv(tokens, 4), threads);
+    }
+
+    /** Threads of a block: by the length of a row alone, which decides the order of its sum. */
+    static int matvecThreads(int cols) {
+        return cols <= 8 * 32 ? 32 : cols <= 8 * 64 ? 64 : 128;
     }
 
     /** Columns of half-precision rows: whole tiles. */
@@ -433,6 +439,11 @@ final class CudaOps implements Ops {
         }
     }
 
+    @Override
+    public CudaExpertOps experts() {
+        return experts;
+    }
+
     /** What {@link dev.prefetch.backend.Device#scratchBytes} says. */
     long scratchBytes(int rows, long widestInput) {
         long halves = scaleBytes(rows) + 2 * padded(widestInput) * rows;
@@ -445,11 +456,11 @@ final class CudaOps implements Ops {
 
     // checks
 
-    private CudaBuffer own(DeviceBuffer buffer, String what) {
+    CudaBuffer own(DeviceBuffer buffer, String what) {
         return device.own(buffer, what);
     }
 
-    private long address(DeviceBuffer buffer, long bytes, String what) {
+    long address(DeviceBuffer buffer, long bytes, String what) {
         CudaBuffer own = own(buffer, what);
         if (bytes > own.byteSize()) {
             throw new IndexOutOfBoundsException(
@@ -459,7 +470,7 @@ final class CudaOps implements Ops {
     }
 
     /** Address of a weight; that it lies inside its buffer was checked when the record was made. */
-    private long weight(Weight weight) {
+    long weight(Weight weight) {
         GgmlType type = weight.type();
         if (!WeightFormat.TYPES.contains(type)) {
             throw new IllegalArgumentException("the CUDA backend does not support weights of type " + type);
@@ -473,7 +484,7 @@ final class CudaOps implements Ops {
     }
 
     /** Whether rows can be read in wide words: always, except where a plain format is not aligned to them. */
-    private static int wide(GgmlType type, long address, int cols) {
+    static int wide(GgmlType type, long address, int cols) {
         return type.blockElements() > 1 || (cols % 8 == 0 && address % 16 == 0) ? 1 : 0;
     }
 

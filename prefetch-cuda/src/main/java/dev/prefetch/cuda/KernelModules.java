@@ -26,7 +26,7 @@ import jcuda.driver.JCudaDriver;
 final class KernelModules {
 
     /** One resource per file of kernels. */
-    static final List<String> FAMILIES = List.of("attention", "elementwise", "embed", "matmul", "matvec");
+    static final List<String> FAMILIES = List.of("attention", "elementwise", "embed", "experts", "matmul", "matvec");
 
     private final CudaContext context;
     private final List<CUmodule> modules = new ArrayList<>();
@@ -34,6 +34,7 @@ final class KernelModules {
     final Map<GgmlType, Kernel> embed = new EnumMap<>(GgmlType.class);
     final Map<GgmlType, Kernel> matvecOne = new EnumMap<>(GgmlType.class);
     final Map<GgmlType, Kernel> matvecFour = new EnumMap<>(GgmlType.class);
+    final Map<GgmlType, Kernel> matvecPicked = new EnumMap<>(GgmlType.class);
     /** All formats but F32. */
     final Map<GgmlType, Kernel> matmulNarrow = new EnumMap<>(GgmlType.class);
     /** All formats but F32. */
@@ -60,6 +61,10 @@ final class KernelModules {
     final Kernel copyColumns;
     final Kernel scatterAddRows;
     final Kernel topK;
+    final Kernel chooseExperts;
+    final Kernel addPickedBias;
+    final Kernel addPicked;
+    final Kernel addByScore;
 
     /** Bytes of shared memory a block can ask for. */
     final int largestSharedBytes;
@@ -74,6 +79,7 @@ final class KernelModules {
             embed.put(type, kernel(embeds, "embed_" + suffix));
             matvecOne.put(type, kernel(matvecs, "matvec_one_" + suffix));
             matvecFour.put(type, kernel(matvecs, "matvec_four_" + suffix));
+            matvecPicked.put(type, kernel(matvecs, "matvec_picked_" + suffix));
             if (type != GgmlType.F32) {
                 matmulNarrow.put(type, kernel(matmuls, "matmul_narrow_" + suffix));
                 matmulWide.put(type, kernel(matmuls, "matmul_wide_" + suffix));
@@ -119,6 +125,12 @@ final class KernelModules {
         copyColumns = kernel(elementwise, "copy_columns");
         scatterAddRows = kernel(elementwise, "scatter_add_rows");
         topK = kernel(elementwise, "top_k");
+
+        CUmodule experts = load("experts");
+        chooseExperts = kernel(experts, "choose_experts");
+        addPickedBias = kernel(experts, "add_picked_bias");
+        addPicked = kernel(experts, "add_picked");
+        addByScore = kernel(experts, "add_by_score");
     }
 
     /** The text of a family, as the driver gets it. */

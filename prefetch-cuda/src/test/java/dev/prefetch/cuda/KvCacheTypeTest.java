@@ -129,13 +129,11 @@ class KvCacheTypeTest {
             assertThat(calls("cuMemcpyDtoHAsync", before, after))
                     .as("a copy to the host per token")
                     .isEqualTo(answer);
-            // One page, and one number per token to where it travels with the other. When the engine is idle it
-            // computes
+            // One page, and one number per token to where it travels with the other. The idle engine computes
             // answers once more, which copies a page as well.
             assertThat(calls("cuMemcpyDtoDAsync", before, after)).isBetween(answer + 1L, answer + 3L);
-            // Once for the token and twice for the accounts at the end of a sweep, and a few times more where the
-            // idle engine
-            // ran. One for each of the four layers would make seven a token.
+            // Once for the token, twice for the accounts at the end of a sweep, and a few times more for the idle
+            // engine. One for each of the four layers would make seven a token.
             assertThat(calls("cuStreamSynchronize", before, after)).isLessThan(5L * answer);
         }
     }
