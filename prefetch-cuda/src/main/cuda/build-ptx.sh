@@ -37,7 +37,8 @@ for source in "$here"/*.cu; do
         echo "// source-sha256: $hash"
         echo "// headers-sha256: $headers"
         echo "// made by: nvcc -std=c++17 -O3 -arch=compute_75 -ptx, .version lowered to 7.0; $tools"
-        sed 's/^\.version .*/.version 7.0/' "$scratch/raw.ptx"
+        # nvcc puts a hash of the file's path into the names of internal symbols.
+        sed -e 's/^\.version .*/.version 7.0/' -e 's/_INTERNAL_[0-9a-f]\{8\}_/_INTERNAL_00000000_/g' "$scratch/raw.ptx"
     } >"$scratch/$name.ptx"
     for capability in sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120; do
         "${nvcc%nvcc}ptxas" -arch=$capability "$scratch/$name.ptx" -o "$scratch/cubin" ||

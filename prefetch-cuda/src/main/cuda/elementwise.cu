@@ -120,3 +120,41 @@ extern "C" __global__ void __launch_bounds__(256) scatter_add_rows(const float* 
     }
     target[(size_t)row * dim + c] = sum;
 }
+
+// Larger is better: the value, a NaN above everything, then the lower index. Zeros of both signs are equal. Neither 0 nor all ones.
+static __device__ __forceinline__ unsigned long long rank_of(float v, int index) {
+    unsigned int bits = __float_as_uint(v);
+    if (bits == 0x80000000u) bits = 0;
+    const unsigned int ascending = v != v ? 0xffffffffu : bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return (unsigned long long)ascending << 32 | (0x7fffffffu - (unsigned int)index);
+}
+
+// The k best of the first n elements of each row, in order: block (row). One pass over the row for each.
+extern "C" __global__ void __launch_bounds__(1024) top_k(const float* __restrict__ x, int stride, int n, int k,
+    float* __restrict__ values, int* __restrict__ indices) {
+    __shared__ unsigned long long best[1024];
+    const float* row = x + (size_t)blockIdx.x * stride;
+    unsigned long long last = 0xffffffffffffffffull;
+    for (int j = 0; j < k; j++) {
+        unsigned long long mine = 0;
+        for (int i = threadIdx.x; i < n; i += 1024) {
+            const unsigned long long rank = rank_of(row[i], i);
+            if (rank < last && rank > mine) mine = rank;
+        }
+        best[threadIdx.x] = mine;
+        __syncthreads();
+        for (int half = 512; half > 0; half >>= 1) {
+            if (threadIdx.x < half && best[threadIdx.x + half] > best[threadIdx.x]) {
+                best[threadIdx.x] = best[threadIdx.x + half];
+            }
+            __syncthreads();
+        }
+        last = best[0];
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            const int index = (int)(0x7fffffffu - (unsigned int)last);
+            values[(size_t)blockIdx.x * k + j] = row[index];
+            indices[(size_t)blockIdx.x * k + j] = index;
+        }
+    }
+}

@@ -11,8 +11,11 @@ import dev.prefetch.model.BlockTensor;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.model.WeightBlock;
+import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Set;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.Collectors;
 
 /** Opened devices, closed together, once. */
 final class DeviceSet implements AutoCloseable {
@@ -34,7 +37,11 @@ final class DeviceSet implements AutoCloseable {
      * @throws BackendUnavailableException when there is none
      */
     static DeviceSet open(EngineOptions options, int threads) {
-        BackendProvider provider = Backends.choose(options.backend());
+        return open(Backends.choose(options.backend()), options, threads);
+    }
+
+    /** Opens a backend that was chosen already. */
+    static DeviceSet open(BackendProvider provider, EngineOptions options, int threads) {
         Device primary =
                 provider.open(new DeviceOptions(threads, options.accelerator().ordinal()));
         if (primary.tier() == Tier.HOST) {
@@ -53,8 +60,11 @@ final class DeviceSet implements AutoCloseable {
         return new DeviceSet(Devices.of(Backends.host().open(new DeviceOptions(threads))));
     }
 
-    /** @throws UnsupportedModelException when the primary device has no kernels for a tensor's type or a layer's attention */
-    void requireSupport(Model model) {
+    /**
+     * @throws UnsupportedModelException when the primary device has no kernels for a tensor's type, a layer's attention or
+     *     keys and values of that type
+     */
+    void requireSupport(Model model, KvCacheType kvCacheType) {
         Device device = devices.primary();
         Set<GgmlType> supported = device.weightTypes();
         for (WeightBlock block : model.graph().blocks()) {
@@ -83,6 +93,37 @@ final class DeviceSet implements AutoCloseable {
                             + " dimensions, as the model's attention has them, are not supported by backend "
                             + device.backend() + "; use backend 'cpu'");
         }
+        requireSupport(model, shape, kvCacheType);
+    }
+
+    private void requireSupport(Model model, AttentionShape shape, KvCacheType kvCacheType) {
+        Device device = devices.primary();
+        Set<GgmlType> supported = device.kvTypes();
+        if (!supported.contains(kvCacheType.format())) {
+            throw new UnsupportedModelException(
+                    model.file().path() + ": spring.ai.prefetch.kv-cache-type=" + kvCacheType.id()
+                            + " is not supported by backend " + device.backend() + ", which keeps keys and values as "
+                            + names(supported) + "; choose one of those, or spring.ai.prefetch.backend=cpu");
+        }
+        requireWholeBlocks(model.file().path(), shape, kvCacheType);
+    }
+
+    /** @throws UnsupportedModelException when a head is not a whole number of the type's blocks */
+    static void requireWholeBlocks(Path file, AttentionShape shape, KvCacheType kvCacheType) {
+        int block = kvCacheType.format().blockElements();
+        if (shape.keyDim() % block != 0 || shape.valueDim() % block != 0) {
+            throw new UnsupportedModelException(file + ": spring.ai.prefetch.kv-cache-type=" + kvCacheType.id()
+                    + " needs heads of a multiple of " + block + " dimensions, but those of the model have "
+                    + shape.keyDim() + " and " + shape.valueDim()
+                    + "; choose f16 or f32");
+        }
+    }
+
+    private static String names(Set<GgmlType> types) {
+        return types.stream()
+                .sorted()
+                .map(type -> type.name().toLowerCase(Locale.ROOT))
+                .collect(Collectors.joining(", "));
     }
 
     @Override

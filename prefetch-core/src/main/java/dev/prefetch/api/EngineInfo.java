@@ -23,6 +23,7 @@ import org.jspecify.annotations.Nullable;
  *     where it wants something that gives no vector, as rerankers do
  * @param contextLength tokens the engine was opened for
  * @param trainedContextLength tokens the model was trained for
+ * @param kvCacheType what keys and values are kept as
  * @param backend the backend's identifier
  * @param device the device in words
  * @param threads compute threads
@@ -43,6 +44,7 @@ public record EngineInfo(
         @Nullable Pooling pooling,
         int contextLength,
         int trainedContextLength,
+        KvCacheType kvCacheType,
         String backend,
         String device,
         int threads,

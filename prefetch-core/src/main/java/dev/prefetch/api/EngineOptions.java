@@ -15,6 +15,7 @@ import java.util.Objects;
  * @param ubatch most prompt tokens per sweep; 0 for {@value #DEFAULT_UBATCH}, or more where weights stream and that many
  *     do not hide the transfers
  * @param maxConcurrency most generations that run at the same time; more wait in the queue
+ * @param kvCacheType what keys and values are kept as
  * @param memory budgets, and how weights that do not fit reach compute
  * @param accelerator how a device with memory of its own is used
  * @param serving how requests are served
@@ -27,6 +28,7 @@ public record EngineOptions(
         String backend,
         int ubatch,
         int maxConcurrency,
+        KvCacheType kvCacheType,
         MemoryOptions memory,
         AcceleratorOptions accelerator,
         ServingOptions serving,
@@ -50,6 +52,7 @@ public record EngineOptions(
     public EngineOptions {
         Objects.requireNonNull(model, "model");
         Objects.requireNonNull(backend, "backend");
+        Objects.requireNonNull(kvCacheType, "kvCacheType");
         Objects.requireNonNull(memory, "memory");
         Objects.requireNonNull(accelerator, "accelerator");
         Objects.requireNonNull(serving, "serving");
@@ -69,6 +72,7 @@ public record EngineOptions(
                 "auto",
                 0,
                 DEFAULT_MAX_CONCURRENCY,
+                KvCacheType.F32,
                 MemoryOptions.AUTO,
                 AcceleratorOptions.AUTO,
                 ServingOptions.DEFAULT,
@@ -77,47 +81,142 @@ public record EngineOptions(
 
     public EngineOptions withContextLength(int value) {
         return new EngineOptions(
-                model, value, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving, lora);
+                model,
+                value,
+                threads,
+                backend,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                accelerator,
+                serving,
+                lora);
     }
 
     public EngineOptions withThreads(int value) {
         return new EngineOptions(
-                model, contextLength, value, backend, ubatch, maxConcurrency, memory, accelerator, serving, lora);
+                model,
+                contextLength,
+                value,
+                backend,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                accelerator,
+                serving,
+                lora);
     }
 
     public EngineOptions withBackend(String value) {
         return new EngineOptions(
-                model, contextLength, threads, value, ubatch, maxConcurrency, memory, accelerator, serving, lora);
+                model,
+                contextLength,
+                threads,
+                value,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                accelerator,
+                serving,
+                lora);
     }
 
     public EngineOptions withUbatch(int value) {
         return new EngineOptions(
-                model, contextLength, threads, backend, value, maxConcurrency, memory, accelerator, serving, lora);
+                model,
+                contextLength,
+                threads,
+                backend,
+                value,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                accelerator,
+                serving,
+                lora);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
         return new EngineOptions(
-                model, contextLength, threads, backend, ubatch, value, memory, accelerator, serving, lora);
+                model, contextLength, threads, backend, ubatch, value, kvCacheType, memory, accelerator, serving, lora);
+    }
+
+    public EngineOptions withKvCacheType(KvCacheType value) {
+        return new EngineOptions(
+                model,
+                contextLength,
+                threads,
+                backend,
+                ubatch,
+                maxConcurrency,
+                value,
+                memory,
+                accelerator,
+                serving,
+                lora);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
         return new EngineOptions(
-                model, contextLength, threads, backend, ubatch, maxConcurrency, value, accelerator, serving, lora);
+                model,
+                contextLength,
+                threads,
+                backend,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                value,
+                accelerator,
+                serving,
+                lora);
     }
 
     public EngineOptions withAccelerator(AcceleratorOptions value) {
         return new EngineOptions(
-                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, value, serving, lora);
+                model,
+                contextLength,
+                threads,
+                backend,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                value,
+                serving,
+                lora);
     }
 
     public EngineOptions withServing(ServingOptions value) {
         return new EngineOptions(
-                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, value, lora);
+                model,
+                contextLength,
+                threads,
+                backend,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                accelerator,
+                value,
+                lora);
     }
 
     public EngineOptions withLora(List<LoraSource> value) {
         return new EngineOptions(
-                model, contextLength, threads, backend, ubatch, maxConcurrency, memory, accelerator, serving, value);
+                model,
+                contextLength,
+                threads,
+                backend,
+                ubatch,
+                maxConcurrency,
+                kvCacheType,
+                memory,
+                accelerator,
+                serving,
+                value);
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

@@ -1,7 +1,9 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
@@ -10,6 +12,7 @@ import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.LoadListener;
+import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
@@ -109,7 +112,7 @@ final class LocalEngine implements PrefetchEngine {
         DeviceSet devices = resources.add(DeviceSet.open(options, threads));
         Device device = devices.devices().primary();
         accelerated.set(devices.devices().accelerated());
-        devices.requireSupport(model);
+        devices.requireSupport(model, options.kvCacheType());
         warnOfLongContext(options, model.config());
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
@@ -119,6 +122,7 @@ final class LocalEngine implements PrefetchEngine {
                 memory.ubatch(),
                 ubatchBesideDecode(options.serving(), memory),
                 options.maxConcurrency(),
+                options.kvCacheType().format(),
                 memory.kvBytes(),
                 promptCacheBytes(options.serving(), memory.kvBytes()),
                 options.serving().queueLimit(),
@@ -127,7 +131,7 @@ final class LocalEngine implements PrefetchEngine {
         BatchLoop loop = resources.add(
                 new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
 
-        EngineInfo info = info(model, device, preparation, limits, threads, System.nanoTime() - start);
+        EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
@@ -139,11 +143,24 @@ final class LocalEngine implements PrefetchEngine {
         Resources resources = new Resources();
         try {
             Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
-            DeviceSet devices = resources.add(DeviceSet.open(options, threads(options)));
-            devices.requireSupport(model);
+            BackendProvider provider = Backends.choose(options.backend());
+            if (provider.tier() == Tier.HOST) {
+                return model.divide(options, null, () -> measure(model, provider, options))
+                        .weights();
+            }
+            DeviceSet devices = resources.add(DeviceSet.open(provider, options, threads(options)));
+            devices.requireSupport(model, options.kvCacheType());
             return Preparation.of(model, devices.devices(), options).memory().weights();
         } finally {
             resources.close();
+        }
+    }
+
+    /** Only where it is worth measuring does a plan for the host need its device. */
+    private static MeasuredCosts measure(Model model, BackendProvider provider, EngineOptions options) {
+        try (DeviceSet devices = DeviceSet.open(provider, options, threads(options))) {
+            devices.requireSupport(model, options.kvCacheType());
+            return Preparation.measure(model, devices.devices(), options, null);
         }
     }
 
@@ -192,7 +209,13 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static EngineInfo info(
-            Model model, Device device, Preparation preparation, BatchLoop.Limits limits, int threads, long loadNanos) {
+            Model model,
+            EngineOptions options,
+            Device device,
+            Preparation preparation,
+            BatchLoop.Limits limits,
+            int threads,
+            long loadNanos) {
         GgufFile file = model.file();
         ModelConfig config = model.config();
         return new EngineInfo(
@@ -208,6 +231,7 @@ final class LocalEngine implements PrefetchEngine {
                 Embedder.poolingOf(file.metadata().intOr(config.architecture().id() + ".pooling_type", 0)),
                 limits.contextLength(),
                 config.trainedContextLength(),
+                options.kvCacheType(),
                 device.backend(),
                 device.description(),
                 threads,

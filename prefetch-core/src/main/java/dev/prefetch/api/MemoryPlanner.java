@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.Device;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
@@ -50,18 +51,20 @@ final class MemoryPlanner {
     private final List<LoraAdapter> adapters;
     private final int contextLength;
     private final long hostBytes;
+    private final @Nullable Device accelerator;
     private final OptionalLong deviceBytes;
 
-    private MemoryPlanner(EngineOptions options, Model model, int contextLength, OptionalLong free) {
+    private MemoryPlanner(EngineOptions options, Model model, int contextLength, @Nullable Device accelerator) {
         this.options = options;
         this.config = model.config();
         this.graph = model.graph();
         this.adapters = model.adapters();
         this.contextLength = contextLength;
         this.hostBytes = hostBytes(options.memory().ram());
-        this.deviceBytes = free.isEmpty()
-                ? free
-                : OptionalLong.of(deviceBytes(options.accelerator().memory(), free.getAsLong()));
+        this.accelerator = accelerator;
+        this.deviceBytes = accelerator == null
+                ? OptionalLong.empty()
+                : OptionalLong.of(deviceBytes(options.accelerator().memory(), freeBytes(accelerator)));
     }
 
     /**
@@ -77,7 +80,7 @@ final class MemoryPlanner {
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
-     * @param deviceFreeBytes free memory of a device with memory of its own; empty where the host computes alone
+     * @param accelerator the device with memory of its own; null where the host computes alone
      * @param measure measures what blocks cost; asked only when much does not fit
      * @throws PlanException when the weights cannot run within what is left
      */
@@ -85,9 +88,9 @@ final class MemoryPlanner {
             EngineOptions options,
             Model model,
             int contextLength,
-            OptionalLong deviceFreeBytes,
+            @Nullable Device accelerator,
             Supplier<MeasuredCosts> measure) {
-        return new MemoryPlanner(options, model, contextLength, deviceFreeBytes).divide(measure);
+        return new MemoryPlanner(options, model, contextLength, accelerator).divide(measure);
     }
 
     /**
@@ -145,20 +148,22 @@ final class MemoryPlanner {
     private Division divide(int ubatch, MeasuredCosts costs) {
         int rows = ubatch + options.maxConcurrency();
         long engineBytes = deviceBytes.orElse(hostBytes);
-        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows);
+        long scratch = accelerator == null ? 0 : accelerator.scratchBytes(rows, config.widestInput());
+        long activations = BatchLoop.activationBytes(config, rows) + BatchLoop.adapterBytes(adapters, rows) + scratch;
         long available = engineBytes - activations;
         long sequenceBytes = kvBytesOfSequence(ubatch);
         if (sequenceBytes >= available) {
             throw new PlanException(("The %s budget of %d MiB is too small: activations need %d MiB and the KV cache of"
                             + " one sequence of %d tokens %d MiB, before any weights. Give the engine more"
-                            + " memory%s, or shorten the context")
+                            + " memory%s, shorten the context%s")
                     .formatted(
                             deviceBytes.isPresent() ? "device memory" : "memory",
                             engineBytes >> 20,
                             activations >> 20,
                             contextLength,
                             sequenceBytes >> 20,
-                            deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : ""));
+                            deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : "",
+                            smallerKv()));
         }
         // The sequence's bytes are below those available, and their number below 4096: no overflow.
         long kvBytes =
@@ -167,9 +172,10 @@ final class MemoryPlanner {
         long modelBytes = Planner.modelBytes(graph.blocks());
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
         LOG.debug(
-                "Memory: {} MiB in all, activations {} MiB, KV cache up to {} MiB, weights up to {} MiB",
+                "Memory: {} MiB in all, activations {} MiB, KV cache ({}) up to {} MiB, weights up to {} MiB",
                 engineBytes >> 20,
                 activations >> 20,
+                options.kvCacheType().id(),
                 kvBytes >> 20,
                 weightsBytes >> 20);
         Plan plan = Planner.plan(PlanRequest.of(graph.blocks(), weightsBytes)
@@ -183,10 +189,16 @@ final class MemoryPlanner {
         return new Division(ubatch, kvBytes, plan);
     }
 
+    private String smallerKv() {
+        return options.kvCacheType() != KvCacheType.F32 || deviceBytes.isPresent()
+                ? ""
+                : ", or keep keys and values in fewer bytes (spring.ai.prefetch.kv-cache-type=f16 or q8_0)";
+    }
+
     /** A huge model times a huge context is beyond a long, and beyond every memory. */
     private long kvBytesOfSequence(int ubatch) {
         try {
-            return BatchLoop.kvBytes(config, contextLength, ubatch);
+            return BatchLoop.kvBytes(config, options.kvCacheType().format(), contextLength, ubatch);
         } catch (ArithmeticException e) {
             return Long.MAX_VALUE;
         }
@@ -207,6 +219,13 @@ final class MemoryPlanner {
 
     private static long bytes(@Nullable MemoryAmount amount, long modelBytes, long most) {
         return amount == null ? most : Math.min(most, amount.of(modelBytes));
+    }
+
+    private static long freeBytes(Device accelerator) {
+        return accelerator
+                .availableBytes()
+                .orElseThrow(() -> new IllegalStateException(
+                        "device " + accelerator.description() + " does not say how much memory is free"));
     }
 
     private static long deviceBytes(@Nullable MemoryAmount amount, long free) {

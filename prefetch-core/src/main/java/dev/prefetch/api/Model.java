@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.backend.Device;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
@@ -7,8 +8,8 @@ import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.MeasuredCosts;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.OptionalLong;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /** A file read far enough to plan with it. */
 record Model(GgufFile file, ModelConfig config, ModelGraph graph, List<LoraAdapter> adapters) {
@@ -33,7 +34,7 @@ record Model(GgufFile file, ModelConfig config, ModelGraph graph, List<LoraAdapt
     }
 
     MemoryPlanner.Division divide(
-            EngineOptions options, OptionalLong deviceFreeBytes, Supplier<MeasuredCosts> measure) {
-        return MemoryPlanner.divide(options, this, contextLength(options), deviceFreeBytes, measure);
+            EngineOptions options, @Nullable Device accelerator, Supplier<MeasuredCosts> measure) {
+        return MemoryPlanner.divide(options, this, contextLength(options), accelerator, measure);
     }
 }

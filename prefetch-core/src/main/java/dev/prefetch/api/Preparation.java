@@ -12,7 +12,6 @@ import dev.prefetch.storage.BlockReader;
 import dev.prefetch.storage.SplitReader;
 import java.util.Locale;
 import java.util.Optional;
-import java.util.OptionalLong;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -38,18 +37,11 @@ record Preparation(MemoryPlanner.Division memory, @Nullable LinkReport link) {
 
     static Preparation of(Model model, Devices devices, EngineOptions options) {
         if (!devices.accelerated()) {
-            return new Preparation(
-                    model.divide(options, OptionalLong.empty(), () -> measure(model, devices, options, null)), null);
+            return new Preparation(model.divide(options, null, () -> measure(model, devices, options, null)), null);
         }
-        OptionalLong free = devices.primary().availableBytes();
         LinkReport link = LinkProbe.measure(devices.primary());
         Preparation preparation = new Preparation(
-                model.divide(
-                        options,
-                        OptionalLong.of(free.orElseThrow(() -> new IllegalStateException("device "
-                                + devices.primary().description() + " does not say how much memory is free"))),
-                        () -> measure(model, devices, options, link)),
-                link);
+                model.divide(options, devices.primary(), () -> measure(model, devices, options, link)), link);
         preparation.slowPath().ifPresent(path -> LOG.warn("{} ({})", path.what(), path.remedy()));
         return preparation;
     }
@@ -98,8 +90,8 @@ record Preparation(MemoryPlanner.Division memory, @Nullable LinkReport link) {
                 .withPageLock(options.accelerator().pageLock());
     }
 
-    private static MeasuredCosts measure(
-            Model model, Devices devices, EngineOptions options, @Nullable LinkReport link) {
+    /** Measures what blocks cost these devices. */
+    static MeasuredCosts measure(Model model, Devices devices, EngineOptions options, @Nullable LinkReport link) {
         try (BlockReader reader = SplitReader.open(model.file().parts())) {
             StreamingOptions streaming = streaming(devices, options);
             return link == null

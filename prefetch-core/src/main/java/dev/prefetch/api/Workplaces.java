@@ -3,6 +3,7 @@ package dev.prefetch.api;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.DeviceFailedException;
+import dev.prefetch.backend.Threads;
 import dev.prefetch.inference.Failover;
 import dev.prefetch.inference.Workplace;
 import dev.prefetch.prefetch.LoadListener;
@@ -14,6 +15,7 @@ import dev.prefetch.storage.SplitReader;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.EnumMap;
+import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -265,7 +267,7 @@ final class Workplaces implements AutoCloseable {
             running = trial;
         }
         if (running != null) {
-            joinUninterruptibly(running);
+            Threads.joinUninterruptibly(List.of(running));
         }
         synchronized (lock) {
             waiting = recovered;
@@ -275,20 +277,6 @@ final class Workplaces implements AutoCloseable {
             waiting.close();
         }
         current.close();
-    }
-
-    private static void joinUninterruptibly(Thread thread) {
-        boolean interrupted = false;
-        while (thread.isAlive()) {
-            try {
-                thread.join();
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
     }
 
     private static void closeQuietly(@Nullable AutoCloseable resource) {

@@ -12,6 +12,11 @@ public interface BackendProvider {
     /** Preference under {@code backend=auto}: the available provider with the highest value serves. */
     int priority();
 
+    /** The tier its devices compute in, as {@link Device#tier()}; known without opening one. */
+    default Tier tier() {
+        return Tier.HOST;
+    }
+
     /** Whether the backend can be used on this machine now, or why not. */
     Availability availability();
 

@@ -22,6 +22,11 @@ public interface Device extends AutoCloseable {
     /** Weight formats {@link Ops#matmul} accepts. */
     Set<GgmlType> weightTypes();
 
+    /** What {@link Ops#storeKv} and {@link Ops#attention} can keep keys and values as. */
+    default Set<GgmlType> kvTypes() {
+        return Set.of(GgmlType.F32);
+    }
+
     /** Whether {@link Ops#attention} computes heads of that shape. */
     default boolean supportsAttention(AttentionShape shape) {
         return true;
@@ -53,6 +58,17 @@ public interface Device extends AutoCloseable {
      */
     default OptionalLong availableBytes() {
         return OptionalLong.empty();
+    }
+
+    /**
+     * Memory of {@link #tier()} that operations may take for intermediate results beside the buffers they are given, in
+     * bytes: an upper bound, for who plans with {@link #availableBytes()}.
+     *
+     * @param rows most rows of activations of an operation
+     * @param widestInput most columns of the input of a product
+     */
+    default long scratchBytes(int rows, long widestInput) {
+        return 0;
     }
 
     /**

@@ -1,13 +1,19 @@
 package dev.prefetch.backend;
 
+import dev.prefetch.gguf.GgmlType;
+
 /**
- * Keys and values of one layer of one sequence, f32, in pages of a fixed number of positions.
+ * Keys and values of one layer of one sequence, in pages of a fixed number of positions.
  *
  * <p>Position {@code p} lies in page {@code p / pageTokens}. Inside a page, at {@code keyOffset}, lie the keys as
  * {@code [kvHeads x pageTokens x keyDim]}, and at {@code valueOffset} the values as
- * {@code [kvHeads x pageTokens x valueDim]}, both row-major. The same pages hold all layers, at different offsets.
+ * {@code [kvHeads x pageTokens x valueDim]}, both row-major and of {@link #type()}; blocks of a type that has them run
+ * along the dimensions of a head. The same pages hold all layers, at different offsets.
  */
 public interface KvLayer {
+
+    /** What keys and values are kept as; one of {@link Device#kvTypes()}. */
+    GgmlType type();
 
     /** Positions per page. */
     int pageTokens();

@@ -17,6 +17,9 @@ import org.jspecify.annotations.Nullable;
  */
 public interface Ops {
 
+    /** Most elements of a row that {@link #topK} finds. */
+    int MOST_TOP_K = 64;
+
     /** {@code out[i] = table[tokens[i]]} for {@code i < count}; {@code out} is {@code [count x table.cols]}. */
     void embed(Weight table, int[] tokens, int count, DeviceBuffer out);
 
@@ -55,7 +58,8 @@ public interface Ops {
 
     /**
      * Writes rows {@code firstRow .. firstRow + count} of {@code k [.. x kvHeads x keyDim]} and
-     * {@code v [.. x kvHeads x valueDim]} to the positions {@code position ..} of a cache.
+     * {@code v [.. x kvHeads x valueDim]} to the positions {@code position ..} of a cache, converted to
+     * {@link KvLayer#type()}: {@code F16} rounds to nearest even, {@code Q8_0} as the reference quantisation of ggml.
      */
     void storeKv(
             AttentionShape shape, KvLayer cache, DeviceBuffer k, DeviceBuffer v, int firstRow, int count, int position);
@@ -152,4 +156,17 @@ public interface Ops {
      * of {@code i}.
      */
     void scatterAddRows(DeviceBuffer x, int[] rows, float[] factors, int count, int dim, DeviceBuffer target);
+
+    /**
+     * The {@code k} largest of each row in descending order, equal ones by ascending index. A NaN counts as larger than
+     * anything, so that it does not go unnoticed. Unless a backend can do better, the rows pass through the host.
+     *
+     * @param x rows of {@code stride} elements, of which the first {@code n} count
+     * @param k at least 1, at most {@code n} and {@link #MOST_TOP_K}
+     * @param values {@code [rows x k]}, f32
+     * @param indices {@code [rows x k]}, 32-bit integers
+     */
+    default void topK(DeviceBuffer x, int rows, int stride, int n, int k, DeviceBuffer values, DeviceBuffer indices) {
+        HostTopK.run(x, rows, stride, n, k, values, indices);
+    }
 }

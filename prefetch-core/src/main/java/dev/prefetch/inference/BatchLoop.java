@@ -1,8 +1,11 @@
 package dev.prefetch.inference;
 
+import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.backend.Threads;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -23,6 +26,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.LongAdder;
 import java.util.concurrent.locks.Condition;
 import java.util.concurrent.locks.ReentrantLock;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
@@ -91,6 +95,7 @@ public final class BatchLoop implements AutoCloseable {
      * @param ubatchBesideDecode most prompt tokens of a sweep that also decodes, so that a long prompt does not stall those
      *     that generate
      * @param maxConcurrency most sequences at the same time
+     * @param kvType what keys and values are kept as
      * @param kvBytes bytes of KV cache for all sequences together, enough for one of full length: otherwise some would wait
      *     for ever
      * @param promptCacheBytes of them, what prompts of earlier sequences may take while nobody uses them; 0 keeps none
@@ -103,6 +108,7 @@ public final class BatchLoop implements AutoCloseable {
             int ubatch,
             int ubatchBesideDecode,
             int maxConcurrency,
+            GgmlType kvType,
             long kvBytes,
             long promptCacheBytes,
             int queueLimit,
@@ -125,9 +131,33 @@ public final class BatchLoop implements AutoCloseable {
             }
         }
 
-        /** Limits of a loop that keeps nothing, guesses nothing and lets everybody wait. */
+        /** Limits of a loop with f32 keys and values that keeps nothing, guesses nothing and lets everybody wait. */
         public Limits(int contextLength, int ubatch, int maxConcurrency, long kvBytes) {
-            this(contextLength, ubatch, ubatch, maxConcurrency, kvBytes, 0, Integer.MAX_VALUE, Speculation.OFF, 0);
+            this(
+                    contextLength,
+                    ubatch,
+                    ubatch,
+                    maxConcurrency,
+                    GgmlType.F32,
+                    kvBytes,
+                    0,
+                    Integer.MAX_VALUE,
+                    Speculation.OFF,
+                    0);
+        }
+
+        public Limits withKvType(GgmlType value) {
+            return new Limits(
+                    contextLength,
+                    ubatch,
+                    ubatchBesideDecode,
+                    maxConcurrency,
+                    value,
+                    kvBytes,
+                    promptCacheBytes,
+                    queueLimit,
+                    speculation,
+                    shortPrompt);
         }
 
         public Limits withUbatchBesideDecode(int value) {
@@ -136,6 +166,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     value,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
@@ -149,6 +180,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     value,
                     queueLimit,
@@ -162,6 +194,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     value,
@@ -175,6 +208,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
@@ -188,6 +222,7 @@ public final class BatchLoop implements AutoCloseable {
                     ubatch,
                     ubatchBesideDecode,
                     maxConcurrency,
+                    kvType,
                     kvBytes,
                     promptCacheBytes,
                     queueLimit,
@@ -249,10 +284,11 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * Bytes of KV cache of a sequence of that many positions.
      *
+     * @param type what keys and values are kept as
      * @param ubatch most prompt tokens per sweep
      */
-    public static long kvBytes(ModelConfig config, int tokens, int ubatch) {
-        return layout(config).sequenceBytes(tokens, mostRows(ubatch));
+    public static long kvBytes(ModelConfig config, GgmlType type, int tokens, int ubatch) {
+        return layout(config, type).sequenceBytes(tokens, mostRows(ubatch));
     }
 
     /** Most rows of one sequence in a sweep. */
@@ -260,10 +296,11 @@ public final class BatchLoop implements AutoCloseable {
         return Math.max(ubatch, 1 + DraftCost.MOST);
     }
 
-    private static KvLayout layout(ModelConfig config) {
-        return new KvLayout(config.layerConfigs().stream()
+    private static KvLayout layout(ModelConfig config, GgmlType type) {
+        List<AttentionShape> layers = config.layerConfigs().stream()
                 .map(ModelConfig.LayerConfig::attention)
-                .toList());
+                .toList();
+        return new KvLayout(layers, type);
     }
 
     /** Bytes of LoRA adapters on one device, and of what they need for sweeps of at most {@code rows} tokens. */
@@ -304,7 +341,7 @@ public final class BatchLoop implements AutoCloseable {
         this.limits = limits;
         this.vocabularySize = config.vocabularySize();
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
-        long longest = kvBytes(config, limits.contextLength(), limits.ubatch());
+        long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());
         if (limits.kvBytes() < longest) {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
@@ -315,7 +352,8 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private Machine machine(Workplace place) {
-        return new Machine(place, config, graph, layout(config), mostRows(limits.ubatch()), batch, limits);
+        return new Machine(
+                place, config, graph, layout(config, limits.kvType()), mostRows(limits.ubatch()), batch, limits);
     }
 
     /** What moved so far, wherever sweeps were computed. */
@@ -723,7 +761,7 @@ public final class BatchLoop implements AutoCloseable {
             boolean completed = machine.forward.run(
                     batch,
                     () -> closed || allAbandoned(carried),
-                    (output, logits) -> take(outputs.get(output), logits),
+                    new Taker(outputs),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
                 if (batch.decodeRows() == batch.size() && shortPrompts.isEmpty()) {
@@ -818,12 +856,37 @@ public final class BatchLoop implements AutoCloseable {
         }
     }
 
-    private void take(GeneratingSequence sequence, float[] logits) {
+    /** Gives the sequences their next tokens. */
+    private final class Taker implements ForwardPass.LogitsConsumer {
+
+        private final List<GeneratingSequence> outputs;
+
+        Taker(List<GeneratingSequence> outputs) {
+            this.outputs = outputs;
+        }
+
+        @Override
+        public void accept(int output, float[] logits) {
+            take(outputs.get(output), sequence -> sequence.take(logits));
+        }
+
+        @Override
+        public int bestOf(int output) {
+            return outputs.get(output).takesBest() ? tokenizer.vocabularySize() : 0;
+        }
+
+        @Override
+        public void acceptBest(int output, int token, float logit) {
+            take(outputs.get(output), sequence -> sequence.takeBest(token, logit));
+        }
+    }
+
+    private void take(GeneratingSequence sequence, Function<GeneratingSequence, @Nullable StopCause> step) {
         if (sequence.cancelled() || !sequence.wantsRow() || !active.contains(sequence)) {
             return;
         }
         try {
-            StopCause cause = sequence.take(logits);
+            StopCause cause = step.apply(sequence);
             if (cause != null) {
                 active.remove(sequence);
                 // Told once the sweep is over, so that its transfers are counted.
@@ -964,18 +1027,8 @@ public final class BatchLoop implements AutoCloseable {
         } finally {
             lock.unlock();
         }
-        boolean interrupted = false;
-        while (thread.isAlive()) {
-            try {
-                thread.join();
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
+        Threads.joinUninterruptibly(List.of(thread));
         machine.close();
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
     }
 
     /** Tokens whose logits are wanted, and where they go. */

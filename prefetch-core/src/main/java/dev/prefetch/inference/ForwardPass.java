@@ -56,8 +56,12 @@ final class ForwardPass implements AutoCloseable {
     private final List<Weight> projections = Arrays.asList(new Weight[3]);
 
     private final int[] outputRows = new int[OUTPUT_ROWS];
+    private final DeviceBuffer bestLogits;
+    private final DeviceBuffer bestTokens;
     private final float[] hostLogits;
     private final float[] hostState;
+    private final float[] hostBestLogits = new float[OUTPUT_ROWS];
+    private final int[] hostBestTokens = new int[OUTPUT_ROWS];
     private final Adapters adapters;
     private final @Nullable LatentAttention latent;
     private final FeedForward network;
@@ -84,6 +88,8 @@ final class ForwardPass implements AutoCloseable {
         projected = activations(maxRows, config.dim());
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
+        bestLogits = activations(OUTPUT_ROWS, 1);
+        bestTokens = activations(OUTPUT_ROWS, 1);
         hostLogits = new float[config.vocabularySize()];
         hostState = new float[config.dim()];
         qkv = List.of(q, k, v);
@@ -112,7 +118,7 @@ final class ForwardPass implements AutoCloseable {
         long columns =
                 3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + attendedDim(config);
         long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
-        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize());
+        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 2);
         return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
                 + FeedForward.activationBytes(config, maxRows)
                 + latent;
@@ -124,10 +130,25 @@ final class ForwardPass implements AutoCloseable {
         return buffer;
     }
 
-    /** Takes the logits of one output row; the array is reused for the next. */
+    /** Takes what the output rows give, row by row. */
     @FunctionalInterface
     interface LogitsConsumer {
+
+        /** Takes the logits of a row; the array is reused for the next. */
         void accept(int output, float[] logits);
+
+        /**
+         * Among how many of the first tokens the most likely one is enough, where having it alone is cheaper; 0 when all
+         * logits of the row are wanted. There may be more logits than tokens, since some models pad their output.
+         */
+        default int bestOf(int output) {
+            return 0;
+        }
+
+        /** Takes the most likely token of a row and its logit, which is NaN when any of the row is. */
+        default void acceptBest(int output, int token, float logit) {
+            throw new UnsupportedOperationException();
+        }
     }
 
     /** Takes the hidden state of one row behind the last norm; the array is reused for the next. */
@@ -275,11 +296,30 @@ final class ForwardPass implements AutoCloseable {
                 }
                 lastNorm(w, rows, count);
                 logits(w, count);
+                findBest(consumer, from, count);
                 for (int i = 0; i < count; i++) {
+                    if (host != null && consumer.bestOf(from + i) > 0) {
+                        consumer.acceptBest(from + i, hostBestTokens[i], hostBestLogits[i]);
+                        continue;
+                    }
                     logits.download((long) i * hostLogits.length * Float.BYTES, MemorySegment.ofArray(hostLogits));
                     consumer.accept(from + i, hostLogits);
                 }
             }
+        }
+    }
+
+    /** Finds the most likely tokens on a device with memory of its own, for those whom they are enough. */
+    private void findBest(LogitsConsumer consumer, int from, int count) {
+        int among = 0;
+        for (int i = 0; i < count && host != null; i++) {
+            among = Math.max(among, consumer.bestOf(from + i));
+        }
+        if (among > 0) {
+            long bytes = (long) count * Float.BYTES;
+            ops.topK(logits, count, hostLogits.length, among, 1, bestLogits, bestTokens);
+            bestLogits.download(0, MemorySegment.ofArray(hostBestLogits).asSlice(0, bytes));
+            bestTokens.download(0, MemorySegment.ofArray(hostBestTokens).asSlice(0, bytes));
         }
     }
 

@@ -202,7 +202,23 @@ final class GeneratingSequence extends Sequence {
         if (constraint != null) {
             constraint.mask(logits);
         }
-        int token = sampler.choose(logits);
+        return take(sampler.choose(logits));
+    }
+
+    /** Whether {@link #takeBest} will do instead of {@link #take(float[])}. */
+    boolean takesBest() {
+        return request.constraint() == null && sampler.takesBest();
+    }
+
+    /** Takes the most likely token, the lowest of equal ones; returns why the sequence ended, or null. */
+    @Nullable
+    StopCause takeBest(int token, float logit) {
+        Sampler.requireNumber(token, logit);
+        return take(token);
+    }
+
+    private @Nullable StopCause take(int token) {
+        TokenConstraint constraint = request.constraint();
         if (constraint != null) {
             constraint.accept(token);
         }

@@ -2,6 +2,7 @@ package dev.prefetch.inference;
 
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.inference.KvLayout.Span;
 import dev.prefetch.inference.PromptCache.Match;
 import dev.prefetch.inference.PromptCache.Node;
@@ -241,6 +242,11 @@ final class KvCache implements AutoCloseable {
         Layer(int index) {
             this.index = index;
             this.slides = layout.span(index) == Span.WINDOW;
+        }
+
+        @Override
+        public GgmlType type() {
+            return layout.type();
         }
 
         @Override

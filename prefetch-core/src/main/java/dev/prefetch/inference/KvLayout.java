@@ -1,6 +1,7 @@
 package dev.prefetch.inference;
 
 import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.gguf.GgmlType;
 import java.util.List;
 
 /**
@@ -13,6 +14,7 @@ final class KvLayout {
     /** Positions per page. */
     static final int PAGE_TOKENS = 64;
 
+    private final GgmlType type;
     private final boolean[] sliding;
     private final long[] keyOffsets;
     private final long[] valueOffsets;
@@ -27,8 +29,13 @@ final class KvLayout {
         WINDOW
     }
 
-    /** @param layers the attention of every layer */
-    KvLayout(List<AttentionShape> layers) {
+    /**
+     * @param layers the attention of every layer
+     * @param type what keys and values are kept as
+     * @throws IllegalArgumentException when a head is not a whole number of the type's blocks
+     */
+    KvLayout(List<AttentionShape> layers, GgmlType type) {
+        this.type = type;
         int count = layers.size();
         sliding = new boolean[count];
         keyOffsets = new long[count];
@@ -46,8 +53,13 @@ final class KvLayout {
         window = widest;
     }
 
-    private static long bytes(AttentionShape shape, int headDim) {
-        return Math.multiplyExact((long) PAGE_TOKENS * Float.BYTES, (long) shape.kvHeads() * headDim);
+    private long bytes(AttentionShape shape, int headDim) {
+        return Math.multiplyExact(type.byteSize(headDim), (long) PAGE_TOKENS * shape.kvHeads());
+    }
+
+    /** What keys and values are kept as. */
+    GgmlType type() {
+        return type;
     }
 
     int layers() {

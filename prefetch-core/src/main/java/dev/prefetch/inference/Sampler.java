@@ -54,6 +54,11 @@ final class Sampler {
         }
     }
 
+    /** Whether the next token is the first of the most likely ones, whatever the logits of the others. */
+    boolean takesBest() {
+        return options.temperature() == 0 && windowLimit == 0 && generatedCounts.length == 0;
+    }
+
     /**
      * Chooses the next token.
      *
@@ -90,13 +95,18 @@ final class Sampler {
         }
     }
 
+    /** @throws IllegalStateException when the logit is NaN */
+    static void requireNumber(int token, float logit) {
+        if (Float.isNaN(logit)) {
+            throw new IllegalStateException(
+                    "logit of token " + token + " is not a number: the model or its file is broken");
+        }
+    }
+
     private int mostLikely(float[] logits) {
         int best = 0;
         for (int i = 0; i < vocabularySize; i++) {
-            if (Float.isNaN(logits[i])) {
-                throw new IllegalStateException(
-                        "logit of token " + i + " is not a number: the model or its file is broken");
-            }
+            requireNumber(i, logits[i]);
             if (logits[i] > logits[best]) {
                 best = i;
             }

@@ -338,6 +338,11 @@ public record ModelConfig(
         return attention.heads() * (latent == null ? attention.valueDim() : latent.valueDim());
     }
 
+    /** Most columns of the input of a product. */
+    public int widestInput() {
+        return Math.max(Math.max(dim, attentionDim()), Math.max(expertFfnDim(), widestDenseFfnDim()));
+    }
+
     /**
      * Checked access to the keys of one architecture.
      *

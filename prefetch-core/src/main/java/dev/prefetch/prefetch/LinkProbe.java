@@ -38,22 +38,16 @@ public final class LinkProbe {
      */
     public static LinkReport measure(Device device) {
         long most = device.availableBytes().orElse(Long.MAX_VALUE) / 2;
-        int sizes = COPY_BYTES.length;
-        while (true) {
-            long largest = COPY_BYTES[sizes - 1];
-            if (sizes > 1 && largest > most) {
-                sizes--;
-                continue;
-            }
-            try {
-                return measure(device, largest);
-            } catch (OutOfDeviceMemoryException e) {
-                if (sizes == 1) {
-                    throw e;
+        for (int i = COPY_BYTES.length - 1; i > 0; i--) {
+            if (COPY_BYTES[i] <= most) {
+                try {
+                    return measure(device, COPY_BYTES[i]);
+                } catch (OutOfDeviceMemoryException e) {
+                    LOG.debug("No memory to measure copies of {} bytes", COPY_BYTES[i], e);
                 }
-                sizes--;
             }
         }
+        return measure(device, COPY_BYTES[0]);
     }
 
     private static LinkReport measure(Device device, long largest) {

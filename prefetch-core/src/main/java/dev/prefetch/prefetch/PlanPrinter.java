@@ -97,15 +97,16 @@ final class PlanPrinter {
         }
         return String.format(
                 Locale.ROOT,
-                "%.1f of %.1f MiB in memory, %d blocks stream through %d slots of %.1f MiB, %d experts share %d places;"
+                "%.1f of %.1f MiB in memory, %d blocks stream through %d slots of %.1f MiB%s;"
                         + " expected decode %.2f tokens/s, prefill %.2f tokens/s",
                 (plan.bytes(Residency.MAPPED) + plan.bytes(Residency.RESIDENT)) / MIB,
                 plan.modelBytes() / MIB,
                 plan.count(Residency.STREAMED),
                 plan.slots(),
                 plan.slotBytes() / MIB,
-                plan.count(Residency.ON_DEMAND),
-                plan.expertSlots(),
+                plan.expertSlots() == 0
+                        ? ""
+                        : ", %d experts share %d places".formatted(plan.count(Residency.ON_DEMAND), plan.expertSlots()),
                 plan.decode().tokensPerSecond(),
                 plan.prefill().tokensPerSecond());
     }

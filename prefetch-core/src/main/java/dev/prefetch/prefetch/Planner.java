@@ -94,7 +94,7 @@ public final class Planner {
 
     private Plan plan() {
         if (allFits()) {
-            return finish(new Choice(Way.STREAM, Set.of(), Set.of(), 0, 0, 0), this::residencyOfWhatFits);
+            return finish(new Choice(Way.STREAM, Set.of(), Set.of(), Set.of(), 0, 0, 0), this::residencyOfWhatFits);
         }
         Choice best = null;
         double bestSeconds = 0;
@@ -241,7 +241,7 @@ public final class Planner {
             if (needed <= request.weightsBytes() && resident <= request.residentBytes()) {
                 long free = Math.min(request.weightsBytes() - needed, request.residentBytes() - resident);
                 int expertSlots = expertSlots(way, onDemand.size(), free);
-                return new Choice(way, streamed, onDemand, slots, slotBytes, expertSlots);
+                return new Choice(way, streamed, onDemand, inHost(left, onDemand), slots, slotBytes, expertSlots);
             }
         }
         return null;
@@ -296,26 +296,21 @@ public final class Planner {
 
     /** A model that fits is read ahead, where there is room for its copy. An expert would leave most of its huge pages unused. */
     private Residency residencyOfWhatFits(WeightBlock block) {
-        if (accelerator != null) {
-            return block.kind() == Kind.EMBEDDING ? Residency.MAPPED : Residency.RESIDENT;
-        }
-        boolean read = block.kind() != Kind.EMBEDDING && block.kind() != Kind.EXPERT;
-        return read && ownBytes <= request.weightsBytes() ? Residency.RESIDENT : Residency.MAPPED;
+        boolean read = block.kind() != Kind.EMBEDDING
+                && (accelerator != null || block.kind() != Kind.EXPERT && ownBytes <= request.weightsBytes());
+        return read ? Residency.RESIDENT : Residency.MAPPED;
     }
 
     private Plan finish(Choice choice, Function<WeightBlock, Residency> residencies) {
-        Set<Integer> inHost = inHost(choice);
         List<Entry> entries = new ArrayList<>();
         for (WeightBlock block : blocks) {
             Residency residency = residencies.apply(block);
-            long memory = residency == Residency.RESIDENT ? sizes[block.index()] : 0;
-            if (accelerator == null) {
-                entries.add(new Entry(block, residency, memory));
-            } else {
-                Tier restsIn = restsIn(block, residency, inHost);
-                boolean decodesOnHost = decodesOnHost(block, choice, inHost);
-                entries.add(new Entry(block, residency, memory, restsIn, decodesOnHost));
-            }
+            entries.add(new Entry(
+                    block,
+                    residency,
+                    residency == Residency.RESIDENT ? sizes[block.index()] : 0,
+                    restsIn(block, residency, choice),
+                    decodesOnHost(block, choice)));
         }
         return new Plan(
                 entries,
@@ -342,28 +337,30 @@ public final class Planner {
         return choice.streamed.contains(block.index()) ? Residency.STREAMED : Residency.RESIDENT;
     }
 
-    private static Tier restsIn(WeightBlock block, Residency residency, Set<Integer> inHost) {
+    private Tier restsIn(WeightBlock block, Residency residency, Choice choice) {
+        if (accelerator == null) {
+            return residency.tier();
+        }
         return switch (residency) {
             case MAPPED -> Tier.HOST;
             case RESIDENT -> Tier.DEVICE;
-            case STREAMED, ON_DEMAND -> inHost.contains(block.index()) ? Tier.HOST : Tier.DISK;
+            case STREAMED, ON_DEMAND -> choice.inHost.contains(block.index()) ? Tier.HOST : Tier.DISK;
         };
     }
 
     /** Feed-forward networks that have left, unless they are still on the disk. */
-    private boolean decodesOnHost(WeightBlock block, Choice choice, Set<Integer> inHost) {
+    private boolean decodesOnHost(WeightBlock block, Choice choice) {
         boolean network = block.kind() == Kind.EXPERT || block.kind().isFeedForward() && experts.isEmpty();
-        boolean left = choice.onDemand.contains(block.index()) || choice.streamed.contains(block.index());
-        return choice.way == Way.HOST && network && left && inHost.contains(block.index());
+        return choice.way == Way.HOST && network && choice.inHost.contains(block.index());
     }
 
     /** The blocks that left and that the host's memory holds: as much as fits, evenly over what left, layer by layer. */
-    private Set<Integer> inHost(Choice choice) {
+    private Set<Integer> inHost(Set<Integer> left, Set<Integer> onDemand) {
         if (accelerator == null) {
             return Set.of();
         }
         Set<Integer> inHost = new HashSet<>();
-        List<Unit> units = layers(b -> choice.streamed.contains(b.index()) || choice.onDemand.contains(b.index()));
+        List<Unit> units = layers(b -> left.contains(b.index()) || onDemand.contains(b.index()));
         long total = units.stream().mapToLong(this::bytes).sum();
         double share = total == 0 ? 1 : Math.min(1, (double) accelerator.hostBytes() / total);
         long used = 0;
@@ -384,20 +381,19 @@ public final class Planner {
 
     private Forecast forecast(Choice choice, int tokens) {
         CostModel costs = request.costs();
-        Set<Integer> inHost = inHost(choice);
         double[] compute = new double[blocks.size()];
         double[] transfer = new double[blocks.size()];
         for (WeightBlock block : blocks) {
             if (block.kind() == Kind.EXPERT) {
                 continue;
             }
-            if (accelerator != null && tokens == 1 && decodesOnHost(block, choice, inHost)) {
+            if (accelerator != null && tokens == 1 && decodesOnHost(block, choice)) {
                 compute[block.index()] = accelerator.hostCosts().computeSeconds(block, tokens) + CROSSING_SECONDS;
                 continue;
             }
             compute[block.index()] = costs.computeSeconds(block, tokens);
             if (choice.streamed.contains(block.index())) {
-                transfer[block.index()] = transferSeconds(sizes[block.index()], inHost.contains(block.index()));
+                transfer[block.index()] = transferSeconds(sizes[block.index()], choice.inHost.contains(block.index()));
             }
         }
         double computeSum = sum(compute);
@@ -407,7 +403,7 @@ public final class Planner {
                 .values()) {
             WeightBlock first = layer.getFirst();
             double used = CostModel.expectedExperts(layer.size(), request.expertsPerToken(), tokens);
-            boolean onHost = accelerator != null && tokens == 1 && decodesOnHost(first, choice, inHost);
+            boolean onHost = accelerator != null && tokens == 1 && decodesOnHost(first, choice);
             CostModel computes = onHost ? accelerator.hostCosts() : costs;
             double computing = computes.expertSeconds(first, layer.size(), used, request.expertsPerToken(), tokens)
                     + (onHost ? CROSSING_SECONDS : 0);
@@ -415,7 +411,7 @@ public final class Planner {
                     ? 0
                     : used
                             * (1 - hitRate(choice, tokens))
-                            * transferSeconds(sizes[first.index()], inHost.contains(first.index()));
+                            * transferSeconds(sizes[first.index()], choice.inHost.contains(first.index()));
             // The router speaks just before: only the layer's own experts can hide the reading of one another.
             compute[first.index()] = Math.max(computing, reading);
             computeSum += computing;
@@ -481,7 +477,14 @@ public final class Planner {
     /**
      * @param streamed indices of the blocks that stream
      * @param onDemand indices of the experts that come when they are asked for
+     * @param inHost of both, those that rest in the host's memory beside a device with memory of its own
      */
     private record Choice(
-            Way way, Set<Integer> streamed, Set<Integer> onDemand, int slots, long slotBytes, int expertSlots) {}
+            Way way,
+            Set<Integer> streamed,
+            Set<Integer> onDemand,
+            Set<Integer> inHost,
+            int slots,
+            long slotBytes,
+            int expertSlots) {}
 }

@@ -1,5 +1,6 @@
 package dev.prefetch.prefetch;
 
+import dev.prefetch.backend.Threads;
 import dev.prefetch.prefetch.BlockLayout.Part;
 import dev.prefetch.prefetch.Link.Hop;
 import dev.prefetch.storage.StorageException;
@@ -274,18 +275,6 @@ final class TransferQueue implements AutoCloseable {
         } finally {
             lock.unlock();
         }
-        boolean interrupted = false;
-        for (Thread thread : threads) {
-            while (thread.isAlive()) {
-                try {
-                    thread.join();
-                } catch (InterruptedException e) {
-                    interrupted = true;
-                }
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        Threads.joinUninterruptibly(threads);
     }
 }

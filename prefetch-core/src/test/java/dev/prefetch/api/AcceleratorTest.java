@@ -13,6 +13,7 @@ import dev.prefetch.prefetch.Plan.Residency;
 import dev.prefetch.prefetch.PlanException;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
+import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.TestAccelerator;
 import java.nio.file.Path;
@@ -46,6 +47,7 @@ class AcceleratorTest {
     void plainDevice() {
         TestAccelerator.capacityBytes = 4L << 30;
         TestAccelerator.locksInPlace = false;
+        TestAccelerator.scratchBytes = 0;
         TestAccelerator.copyNanos = 0;
         TestAccelerator.hiddenBytes = 0;
         TestAccelerator.FAILS_AT.set(0);
@@ -56,8 +58,14 @@ class AcceleratorTest {
         assertThat(TestAccelerator.OPEN).hasValue(0);
     }
 
+    /** Every architecture once, and every format the CPU's kernels are not the same for. */
     static Stream<Path> models() throws Exception {
-        return StreamingLawTest.models();
+        return StreamingLawTest.models().filter(model -> {
+            String name = model.getFileName().toString();
+            boolean conformance = model.startsWith(Conformance.folder());
+            return !conformance
+                    || name.matches("(llama-F32|llama-Q8_0|mixtral-Q4_K_M|gpt-oss-MXFP4|.*moe-Q8_0)\\.gguf");
+        });
     }
 
     private static EngineOptions onCpu(Path model) {
@@ -119,6 +127,55 @@ class AcceleratorTest {
             }
         }
         return plans;
+    }
+
+    /** A penalty too small to change a logit makes the host choose among all of them. */
+    @Test
+    void theDeviceChoosesTheTokensTheHostWould() throws Exception {
+        SamplingOptions onHost = new SamplingOptions(0, 0, 1, 0, 1, 1e-30f, 0, 64, 0);
+        GenerationRequest request = request("What is GGUF?");
+        try (PrefetchEngine cpu = PrefetchEngine.open(onCpu(DemoModel.file()));
+                PrefetchEngine engine = PrefetchEngine.open(accelerated(onCpu(DemoModel.file()), FAST_LINK))) {
+            List<Integer> expected = cpu.generate(request).tokens();
+            long start = TestAccelerator.DOWNLOADED_BYTES.get();
+            List<Integer> best = engine.generate(request).tokens();
+            long after = TestAccelerator.DOWNLOADED_BYTES.get();
+            assertThat(best).isEqualTo(expected);
+            assertThat(after - start).isLessThan(4L * engine.info().vocabularySize());
+            GenerationRequest penalised = new GenerationRequest(
+                    request.prompt(), onHost, request.maxTokens(), request.stopSequences(), null, true);
+            assertThat(engine.generate(penalised).tokens()).isEqualTo(expected);
+            assertThat(TestAccelerator.DOWNLOADED_BYTES.get() - after)
+                    .isGreaterThanOrEqualTo(4L * engine.info().vocabularySize() * expected.size());
+        }
+    }
+
+    /** What is planned and what operations take by themselves must fit together. */
+    @Test
+    void leavesRoomForWhatOperationsTake() {
+        EngineOptions options = accelerated(onCpu(DemoModel.file()), FAST_LINK)
+                .withAccelerator(AcceleratorOptions.AUTO.withMemory(MemoryAmount.parse("100%")));
+        long least = leastCapacity(options);
+        TestAccelerator.capacityBytes = least;
+        Plan without = PrefetchEngine.plan(options);
+        assertThat(without.allResident()).isFalse();
+        TestAccelerator.scratchBytes = 1L << 30;
+        assertThatThrownBy(() -> PrefetchEngine.plan(options)).isInstanceOf(PlanException.class);
+        TestAccelerator.capacityBytes = least + (1L << 30);
+        Plan with = PrefetchEngine.plan(options);
+        assertThat(with.allocatedBytes()).isEqualTo(without.allocatedBytes());
+        assertThat(with.summary()).isEqualTo(without.summary());
+    }
+
+    private static long leastCapacity(EngineOptions options) {
+        for (TestAccelerator.capacityBytes = 1 << 20; ; TestAccelerator.capacityBytes += 256 << 10) {
+            try {
+                PrefetchEngine.plan(options);
+                return TestAccelerator.capacityBytes;
+            } catch (PlanException e) {
+                assertThat(TestAccelerator.capacityBytes).isLessThan(4L << 30);
+            }
+        }
     }
 
     @Test

@@ -11,7 +11,6 @@ import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
 import java.util.List;
-import java.util.OptionalLong;
 import java.util.function.Supplier;
 import org.junit.jupiter.api.Test;
 
@@ -31,7 +30,7 @@ class MemoryPlannerTest {
                     wanted,
                     new Model(file, config, ModelGraph.of(file, config), List.of()),
                     CONTEXT,
-                    OptionalLong.empty(),
+                    null,
                     NOT_MEASURED);
         }
     }
@@ -62,6 +61,15 @@ class MemoryPlannerTest {
     @Test
     void aGivenNumberOfPromptTokensPerSweepStands() {
         assertThat(divide(streaming(1e3).withUbatch(32)).ubatch()).isEqualTo(32);
+    }
+
+    @Test
+    void keysAndValuesOfFewerBitsTakeFewerBytesOfTheBudget() {
+        long f32 = divide(options).kvBytes();
+        assertThat(2 * divide(options.withKvCacheType(KvCacheType.F16)).kvBytes())
+                .isEqualTo(f32);
+        assertThat(128 * divide(options.withKvCacheType(KvCacheType.Q8_0)).kvBytes())
+                .isEqualTo(34 * f32);
     }
 
     @Test

@@ -9,6 +9,7 @@ import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -106,7 +107,7 @@ class BatchLoopTest {
                         BatchLoop.Load.State.OPEN,
                         1,
                         1,
-                        BatchLoop.kvBytes(ModelConfig.read(file), CONTEXT, CONTEXT),
+                        BatchLoop.kvBytes(ModelConfig.read(file), GgmlType.F32, CONTEXT, CONTEXT),
                         0,
                         new BatchLoop.Totals(prompt().length, 0, 0, 0, 0, 0, 0, 0)));
 
@@ -353,7 +354,10 @@ class BatchLoopTest {
                 weights,
                 tokenizer,
                 new BatchLoop.Limits(
-                        CONTEXT, CONTEXT, maxConcurrency, kvPages * BatchLoop.kvBytes(config, CONTEXT, CONTEXT)));
+                        CONTEXT,
+                        CONTEXT,
+                        maxConcurrency,
+                        kvPages * BatchLoop.kvBytes(config, GgmlType.F32, CONTEXT, CONTEXT)));
         loops.add(loop);
         return loop;
     }

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.testing.MeteredBackend;
 import java.util.Arrays;
 import java.util.List;
@@ -18,8 +19,8 @@ class BatchTest {
     private static final int[] PROMPT = {10, 11, 12, 13, 14};
 
     private final Device device = MeteredBackend.cpu().open(new DeviceOptions(1));
-    private final KvPool pool =
-            new KvPool(device, new KvLayout(List.of(new AttentionShape(1, 1, 4, 4, 1, 0, 0))), 8, 1 << 20, 0);
+    private final KvPool pool = new KvPool(
+            device, new KvLayout(List.of(new AttentionShape(1, 1, 4, 4, 1, 0, 0)), GgmlType.F32), 8, 1 << 20, 0);
     private final Batch batch = new Batch(8);
     private final KvCache first = pool.open(1);
     private final KvCache second = pool.open(1);

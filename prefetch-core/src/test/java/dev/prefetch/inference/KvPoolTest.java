@@ -2,6 +2,7 @@ package dev.prefetch.inference;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import dev.prefetch.backend.AttentionShape;
@@ -9,8 +10,10 @@ import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.testing.MeteredBackend;
 import java.util.Collections;
+import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
@@ -19,7 +22,7 @@ class KvPoolTest {
 
     private static final AttentionShape SHAPE = new AttentionShape(4, 2, 8, 4, 1, 0, 0);
     private static final int LAYERS = 3;
-    private static final KvLayout LAYOUT = new KvLayout(Collections.nCopies(LAYERS, SHAPE));
+    private static final KvLayout LAYOUT = new KvLayout(Collections.nCopies(LAYERS, SHAPE), GgmlType.F32);
 
     /** Positions x layers x heads x (key + value) x four bytes. */
     private static final long PAGE_BYTES = 64L * 3 * 2 * (8 + 4) * 4;
@@ -107,6 +110,27 @@ class KvPoolTest {
         KvCache next = pool.open(3 * 64);
         next.ensure(0, 64);
         assertThat(next.layer(0).page(0).byteSize()).isEqualTo(PAGE_BYTES);
+    }
+
+    @Test
+    void pagesTakeTheBytesOfTheirType() {
+        List<AttentionShape> layers = List.of(
+                new AttentionShape(4, 2, 64, 32, 1, 0, 0),
+                new AttentionShape(4, 2, 64, 32, 1, 0, 100),
+                new AttentionShape(4, 2, 96, 32, 1, 0, 0));
+        KvLayout f32 = new KvLayout(layers, GgmlType.F32);
+        KvLayout f16 = new KvLayout(layers, GgmlType.F16);
+        KvLayout q80 = new KvLayout(layers, GgmlType.Q8_0);
+        for (KvLayout.Span span : KvLayout.Span.values()) {
+            assertThat(2 * f16.pageBytes(span)).isEqualTo(f32.pageBytes(span));
+            // 34 bytes for 32 elements.
+            assertThat(128 * q80.pageBytes(span)).isEqualTo(34 * f32.pageBytes(span));
+        }
+        assertThat(q80.pageBytes(KvLayout.Span.FULL)).isEqualTo(64L * 2 * (64 + 32 + 96 + 32) / 32 * 34);
+        assertThat(q80.keyOffset(2)).isEqualTo(64L * 2 * (64 + 32) / 32 * 34);
+        assertThat(q80.valueOffset(2)).isEqualTo(64L * 2 * (64 + 32 + 96) / 32 * 34);
+        assertThat(2 * f16.sequenceBytes(1000, 16)).isEqualTo(f32.sequenceBytes(1000, 16));
+        assertThatIllegalArgumentException().isThrownBy(() -> new KvLayout(List.of(SHAPE), GgmlType.Q8_0));
     }
 
     @Test

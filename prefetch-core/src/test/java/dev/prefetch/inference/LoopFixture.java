@@ -3,6 +3,7 @@ package dev.prefetch.inference;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.Devices;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -62,7 +63,12 @@ final class LoopFixture implements AutoCloseable {
 
     /** Bytes of the KV cache of one sequence. */
     long kvBytes(int tokens, int ubatch) {
-        return BatchLoop.kvBytes(config, tokens, ubatch);
+        return kvBytes(GgmlType.F32, tokens, ubatch);
+    }
+
+    /** Bytes of the KV cache of one sequence, keys and values kept as that type. */
+    long kvBytes(GgmlType type, int tokens, int ubatch) {
+        return BatchLoop.kvBytes(config, type, tokens, ubatch);
     }
 
     Running submit(BatchLoop loop, int[] prompt, int maxTokens, SamplingOptions sampling) {

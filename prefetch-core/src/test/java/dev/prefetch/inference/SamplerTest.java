@@ -15,6 +15,18 @@ class SamplerTest {
     private static final int DRAWS = 40_000;
 
     @Test
+    void needsTheBestAloneWhereNothingIsDrawnOrPenalised() {
+        assertThat(new Sampler(SamplingOptions.GREEDY, 4).takesBest()).isTrue();
+        assertThat(new Sampler(options(1, 0, 1, 0), 4).takesBest()).isFalse();
+        assertThat(new Sampler(new SamplingOptions(0, 0, 1, 0, 1.1f, 0, 0, 64, 0), 4).takesBest())
+                .isFalse();
+        assertThat(new Sampler(new SamplingOptions(0, 0, 1, 0, 1, 1, 0, 64, 0), 4).takesBest())
+                .isFalse();
+        assertThat(new Sampler(new SamplingOptions(0, 0, 1, 0, 1, 0, 1, 64, 0), 4).takesBest())
+                .isFalse();
+    }
+
+    @Test
     void greedyTakesTheMostLikelyAndTheFirstOfEquals() {
         Sampler sampler = new Sampler(SamplingOptions.GREEDY, 4);
         assertThat(sampler.choose(new float[] {1, 3, 3, 2})).isEqualTo(1);

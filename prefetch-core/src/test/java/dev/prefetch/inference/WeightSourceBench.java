@@ -3,6 +3,7 @@ package dev.prefetch.inference;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.Devices;
+import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
@@ -39,7 +40,7 @@ final class WeightSourceBench {
             ModelConfig config = ModelConfig.read(file);
             ModelGraph graph = ModelGraph.of(file, config);
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
-            long kvBytes = BatchLoop.kvBytes(config, steps.length, steps.length);
+            long kvBytes = BatchLoop.kvBytes(config, GgmlType.F32, steps.length, steps.length);
             BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, kvBytes);
             TestWeights bypass = new TestWeights(device, file);
             try (StreamingWeights machinery = StreamingWeights.open(

@@ -51,6 +51,8 @@ public final class TestAccelerator implements BackendProvider {
     public static long allocatedBytes() {
         return ALLOCATED.get();
     }
+    /** Memory for intermediate results that the next device says it needs, and does not. */
+    public static volatile long scratchBytes;
 
     /** Whether the next device locks host memory in place. */
     public static volatile boolean locksInPlace;
@@ -61,12 +63,20 @@ public final class TestAccelerator implements BackendProvider {
     /** Which operation or copy, counted from the next on, fails and takes the device with it; 0 for none. */
     public static final AtomicInteger FAILS_AT = new AtomicInteger();
 
+    /** Bytes that came back from any device. */
+    public static final AtomicLong DOWNLOADED_BYTES = new AtomicLong();
+
     /** Devices that were opened and not closed. */
     public static final AtomicInteger OPEN = new AtomicInteger();
 
     @Override
     public String id() {
         return ID;
+    }
+
+    @Override
+    public Tier tier() {
+        return Tier.DEVICE;
     }
 
     @Override
@@ -197,6 +207,11 @@ public final class TestAccelerator implements BackendProvider {
         }
 
         @Override
+        public long scratchBytes(int rows, long widestInput) {
+            return scratchBytes;
+        }
+
+        @Override
         public HostMemory allocateHost(long bytes, String purpose) {
             Arena arena = Arena.ofShared();
             return new Locked(arena.allocate(bytes, 4096), arena::close);
@@ -316,6 +331,7 @@ public final class TestAccelerator implements BackendProvider {
                 compute.record().await();
                 requireAlive();
                 inner.download(sourceOffset, target);
+                DOWNLOADED_BYTES.addAndGet(target.byteSize());
             }
 
             @Override
@@ -330,6 +346,11 @@ public final class TestAccelerator implements BackendProvider {
     }
 
     private record UnwrappedKv(KvLayer layer) implements KvLayer {
+
+        @Override
+        public GgmlType type() {
+            return layer.type();
+        }
 
         @Override
         public int pageTokens() {

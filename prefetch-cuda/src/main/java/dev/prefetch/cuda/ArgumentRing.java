@@ -91,9 +91,18 @@ final class ArgumentRing {
         return at;
     }
 
+    private static long segmentBytes(long bytes) {
+        return Math.max(SMALLEST_SEGMENT_BYTES, Long.highestOneBit(Math.max(1, bytes - 1)) * 2);
+    }
+
+    /** Device memory for arrays of at most two words for each of {@code rows} rows. */
+    static long deviceBytes(int rows) {
+        return SEGMENTS * segmentBytes(8L * rows);
+    }
+
     private CudaHostMemory grow(long bytes) {
         release();
-        segmentBytes = Math.max(SMALLEST_SEGMENT_BYTES, Long.highestOneBit(Math.max(1, bytes - 1)) * 2);
+        segmentBytes = segmentBytes(bytes);
         segment = 0;
         used = 0;
         CudaHostMemory memory = device.allocateHost(SEGMENTS * segmentBytes, "arguments of kernels");

@@ -7,6 +7,7 @@ import static java.lang.foreign.ValueLayout.JAVA_LONG;
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.KvLayer;
 import dev.prefetch.cuda.KernelModules.Kernel;
+import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import jcuda.driver.CUstream;
@@ -38,6 +39,16 @@ final class AttentionLauncher {
         pages = new PageTables(device, stream, ring);
         partials = new DeviceScratch(device, stream, "partial results of attention");
         fillingBlocks = 2 * device.context().multiprocessors();
+    }
+
+    /** Most dimensions of a key whose tile fits the shared memory of a block. */
+    int largestKeyDim() {
+        return (kernels.largestSharedBytes / Float.BYTES - TILE) / (WARPS + TILE);
+    }
+
+    /** Device memory for partial results and page tables; a table fills the smallest allocation only in long contexts. */
+    long scratchBytes() {
+        return MOST_PARTIAL_BYTES + PageTables.USUAL_BYTES;
     }
 
     /** Stores rows that start at those addresses. */
@@ -112,6 +123,9 @@ final class AttentionLauncher {
     /** {@code attention_shape} of {@code attention.cu}. */
     private MemorySegment describe(
             AttentionShape shape, KvLayer cache, PageTables.Table table, int count, int position) {
+        if (cache.type() != GgmlType.F32) {
+            throw new IllegalArgumentException("the CUDA backend keeps keys and values as F32, not " + cache.type());
+        }
         struct.set(JAVA_LONG, 0, table.address());
         struct.set(JAVA_LONG, 8, cache.keyOffset());
         struct.set(JAVA_LONG, 16, cache.valueOffset());

@@ -3,6 +3,7 @@ package dev.prefetch.cuda;
 import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
+import dev.prefetch.backend.Tier;
 
 /** Entry point of the CUDA backend: available where an NVIDIA driver and a card of Turing or newer are. */
 public final class CudaBackendProvider implements BackendProvider {
@@ -13,6 +14,11 @@ public final class CudaBackendProvider implements BackendProvider {
     @Override
     public String id() {
         return "cuda";
+    }
+
+    @Override
+    public Tier tier() {
+        return Tier.DEVICE;
     }
 
     @Override

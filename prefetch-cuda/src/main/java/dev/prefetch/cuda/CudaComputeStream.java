@@ -30,6 +30,10 @@ final class CudaComputeStream implements ComputeStream {
         return ops;
     }
 
+    long scratchBytes(int rows, long widestInput) {
+        return ops.scratchBytes(rows, widestInput);
+    }
+
     @Override
     public Event record() {
         return events.record(false);

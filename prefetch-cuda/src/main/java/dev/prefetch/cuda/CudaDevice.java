@@ -162,6 +162,11 @@ final class CudaDevice implements Device {
     }
 
     @Override
+    public long scratchBytes(int rows, long widestInput) {
+        return compute.scratchBytes(rows, widestInput);
+    }
+
+    @Override
     @SuppressWarnings("restricted")
     public CudaHostMemory allocateHost(long bytes, String purpose) {
         if (bytes < 1) {

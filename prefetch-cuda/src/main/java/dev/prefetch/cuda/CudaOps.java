@@ -1,5 +1,14 @@
 package dev.prefetch.cuda;
 
+import static dev.prefetch.backend.OpsChecks.checkCols;
+import static dev.prefetch.backend.OpsChecks.checkCount;
+import static dev.prefetch.backend.OpsChecks.checkOutputs;
+import static dev.prefetch.backend.OpsChecks.checkPositive;
+import static dev.prefetch.backend.OpsChecks.checkRange;
+import static dev.prefetch.backend.OpsChecks.checkRows;
+import static dev.prefetch.backend.OpsChecks.checkVector;
+import static dev.prefetch.backend.OpsChecks.floats;
+
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
@@ -53,9 +62,7 @@ final class CudaOps implements Ops {
         checkCount(count, tokens.length, "tokens");
         long target = address(out, floats(count, cols), "out");
         long source = weight(table);
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(tokens[i], table.rows());
-        }
+        checkRows(tokens, count, table.rows());
         if (count > 0) {
             expand(table.type(), source, ring.place(tokens, count), count, cols, target);
         }
@@ -75,10 +82,7 @@ final class CudaOps implements Ops {
 
     @Override
     public void matmuls(List<Weight> weights, DeviceBuffer x, int decodeRows, int count, List<DeviceBuffer> ys) {
-        if (weights.isEmpty() || weights.size() != ys.size()) {
-            throw new IllegalArgumentException(
-                    "as many outputs as weights are needed but there are " + weights.size() + " and " + ys.size());
-        }
+        checkOutputs(weights, ys);
         int cols = Math.toIntExact(weights.getFirst().cols());
         checkCount(count, Integer.MAX_VALUE, "rows");
         checkCount(decodeRows, count, "rows");
@@ -86,10 +90,7 @@ final class CudaOps implements Ops {
         boolean half = false;
         for (int i = 0; i < weights.size(); i++) {
             Weight w = weights.get(i);
-            if (w.cols() != cols) {
-                throw new IllegalArgumentException(
-                        "weights of one input need the same cols but have " + cols + " and " + w.cols());
-            }
+            checkCols(w, cols);
             address(ys.get(i), floats(count, Math.toIntExact(w.rows())), "y");
             weight(w);
             half |= w.type() != GgmlType.F32;
@@ -128,13 +129,13 @@ final class CudaOps implements Ops {
     }
 
     /** Columns of half-precision rows: whole tiles. */
-    private static int padded(int cols) {
-        return Math.ceilDiv(cols, 64) * 64;
+    private static long padded(long cols) {
+        return Math.ceilDiv(cols, 64L) * 64;
     }
 
     /** Address of the rows in half precision, behind their scales. */
     private long toHalf(long x, int cols, int tokens) {
-        int padded = padded(cols);
+        int padded = (int) padded(cols);
         long scales = halfScratch.ensure(scaleBytes(tokens) + 2L * padded * tokens);
         launcher.begin()
                 .arg(x)
@@ -163,7 +164,7 @@ final class CudaOps implements Ops {
                 .arg(halves + scaleBytes(tokens))
                 .arg(halves)
                 .arg(y);
-        launcher.arg(rows).arg(cols).arg(padded(cols)).arg(tokens).arg(wide(w.type(), source, cols));
+        launcher.arg(rows).arg(cols).arg((int) padded(cols)).arg(tokens).arg(wide(w.type(), source, cols));
         boolean narrow = tokens <= NARROW_TOKENS;
         int tile = narrow ? 32 : 128;
         Kernel kernel = (narrow ? kernels.matmulNarrow : kernels.matmulWide).get(w.type());
@@ -386,39 +387,33 @@ final class CudaOps implements Ops {
         launcher.close();
     }
 
+    @Override
+    public void topK(DeviceBuffer x, int rows, int stride, int n, int k, DeviceBuffer values, DeviceBuffer indices) {
+        checkCount(n, stride, "elements of a row");
+        if (k < 1 || k > Math.min(n, MOST_TOP_K)) {
+            throw new IllegalArgumentException(
+                    "k must be 1 to " + Math.min(n, MOST_TOP_K) + " of " + n + " elements but was " + k);
+        }
+        long source = address(x, floats(rows, stride), "x");
+        long best = address(values, floats(rows, k), "values");
+        long places = address(indices, floats(rows, k), "indices");
+        if (rows > 0) {
+            launcher.begin().arg(source).arg(stride).arg(n).arg(k).arg(best).arg(places);
+            launcher.launch(kernels.topK, rows, 1, 1024);
+        }
+    }
+
+    /** What {@link dev.prefetch.backend.Device#scratchBytes} says. */
+    long scratchBytes(int rows, long widestInput) {
+        long halves = scaleBytes(rows) + 2 * padded(widestInput) * rows;
+        return DeviceScratch.rounded(halves)
+                + DeviceScratch.rounded(Float.BYTES * widestInput)
+                + attention.scratchBytes()
+                + RopeTables.scratchBytes(rows, attention.largestKeyDim())
+                + ArgumentRing.deviceBytes(rows);
+    }
+
     // checks
-
-    private static long floats(long rows, long cols) {
-        if (rows < 0 || cols < 0) {
-            throw new IllegalArgumentException("sizes must not be negative but were " + rows + " and " + cols);
-        }
-        return Math.multiplyExact(Math.multiplyExact(rows, cols), 4L);
-    }
-
-    private static void checkCount(int count, int available, String what) {
-        if (count < 0 || count > available) {
-            throw new IndexOutOfBoundsException("count " + count + " does not fit " + available + " " + what);
-        }
-    }
-
-    private static void checkPositive(int value, String what) {
-        if (value < 1) {
-            throw new IllegalArgumentException(what + " must be positive but was " + value);
-        }
-    }
-
-    private static void checkRange(int firstRow, int count, int position) {
-        if (firstRow < 0 || count < 0 || position < 0 || (long) position + count > Integer.MAX_VALUE) {
-            throw new IndexOutOfBoundsException(
-                    "bad range: firstRow " + firstRow + ", count " + count + ", position " + position);
-        }
-    }
-
-    private static void checkRows(int[] rows, int count, long available) {
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(rows[i], available);
-        }
-    }
 
     private CudaBuffer own(DeviceBuffer buffer, String what) {
         return device.own(buffer, what);
@@ -454,10 +449,7 @@ final class CudaOps implements Ops {
 
     /** A vector as f32: in place, or expanded. */
     private long vector(Weight vector, int dim, String what) {
-        if (vector.rows() != 1 || vector.cols() != dim) {
-            throw new IllegalArgumentException(
-                    what + " must be a vector of " + dim + " elements but is " + vector.rows() + " x " + vector.cols());
-        }
+        checkVector(vector, dim, what);
         long address = weight(vector);
         if (vector.type() == GgmlType.F32) {
             return address;

@@ -19,12 +19,17 @@ final class DeviceScratch {
         this.purpose = purpose;
     }
 
+    /** What is allocated for that many bytes. */
+    static long rounded(long bytes) {
+        return Math.ceilDiv(bytes, GRANULE_BYTES) * GRANULE_BYTES;
+    }
+
     /** Address of at least that many bytes; what lay there before may be gone. */
     long ensure(long bytes) {
         CudaBuffer existing = buffer;
         if (existing == null || existing.byteSize() < bytes) {
             close();
-            existing = device.allocate(Math.ceilDiv(bytes, GRANULE_BYTES) * GRANULE_BYTES, purpose);
+            existing = device.allocate(rounded(bytes), purpose);
             buffer = existing;
         }
         return existing.address();

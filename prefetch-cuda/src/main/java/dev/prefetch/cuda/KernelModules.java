@@ -57,6 +57,7 @@ final class KernelModules {
     final Kernel rope;
     final Kernel gatherRows;
     final Kernel scatterAddRows;
+    final Kernel topK;
 
     /** Bytes of shared memory a block can ask for. */
     final int largestSharedBytes;
@@ -111,6 +112,7 @@ final class KernelModules {
         rope = kernel(elementwise, "rope");
         gatherRows = kernel(elementwise, "gather_rows");
         scatterAddRows = kernel(elementwise, "scatter_add_rows");
+        topK = kernel(elementwise, "top_k");
     }
 
     /** The text of a family, as the driver gets it. */

@@ -2,28 +2,39 @@ package dev.prefetch.cuda;
 
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.KvLayer;
+import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.List;
 import jcuda.driver.CUstream;
 
 /**
- * Tables of page addresses on the device. The pages of a sequence are the same for all of its layers and change every few
- * dozen tokens, so the tables of the last sequences are kept.
+ * Tables of page addresses on the device. Layers with a window see only the last pages of a sequence, the others all of
+ * them; both change every few dozen tokens only, so tables are kept from layer to layer and from sweep to sweep: as many as
+ * are in use, which are up to two for every running sequence.
  */
 final class PageTables {
 
-    private static final int KEPT = 32;
+    /**
+     * Lookups, for each table there is, after which an unused one may be replaced. With fewer, tables that are needed again
+     * in every sweep would push each other out: layers without a window may be several layers apart.
+     */
+    private static final int UNUSED_LOOKUPS = 16;
+
+    /** Device memory of the tables of a few dozen sequences. */
+    static final long USUAL_BYTES = 64 * DeviceScratch.rounded(1);
 
     private final CudaDevice device;
+    private final CUstream stream;
     private final ArgumentRing ring;
-    private final Entry[] entries = new Entry[KEPT];
+    private final List<Entry> entries = new ArrayList<>();
     private long[] wanted = new long[16];
     private int last;
     private long clock;
 
     PageTables(CudaDevice device, CUstream stream, ArgumentRing ring) {
         this.device = device;
+        this.stream = stream;
         this.ring = ring;
-        Arrays.setAll(entries, i -> new Entry(new DeviceScratch(device, stream, "a table of cache pages")));
     }
 
     /**
@@ -64,29 +75,41 @@ final class PageTables {
 
     private Table find(int first, int count) {
         clock++;
-        int oldest = 0;
-        for (int i = 0; i < KEPT; i++) {
+        for (int i = 0; i < entries.size(); i++) {
             // Sequences come in the same order in every layer: the one after the last is the likely one.
-            int candidate = (last + 1 + i) % KEPT;
-            Entry entry = entries[candidate];
+            int candidate = (last + 1 + i) % entries.size();
+            Entry entry = entries.get(candidate);
             if (entry.holds(first, wanted, count)) {
                 last = candidate;
                 entry.lastUse = clock;
                 return new Table(entry.address, entry.firstPage);
             }
-            if (entry.lastUse < entries[oldest].lastUse) {
-                oldest = candidate;
-            }
         }
-        Entry entry = entries[oldest];
+        last = unused();
+        Entry entry = entries.get(last);
         entry.pages = new long[0];
         entry.address = entry.memory.ensure(8L * Math.max(1, count));
         ring.copy(wanted, count, entry.address);
         entry.firstPage = first;
         entry.pages = Arrays.copyOf(wanted, count);
         entry.lastUse = clock;
-        last = oldest;
         return new Table(entry.address, first);
+    }
+
+    /** Index of the table that was not used for the longest time, or of a new one when all of them are in use. */
+    private int unused() {
+        int oldest = 0;
+        for (int i = 1; i < entries.size(); i++) {
+            if (entries.get(i).lastUse < entries.get(oldest).lastUse) {
+                oldest = i;
+            }
+        }
+        long inUseSince = clock - (long) UNUSED_LOOKUPS * entries.size();
+        if (!entries.isEmpty() && entries.get(oldest).lastUse < inUseSince) {
+            return oldest;
+        }
+        entries.add(new Entry(new DeviceScratch(device, stream, "a table of cache pages")));
+        return entries.size() - 1;
     }
 
     void close() {

@@ -27,6 +27,11 @@ final class RopeTables {
         Arrays.setAll(entries, i -> new Entry(new DeviceScratch(device, stream, "a table of rotary embeddings")));
     }
 
+    /** Device memory for tables of at most that many rows and dimensions per head. */
+    static long scratchBytes(int rows, int largestHeadDim) {
+        return KEPT * DeviceScratch.rounded(8L * (largestHeadDim / 2) * rows);
+    }
+
     /** Address of {@code [count x pairs]} cosines and sines. */
     long table(Rope rope, int[] positions, int count) {
         for (Entry entry : entries) {

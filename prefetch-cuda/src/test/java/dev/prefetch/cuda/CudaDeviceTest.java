@@ -11,11 +11,15 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.Event;
 import dev.prefetch.backend.HostMemory;
+import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Tier;
+import dev.prefetch.backend.Weight;
 import dev.prefetch.cuda.simulator.Finding;
 import dev.prefetch.cuda.simulator.Settings;
 import dev.prefetch.cuda.simulator.SimulatedDriver;
+import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
@@ -24,6 +28,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.SplittableRandom;
+import java.util.stream.IntStream;
 import jcuda.driver.CUresult;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -258,6 +263,40 @@ class CudaDeviceTest {
             assertThat(end.timeNanos()).isEqualTo(reached);
             assertThatThrownBy(() -> device.compute().record().timeNanos())
                     .isInstanceOf(UnsupportedOperationException.class);
+        }
+        assertNothingFound();
+    }
+
+    /** Who plans with the free memory has to know it. */
+    @Test
+    void operationsTakeNoMoreMemoryThanTheDeviceSays() {
+        int rows = 300;
+        int cols = 2048;
+        SplittableRandom random = new SplittableRandom(5);
+        int[] positions = IntStream.range(0, rows).toArray();
+        Weight gain = Devices.weight(device, GgmlType.F16, 1, cols, Devices.randomBlocks(random, GgmlType.F16, cols));
+        Weight w =
+                Devices.weight(device, GgmlType.Q8_0, 4, cols, Devices.randomBlocks(random, GgmlType.Q8_0, 4 * cols));
+        try (DeviceBuffer x = device.allocate(4L * rows * cols, "test");
+                DeviceBuffer y = device.allocate(4L * rows * 4, "test")) {
+            device.compute().synchronize();
+            long before = driver.counter("device_used_bytes");
+            Ops ops = device.compute().ops();
+            ops.rmsNorm(x, rows, cols, gain, 1e-5f, x);
+            for (float base : new float[] {1e4f, 1e6f}) {
+                Rope rope = new Rope(Rope.Layout.ADJACENT, new float[] {1, 1 / base}, 1);
+                ops.rope(x, rows, cols / 128, 128, rope, positions);
+            }
+            ops.matmul(w, x, 0, rows, y);
+            ops.gatherRows(y, positions, rows, 4, x);
+            device.compute().synchronize();
+            long used = driver.counter("device_used_bytes") - before;
+            // Most of the rest is for attention in long contexts.
+            assertThat(used).isGreaterThan(2L * rows * cols).isLessThan(device.scratchBytes(rows, cols) - (64 << 20));
+            assertThat(device.scratchBytes(rows, cols)).isLessThan(80 << 20);
+        } finally {
+            gain.buffer().close();
+            w.buffer().close();
         }
         assertNothingFound();
     }

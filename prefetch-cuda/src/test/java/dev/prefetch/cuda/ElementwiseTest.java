@@ -11,6 +11,7 @@ import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.cuda.simulator.SimulatedDriver;
 import dev.prefetch.gguf.GgmlType;
+import java.lang.foreign.MemorySegment;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -223,6 +224,53 @@ class ElementwiseTest {
         float[] target = Devices.randomFloats(random, 5 * dim);
         compare(5 * dim, target, x, 2e-6, (ops, a, b) -> ops.scatterAddRows(b, rows, factors, rows.length, dim, a));
         compare(6 * dim, x, target, 0, (ops, a, b) -> ops.gatherRows(b, rows, rows.length, dim, a));
+    }
+
+    @ParameterizedTest
+    @ValueSource(ints = {1, 2, 31, 33, 1023, 1024, 5003})
+    void findsTheLargest(int n) {
+        int rows = 5;
+        int stride = n + n % 3;
+        float[] x = Devices.randomFloats(random, rows * stride);
+        for (int i = 0; i < x.length; i++) {
+            // few values, so that many are equal
+            x[i] = Math.round(2 * x[i]) / 2f;
+        }
+        x[0] = Float.NaN;
+        x[stride + n / 2] = -Float.NaN;
+        x[stride + n - 1] = Float.POSITIVE_INFINITY;
+        java.util.Arrays.fill(x, 2 * stride, 3 * stride, Float.NEGATIVE_INFINITY);
+        java.util.Arrays.fill(x, 3 * stride, 4 * stride, 0);
+        x[3 * stride] = -0f;
+        for (int k : new int[] {1, 2, 64}) {
+            if (k <= n) {
+                Best expected = best(cpu, x, rows, stride, n, k);
+                Best actual = best(cuda, x, rows, stride, n, k);
+                assertThat(actual.indices).as("n %d, k %d", n, k).containsExactly(expected.indices);
+                assertThat(actual.values).as("n %d, k %d", n, k).containsExactly(expected.values);
+                assertThat(actual.values[0]).isNaN();
+                assertThat(actual.indices[3 * k]).as("zeros of both signs").isZero();
+            }
+        }
+        try (DeviceBuffer buffer = Devices.buffer(cuda, x)) {
+            assertThatThrownBy(() -> cuda.compute().ops().topK(buffer, 1, n, n, 65, buffer, buffer))
+                    .isInstanceOf(IllegalArgumentException.class);
+            assertThatThrownBy(() -> cuda.compute().ops().topK(buffer, rows + 1, stride, n, 1, buffer, buffer))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+        }
+    }
+
+    private record Best(float[] values, int[] indices) {}
+
+    private static Best best(Device device, float[] x, int rows, int stride, int n, int k) {
+        try (DeviceBuffer in = Devices.buffer(device, x);
+                DeviceBuffer values = Devices.poisoned(device, rows * k);
+                DeviceBuffer indices = Devices.poisoned(device, rows * k)) {
+            device.compute().ops().topK(in, rows, stride, n, k, values, indices);
+            int[] places = new int[rows * k];
+            indices.download(0, MemorySegment.ofArray(places));
+            return new Best(Devices.read(values, rows * k), places);
+        }
     }
 
     @Test

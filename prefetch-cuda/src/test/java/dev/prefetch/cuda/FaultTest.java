@@ -80,6 +80,12 @@ class FaultTest {
             Weight weight = new Weight(GgmlType.Q8_0, rows, cols, slot, 0);
             AttentionShape shape = new AttentionShape(2, 2, 32, 32, 0.2f, 0, 0);
             KvLayer cache = new KvLayer() {
+
+                @Override
+                public GgmlType type() {
+                    return GgmlType.F32;
+                }
+
                 @Override
                 public int pageTokens() {
                     return 4;

@@ -45,6 +45,11 @@ public final class ForgetfulBackend implements BackendProvider {
     }
 
     @Override
+    public Tier tier() {
+        return Tier.DEVICE;
+    }
+
+    @Override
     public int priority() {
         return Integer.MIN_VALUE;
     }

@@ -3,11 +3,15 @@ package dev.prefetch.cuda;
 import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.BackendProvider.Availability;
 import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
 import dev.prefetch.backend.HostMemory;
+import dev.prefetch.backend.Ops;
+import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.prefetch.MemoryAmount;
@@ -36,7 +40,7 @@ import java.util.stream.Stream;
  * <pre>{@code GpuCheck OUT MODELS [small]}</pre>
  *
  * MODELS is a folder of GGUF files; the first also lends its tokenizer to the generated model of the figures. {@code small}
- * takes sizes that the simulated driver can run. Exit status 1 when a check failed.
+ * takes sizes that the simulated driver can run. Exit status 1 when a check failed, 2 when there is no card to check.
  */
 final class GpuCheck {
 
@@ -59,6 +63,11 @@ final class GpuCheck {
     }
 
     public static void main(String[] args) throws Exception {
+        if (new CudaBackendProvider().availability()
+                instanceof Availability.Unavailable(String reason, String remedy)) {
+            System.err.println("Nothing was checked: " + reason + ". Remedy: " + remedy);
+            System.exit(2);
+        }
         int failures = run(Path.of(args[0]), Path.of(args[1]), args.length > 2 && args[2].equals("small"));
         System.exit(failures == 0 ? 0 : 1);
     }
@@ -134,11 +143,8 @@ final class GpuCheck {
                     int decoded = decode ? tokens : 0;
                     float[] expected = multiply(cpu, type, blocks, x, rows, cols, decoded, tokens);
                     float[] actual = multiply(cuda, type, blocks, x, rows, cols, decoded, tokens);
-                    double error = relativeRms(actual, expected);
-                    double bound = decode || type == GgmlType.F32 ? 2e-6 : 1e-3;
                     String name = (decode ? "decode " : "prefill ") + type;
-                    say("%-24s relative error %.2e", name, error);
-                    check(error <= bound, "%s: relative error %.3e, allowed %.0e", name, error, bound);
+                    agree(name, actual, expected, decode || type == GgmlType.F32 ? 2e-6 : 1e-3);
                     float[] alone = multiply(
                             cuda, type, blocks, Arrays.copyOfRange(x, cols, 2 * cols), rows, cols, decode ? 1 : 0, 1);
                     check(
@@ -149,46 +155,155 @@ final class GpuCheck {
                 }
             }
             elementwise(cuda, cpu, random);
+            attention(cuda, cpu, random);
         }
     }
 
+    /** Changes or fills x. */
     private interface Operation {
-        void run(Device device, DeviceBuffer x, DeviceBuffer y);
+        void run(Device device, Ops ops, DeviceBuffer x, DeviceBuffer y);
     }
 
     private void elementwise(Device cuda, Device cpu, SplittableRandom random) {
         int n = small ? 1000 : 1 << 20;
-        int dim = n / 10;
         float[] x = Devices.randomFloats(random, n);
         float[] y = Devices.randomFloats(random, n);
-        compare(cuda, cpu, "swiGlu", x, y, (d, a, b) -> d.compute().ops().swiGlu(a, b, n));
-        compare(cuda, cpu, "geGlu", x, y, (d, a, b) -> d.compute().ops().geGlu(a, b, n));
-        compare(cuda, cpu, "clampedSwiGlu", x, y, (d, a, b) -> d.compute().ops().clampedSwiGlu(a, b, 1.7f, 7, n));
-        compare(cuda, cpu, "softCap", x, y, (d, a, b) -> d.compute().ops().softCap(a, 30, n));
-        compare(cuda, cpu, "add", x, y, (d, a, b) -> d.compute().ops().add(a, b, n));
-        compare(cuda, cpu, "rmsNorm", x, y, (d, a, b) -> d.compute().ops().rmsNorm(b, 10, dim, null, 1e-5f, a));
+        compare(cuda, cpu, "swiGlu", x, y, (d, ops, a, b) -> ops.swiGlu(a, b, n));
+        compare(cuda, cpu, "geGlu", x, y, (d, ops, a, b) -> ops.geGlu(a, b, n));
+        compare(cuda, cpu, "clampedSwiGlu", x, y, (d, ops, a, b) -> ops.clampedSwiGlu(a, b, 1.7f, 7, n));
+        compare(cuda, cpu, "scale", x, y, (d, ops, a, b) -> ops.scale(a, 1.3f, n));
+        compare(cuda, cpu, "softCap", x, y, (d, ops, a, b) -> ops.softCap(a, 30, n));
+        compare(cuda, cpu, "add", x, y, (d, ops, a, b) -> ops.add(a, b, n));
+        rows(cuda, cpu, random, x, y);
+        topK(cuda, cpu, x);
+        rotation(cuda, cpu, random);
+        for (GgmlType type : WeightFormat.TYPES) {
+            embed(cuda, cpu, random, type);
+        }
+    }
+
+    private void rows(Device cuda, Device cpu, SplittableRandom random, float[] x, float[] y) {
+        int dim = small ? 96 : 100_000;
+        float[] unwritten = unwritten(10 * dim);
+        byte[] vector = Devices.randomBlocks(random, GgmlType.F32, dim);
+        compare(cuda, cpu, "rmsNorm", unwritten, y, (d, ops, a, b) -> ops.rmsNorm(b, 10, dim, null, 1e-5f, a));
+        compare(cuda, cpu, "rmsNorm with gain", unwritten, y, (d, ops, a, b) -> {
+            Weight gain = Devices.weight(d, GgmlType.F32, 1, dim, vector);
+            ops.rmsNorm(b, 10, dim, gain, 1e-5f, a);
+            gain.buffer().close();
+        });
+        compare(cuda, cpu, "addBias", x, y, (d, ops, a, b) -> {
+            Weight bias = Devices.weight(d, GgmlType.F32, 1, dim, vector);
+            ops.addBias(a, 10, bias);
+            bias.buffer().close();
+        });
         int[] rows = {3, 1, 3, 9};
         float[] factors = {1, 0.5f, 2, -1};
-        compare(
-                cuda,
-                cpu,
-                "scatterAddRows",
-                x,
-                y,
-                (d, a, b) -> d.compute().ops().scatterAddRows(b, rows, factors, 4, dim, a));
-        compare(cuda, cpu, "gatherRows", x, y, (d, a, b) -> d.compute().ops().gatherRows(b, rows, 4, dim, a));
+        compare(cuda, cpu, "scatterAddRows", x, y, (d, ops, a, b) -> ops.scatterAddRows(b, rows, factors, 4, dim, a));
+        compare(cuda, cpu, "gatherRows", unwritten(4 * dim), y, (d, ops, a, b) -> ops.gatherRows(b, rows, 4, dim, a));
+    }
+
+    private void topK(Device cuda, Device cpu, float[] x) {
+        int stride = x.length / 4;
+        int n = stride - 7;
+        int k = 40;
+        float[][] found = new float[4][];
+        for (Device device : List.of(cuda, cpu)) {
+            try (DeviceBuffer in = Devices.buffer(device, x);
+                    DeviceBuffer values = Devices.poisoned(device, 4 * k);
+                    DeviceBuffer indices = Devices.poisoned(device, 4 * k)) {
+                device.compute().ops().topK(in, 4, stride, n, k, values, indices);
+                int at = device == cuda ? 0 : 2;
+                found[at] = Devices.read(values, 4 * k);
+                found[at + 1] = Devices.read(indices, 4 * k);
+            }
+        }
+        // The bits of indices are those of tiny floats.
+        boolean same = Arrays.equals(found[0], found[2]) && Arrays.equals(found[1], found[3]);
+        say("%-34s %s", "topK", same ? "the same" : "others");
+        check(same, "topK: others than the CPU backend finds");
+    }
+
+    private void rotation(Device cuda, Device cpu, SplittableRandom random) {
+        int heads = small ? 3 : 32;
+        int headDim = 128;
+        int[] positions = random.ints(small ? 5 : 300, 0, 1 << 17).toArray();
+        float[] frequencies = new float[headDim / 2 - 16];
+        for (int i = 0; i < frequencies.length; i++) {
+            frequencies[i] = (float) Math.pow(10_000, -i / (double) frequencies.length);
+        }
+        float[] x = Devices.randomFloats(random, positions.length * heads * headDim);
+        for (Rope.Layout layout : Rope.Layout.values()) {
+            Rope rope = new Rope(layout, frequencies, 1.1f);
+            compare(cuda, cpu, "rope " + layout, x, new float[1], (d, ops, a, b) -> {
+                ops.rope(a, positions.length, heads, headDim, rope, positions);
+            });
+        }
+    }
+
+    private void embed(Device cuda, Device cpu, SplittableRandom random, GgmlType type) {
+        int rows = 50;
+        int cols = small ? 512 : 4096;
+        byte[] blocks = Devices.randomBlocks(random, type, (long) rows * cols);
+        int[] tokens = random.ints(small ? 4 : 200, 0, rows).toArray();
+        compare(cuda, cpu, "embed " + type, unwritten(tokens.length * cols), new float[1], (d, ops, a, b) -> {
+            Weight table = Devices.weight(d, type, rows, cols, blocks);
+            ops.embed(table, tokens, tokens.length, a);
+            table.buffer().close();
+        });
+    }
+
+    private void attention(Device cuda, Device cpu, SplittableRandom random) {
+        // Long enough for parts that are merged, and once for few rows and once for many.
+        int positions = small ? 300 : 2500;
+        List<AttentionShape> shapes = small
+                ? List.of(new AttentionShape(4, 2, 16, 16, 0.25f, 0, 0), new AttentionShape(3, 3, 8, 10, 0.35f, 20, 33))
+                : List.of(
+                        new AttentionShape(32, 8, 128, 128, 0.088f, 0, 0),
+                        new AttentionShape(8, 1, 256, 256, 0.0625f, 50, 0),
+                        new AttentionShape(64, 8, 64, 64, 0.125f, 0, 128),
+                        new AttentionShape(6, 3, 80, 130, 0.11f, 20, 33));
+        for (AttentionShape shape : shapes) {
+            for (boolean sinks : new boolean[] {false, true}) {
+                CachedAttention attention = CachedAttention.random(random, shape, 64, positions, sinks);
+                int[] starts = {0, positions - 9, positions - 1};
+                String name = "attention %d/%d x %d%s%s"
+                        .formatted(
+                                shape.heads(),
+                                shape.kvHeads(),
+                                shape.keyDim(),
+                                shape.window() > 0 ? ", window" : "",
+                                sinks ? ", sinks" : "");
+                float[] actual = attention.run(cuda, starts);
+                agree(name, actual, attention.run(cpu, starts), 1e-5);
+                check(
+                        Arrays.equals(actual, attention.run(cuda, 0, positions / 2)),
+                        "%s: other bits when the prompt is cut elsewhere",
+                        name);
+            }
+        }
     }
 
     private void compare(Device cuda, Device cpu, String name, float[] x, float[] y, Operation operation) {
-        double error = relativeRms(run(cuda, x, y, operation), run(cpu, x, y, operation));
-        say("%-24s relative error %.2e", name, error);
-        check(error <= 2e-6, "%s: relative error %.3e", name, error);
+        agree(name, run(cuda, x, y, operation), run(cpu, x, y, operation), 2e-6);
+    }
+
+    private void agree(String name, float[] actual, float[] expected, double bound) {
+        double error = relativeRms(actual, expected);
+        say("%-34s relative error %.2e", name, error);
+        check(error <= bound, "%s: relative error %.3e, allowed %.0e", name, error, bound);
+    }
+
+    private static float[] unwritten(int n) {
+        float[] values = new float[n];
+        Arrays.fill(values, Float.NaN);
+        return values;
     }
 
     private static float[] run(Device device, float[] x, float[] y, Operation operation) {
         try (DeviceBuffer a = Devices.buffer(device, x);
                 DeviceBuffer b = Devices.buffer(device, y)) {
-            operation.run(device, a, b);
+            operation.run(device, device.compute().ops(), a, b);
             return Devices.read(a, x.length);
         }
     }

@@ -31,7 +31,6 @@ import org.junit.jupiter.params.provider.MethodSource;
 /** Logits of whole models, computed by the CUDA backend on the simulated driver. */
 class WholeModelTest {
 
-    private static final Path OWN = Path.of("../prefetch-core/src/test/resources/dev/prefetch/api/logits");
     private static final Path DEMO = Path.of("../sample-app/src/main/resources/demo-model/tiny-demo-chat-Q8_0.gguf");
     private static final int TOKENS = 20;
     private static final int DECODED = 5;
@@ -63,7 +62,9 @@ class WholeModelTest {
 
     /** Models with exact logits; one name so that the test does not vanish where the data is absent. */
     static List<String> referenceModels() throws IOException {
-        return hasConformance() ? conformanceModels() : List.of("llama-F32");
+        return hasConformance()
+                ? conformanceModels().stream().filter(WholeModelTest::inSuite).toList()
+                : List.of("llama-F32");
     }
 
     private static List<String> conformanceModels() throws IOException {
@@ -77,23 +78,23 @@ class WholeModelTest {
     }
 
     /**
-     * Every architecture in one quantised format, and one in all of them; with {@code -Dprefetch.test.everyModel=true} every
+     * Every architecture in one quantised format, and one in some more; with {@code -Dprefetch.test.everyModel=true} every
      * model there is, which takes minutes.
      */
     static List<Path> models() throws IOException {
-        boolean every = Boolean.getBoolean("prefetch.test.everyModel");
         return allModels().stream()
-                .filter(model -> every
-                        || !model.startsWith(conformance())
-                        || model.getFileName().toString().matches("(llama-.*|.*-Q4_K_M|gpt-oss-MXFP4)\\.gguf"))
+                .filter(model -> !model.startsWith(conformance())
+                        || inSuite(model.getFileName().toString().replace(".gguf", "")))
                 .toList();
+    }
+
+    private static boolean inSuite(String name) {
+        return Boolean.getBoolean("prefetch.test.everyModel")
+                || name.matches("llama-(F16|Q8_0|IQ4_XS)|.*-Q4_K_M|gpt-oss-MXFP4");
     }
 
     private static List<Path> allModels() throws IOException {
         List<Path> models = new ArrayList<>(List.of(DEMO));
-        Stream.of("granite", "olmo2", "qwen2moe", "smollm3")
-                .map(name -> OWN.resolve(name + "-F32.gguf"))
-                .forEach(models::add);
         if (hasConformance()) {
             for (String name : conformanceModels()) {
                 models.add(conformance().resolve(name + ".gguf"));

@@ -24,6 +24,7 @@ final class GenerationWatch implements GenerationListener {
     private final long stallNanos;
     private final long startNanos = System.nanoTime();
     private final AtomicBoolean ended = new AtomicBoolean();
+    private volatile boolean exceeded;
     private volatile boolean begun;
     private volatile long lastTextNanos;
     private volatile @Nullable Generation generation;
@@ -44,7 +45,7 @@ final class GenerationWatch implements GenerationListener {
     /** To be called with the generation that this listens to. */
     void watch(Generation started) {
         generation = started;
-        if (ended.get()) {
+        if (exceeded) {
             // The limit was met before the engine had answered.
             started.cancel();
         }
@@ -93,6 +94,9 @@ final class GenerationWatch implements GenerationListener {
 
     private void exceeded(GenerationTimeoutException failure) {
         if (ended.compareAndSet(false, true)) {
+            // Before the look at the generation, as watch() writes and looks in the other order: one of the two
+            // cancels.
+            exceeded = true;
             Generation running = generation;
             if (running != null) {
                 running.cancel();

@@ -9,6 +9,7 @@ import dev.prefetch.api.Generation;
 import dev.prefetch.api.GenerationListener;
 import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.GenerationResult;
+import dev.prefetch.api.KvCacheType;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.inference.Pooling;
@@ -135,6 +136,7 @@ public final class FakeEngine implements PrefetchEngine {
                 Pooling.MEAN,
                 1024,
                 2048,
+                KvCacheType.F32,
                 "cpu",
                 "a test",
                 2,

@@ -5,10 +5,14 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.prefetch.api.ContextLengthExceededException;
 import dev.prefetch.api.FinishReason;
+import dev.prefetch.api.Generation;
+import dev.prefetch.api.GenerationListener;
+import dev.prefetch.api.GenerationRequest;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
+import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -105,11 +109,11 @@ class GenerationLimitsTest {
     /** A long prompt, or a place in the queue, is no stall. */
     @Test
     void theTimeBeforeTheFirstTokenIsNoStall() {
-        limits.stall = SHORT;
+        limits.stall = SHORT.multipliedBy(5);
         FakeEngine engine = FakeEngine.manual();
 
         StepVerifier.create(model(engine).stream(new Prompt("hi")))
-                .thenAwait(SHORT.multipliedBy(5))
+                .thenAwait(SHORT.multipliedBy(15))
                 .then(() -> {
                     engine.last().text("Once");
                     engine.last().complete(FinishReason.STOP);
@@ -132,6 +136,34 @@ class GenerationLimitsTest {
 
         assertThat(model(engine).call("hi")).contains("word");
         assertThat(limits.kept).hasValue(1);
+    }
+
+    /** The engine's thread may be done before the thread that asked it goes on. */
+    @Test
+    void aGenerationThatEndsBeforeItIsHandedOverIsNotCancelled() {
+        FakeEngine engine = FakeEngine.manual();
+        GenerationWatch watch = new GenerationWatch(new GenerationListener() {}, limits);
+        Generation generation =
+                engine.generate(GenerationRequest.greedy(new dev.prefetch.api.Prompt.Text("hi")), watch);
+        engine.last().complete(FinishReason.STOP);
+
+        watch.watch(generation);
+
+        assertThat(engine.last().isCancelled()).isFalse();
+    }
+
+    @Test
+    void aGenerationThatExceedsItsLimitBeforeItIsHandedOverIsCancelled() {
+        limits.deadline = SHORT;
+        FakeEngine engine = FakeEngine.manual();
+        GenerationWatch watch = new GenerationWatch(new GenerationListener() {}, limits);
+        Generation generation =
+                engine.generate(GenerationRequest.greedy(new dev.prefetch.api.Prompt.Text("hi")), watch);
+        Awaitility.await().until(() -> limits.exceeded.size() == 1);
+
+        watch.watch(generation);
+
+        assertThat(engine.last().isCancelled()).isTrue();
     }
 
     @Test

@@ -1,6 +1,7 @@
 package dev.prefetch.backend.cpu;
 
 import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.gguf.GgmlType;
 import java.util.Arrays;
 
 /**
@@ -9,11 +10,17 @@ import java.util.Arrays;
  * <p>The query heads that share a key/value head go through a block together, while it is in the cache. Blocks begin at
  * multiples of their size and at page borders, whatever the first row of the call: the result of a row does not depend on
  * how a prompt is cut into calls.
+ *
+ * <p>Keys and values that are not kept as f32 are expanded a block at a time, once for all heads of the group and for
+ * several rows.
  */
 final class AttentionRunner implements AutoCloseable {
 
     /** Positions per block: keys and values of a block stay in the second-level cache for every head of the group. */
     private static final int BLOCK = 64;
+
+    /** Most rows for which keys and values are expanded once: the expansion then costs next to nothing. */
+    private static final int EXPANDED_ROWS = 16;
 
     /** Multiplications below which waking the other threads costs more than they save. */
     private static final long PARALLEL_WORK = 1 << 17;
@@ -34,61 +41,110 @@ final class AttentionRunner implements AutoCloseable {
      * {@code sinks} that of one score per head, or 0.
      */
     void run(AttentionShape shape, KvPages pages, long q, long sinks, int count, int position, long out) {
+        boolean expanded = pages.type() != GgmlType.F32;
         int group = shape.heads() / shape.kvHeads();
-        // Few rows and few groups: give every head to a thread of its own; it only costs cache hits.
-        int headsPerItem = (long) count * shape.kvHeads() < 2L * pool.threads() ? 1 : group;
+        // Few rows and few groups: give every head to a thread of its own; it only costs cache hits. Where keys and
+        // values
+        // must be expanded it costs that again for every head, so only where threads would have nothing to do.
+        int busy = expanded ? pool.threads() : 2 * pool.threads();
+        int headsPerItem = (long) count * shape.kvHeads() < busy ? 1 : group;
         int itemsPerRow = shape.heads() / headsPerItem;
+        int rowsPerItem = expanded ? Math.clamp((long) count * itemsPerRow / busy, 1, EXPANDED_ROWS) : 1;
         long work = (long) count * shape.heads() * (position + count) * (shape.keyDim() + shape.valueDim());
-        int items = Math.multiplyExact(count, itemsPerRow);
+        int items = Math.multiplyExact(Math.ceilDiv(count, rowsPerItem), itemsPerRow);
         pool.run(items, work < PARALLEL_WORK ? items : 1, (from, to, worker) -> {
             for (int item = from; item < to; item++) {
-                int row = item / itemsPerRow;
-                int head = item % itemsPerRow * headsPerItem;
-                heads(shape, pages, q, sinks, row, head, headsPerItem, position + row, out, scratch[worker]);
+                int row = item / itemsPerRow * rowsPerItem;
+                Tile tile = new Tile(
+                        row,
+                        Math.min(rowsPerItem, count - row),
+                        item % itemsPerRow * headsPerItem,
+                        headsPerItem,
+                        position + row);
+                tile(shape, pages, q, sinks, tile, out, scratch[worker]);
             }
         });
     }
 
-    private void heads(
-            AttentionShape shape,
-            KvPages pages,
-            long q,
-            long sinks,
-            int row,
-            int firstHead,
-            int headCount,
-            int position,
-            long out,
-            Scratch memory) {
-        long scores = memory.ensure(4L * (BLOCK + 2L * headCount));
+    /** Rows and query heads of one key/value head that go through the blocks together; {@code position} is the first row's. */
+    private record Tile(int row, int rows, int firstHead, int heads, int position) {}
+
+    private void tile(AttentionShape shape, KvPages pages, long q, long sinks, Tile tile, long out, Scratch memory) {
+        boolean expanded = pages.type() != GgmlType.F32;
+        int keyDim = shape.keyDim();
+        int valueDim = shape.valueDim();
+        int lanes = tile.rows() * tile.heads();
+        long expandedBytes = expanded ? 4L * BLOCK * (keyDim + valueDim) : 0;
+        long keys = memory.ensure(expandedBytes + 4L * (BLOCK + 2L * lanes));
+        long values = keys + 4L * BLOCK * keyDim;
+        long scores = keys + expandedBytes;
         long maxima = scores + 4L * BLOCK;
-        long sums = maxima + 4L * headCount;
-        int kvHead = firstHead / (shape.heads() / shape.kvHeads());
-        long queries = q + 4L * shape.keyDim() * ((long) row * shape.heads() + firstHead);
-        long results = out + 4L * shape.valueDim() * ((long) row * shape.heads() + firstHead);
-        Memory.clear(results, 4L * shape.valueDim() * headCount);
-        for (int h = 0; h < headCount; h++) {
+        long sums = maxima + 4L * lanes;
+        for (int r = 0; r < tile.rows(); r++) {
+            begin(sinks, tile, maxima + 4L * r * tile.heads(), sums + 4L * r * tile.heads());
+            Memory.clear(rowOf(out, shape, tile, r, valueDim), 4L * valueDim * tile.heads());
+        }
+        int kvHead = tile.firstHead() / (shape.heads() / shape.kvHeads());
+        int end = tile.position() + tile.rows();
+        int to;
+        for (int from = firstSeen(shape, tile.position()); from < end; from = to) {
+            to = Math.min(end, blockEnd(from, pages.pageTokens()));
+            if (expanded) {
+                kernels.expand(pages.type(), pages.key(kvHead, from), (to - from) * keyDim, keys);
+                kernels.expand(pages.type(), pages.value(kvHead, from), (to - from) * valueDim, values);
+            } else {
+                keys = pages.key(kvHead, from);
+                values = pages.value(kvHead, from);
+            }
+            for (int r = 0; r < tile.rows(); r++) {
+                // What a row sees of the block: the same as if it were alone.
+                int first = Math.max(from, firstSeen(shape, tile.position() + r));
+                int positions = Math.min(to, tile.position() + r + 1) - first;
+                if (positions <= 0) {
+                    continue;
+                }
+                long rowKeys = keys + 4L * keyDim * (first - from);
+                long rowValues = values + 4L * valueDim * (first - from);
+                long query = rowOf(q, shape, tile, r, keyDim);
+                long result = rowOf(out, shape, tile, r, valueDim);
+                for (int h = 0; h < tile.heads(); h++) {
+                    long state = 4L * (r * tile.heads() + h);
+                    block(
+                            shape,
+                            query + 4L * keyDim * h,
+                            rowKeys,
+                            rowValues,
+                            positions,
+                            scores,
+                            maxima + state,
+                            sums + state,
+                            result + 4L * valueDim * h);
+                }
+            }
+        }
+        for (int r = 0; r < tile.rows(); r++) {
+            for (int h = 0; h < tile.heads(); h++) {
+                long result = rowOf(out, shape, tile, r, valueDim) + 4L * valueDim * h;
+                kernels.scale(result, valueDim, 1 / Memory.getFloat(sums + 4L * (r * tile.heads() + h)), result);
+            }
+        }
+    }
+
+    private static void begin(long sinks, Tile tile, long maxima, long sums) {
+        for (int h = 0; h < tile.heads(); h++) {
             // A sink is a score that comes first and has no value: exp(sink - sink) is the sum so far.
-            float sink = sinks == 0 ? Float.NEGATIVE_INFINITY : Memory.getFloat(sinks + 4L * (firstHead + h));
+            float sink = sinks == 0 ? Float.NEGATIVE_INFINITY : Memory.getFloat(sinks + 4L * (tile.firstHead() + h));
             Memory.putFloat(maxima + 4L * h, sink);
             Memory.putFloat(sums + 4L * h, sinks == 0 ? 0 : 1);
         }
-        int from = shape.window() == 0 ? 0 : Math.max(0, position - shape.window() + 1);
-        while (from <= position) {
-            int to = Math.min(position + 1, blockEnd(from, pages.pageTokens()));
-            long keys = pages.key(kvHead, from);
-            long values = pages.value(kvHead, from);
-            for (int h = 0; h < headCount; h++) {
-                long query = queries + 4L * shape.keyDim() * h;
-                long result = results + 4L * shape.valueDim() * h;
-                block(shape, query, keys, values, to - from, scores, maxima + 4L * h, sums + 4L * h, result);
-            }
-            from = to;
-        }
-        for (int h = 0; h < headCount; h++) {
-            long result = results + 4L * shape.valueDim() * h;
-            kernels.scale(result, shape.valueDim(), 1 / Memory.getFloat(sums + 4L * h), result);
-        }
+    }
+
+    private static long rowOf(long base, AttentionShape shape, Tile tile, int row, int dim) {
+        return base + 4L * dim * ((long) (tile.row() + row) * shape.heads() + tile.firstHead());
+    }
+
+    private static int firstSeen(AttentionShape shape, int position) {
+        return shape.window() == 0 ? 0 : Math.max(0, position - shape.window() + 1);
     }
 
     private static int blockEnd(int from, int pageTokens) {

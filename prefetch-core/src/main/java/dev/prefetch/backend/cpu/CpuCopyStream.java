@@ -3,7 +3,9 @@ package dev.prefetch.backend.cpu;
 import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
+import dev.prefetch.backend.Threads;
 import java.lang.foreign.MemorySegment;
+import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.function.Consumer;
@@ -95,18 +97,7 @@ final class CpuCopyStream implements CopyStream {
             closed = true;
             commands.add(STOP);
         }
-        boolean interrupted = false;
-        while (true) {
-            try {
-                thread.join();
-                break;
-            } catch (InterruptedException e) {
-                interrupted = true;
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        Threads.joinUninterruptibly(List.of(thread));
         onClose.accept(this);
     }
 }

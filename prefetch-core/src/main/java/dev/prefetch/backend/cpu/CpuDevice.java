@@ -51,6 +51,11 @@ final class CpuDevice implements Device {
     }
 
     @Override
+    public Set<GgmlType> kvTypes() {
+        return KvPages.TYPES;
+    }
+
+    @Override
     public List<SlowPath> slowPaths() {
         return selection.slowPaths();
     }

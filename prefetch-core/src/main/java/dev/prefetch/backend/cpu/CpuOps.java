@@ -1,5 +1,14 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.OpsChecks.checkCols;
+import static dev.prefetch.backend.OpsChecks.checkCount;
+import static dev.prefetch.backend.OpsChecks.checkOutputs;
+import static dev.prefetch.backend.OpsChecks.checkPositive;
+import static dev.prefetch.backend.OpsChecks.checkRange;
+import static dev.prefetch.backend.OpsChecks.checkRows;
+import static dev.prefetch.backend.OpsChecks.checkVector;
+import static dev.prefetch.backend.OpsChecks.floats;
+
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
@@ -8,7 +17,6 @@ import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -58,9 +66,7 @@ final class CpuOps implements Ops {
         long target = writable(out, floats(count, cols), "out");
         long source = weight(table);
         long rowBytes = table.type().byteSize(cols);
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(tokens[i], table.rows());
-        }
+        checkRows(tokens, count, table.rows());
         awaitPending.run();
         parallelRows(count, cols, (from, to, worker) -> {
             for (int i = from; i < to; i++) {
@@ -80,19 +86,13 @@ final class CpuOps implements Ops {
 
     @Override
     public void matmuls(List<Weight> weights, DeviceBuffer x, int decodeRows, int count, List<DeviceBuffer> ys) {
-        if (weights.isEmpty() || weights.size() != ys.size()) {
-            throw new IllegalArgumentException(
-                    "as many outputs as weights are needed but there are " + weights.size() + " and " + ys.size());
-        }
+        checkOutputs(weights, ys);
         int cols = Math.toIntExact(weights.getFirst().cols());
         long input = input(x, cols, decodeRows, count);
         matmuls.clear();
         for (int i = 0; i < weights.size(); i++) {
             Weight w = weights.get(i);
-            if (w.cols() != cols) {
-                throw new IllegalArgumentException(
-                        "weights of one input need the same cols but have " + cols + " and " + w.cols());
-            }
+            checkCols(w, cols);
             addProduct(w, count, ys.get(i));
         }
         awaitPending.run();
@@ -242,15 +242,17 @@ final class CpuOps implements Ops {
         KvPages pages = new KvPages(shape, cache, position, position + count, true, pageAddresses);
         pageAddresses = pages.addresses();
         awaitPending.run();
-        for (int i = 0; i < count; i++) {
-            for (int h = 0; h < shape.kvHeads(); h++) {
-                long row = (long) (firstRow + i) * shape.kvHeads() + h;
-                long keyBytes = 4L * shape.keyDim();
-                long valueBytes = 4L * shape.valueDim();
-                Memory.copy(keys + row * keyBytes, pages.key(h, position + i), keyBytes);
-                Memory.copy(values + row * valueBytes, pages.value(h, position + i), valueBytes);
+        int keyDim = shape.keyDim();
+        int valueDim = shape.valueDim();
+        parallelRows(count, (long) shape.kvHeads() * (keyDim + valueDim), (from, to, worker) -> {
+            for (int i = from; i < to; i++) {
+                for (int h = 0; h < shape.kvHeads(); h++) {
+                    long row = (long) (firstRow + i) * shape.kvHeads() + h;
+                    KvEncoder.encode(pages.type(), keys + 4 * row * keyDim, keyDim, pages.key(h, position + i));
+                    KvEncoder.encode(pages.type(), values + 4 * row * valueDim, valueDim, pages.value(h, position + i));
+                }
             }
-        }
+        });
     }
 
     @Override
@@ -362,9 +364,7 @@ final class CpuOps implements Ops {
         long target = writable(out, floats(count, dim), "out");
         long rowBytes = 4L * dim;
         long available = x.byteSize() / rowBytes;
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(rows[i], available);
-        }
+        checkRows(rows, count, available);
         long source = readable(x, 0, "x");
         awaitPending.run();
         for (int i = 0; i < count; i++) {
@@ -409,9 +409,7 @@ final class CpuOps implements Ops {
         long source = readable(x, floats(count, dim), "x");
         long rowBytes = 4L * dim;
         long available = target.byteSize() / rowBytes;
-        for (int i = 0; i < count; i++) {
-            Objects.checkIndex(rows[i], available);
-        }
+        checkRows(rows, count, available);
         long sums = writable(target, 0, "target");
         awaitPending.run();
         // By columns, because rows may repeat and are added in order.
@@ -458,32 +456,6 @@ final class CpuOps implements Ops {
 
     // checks
 
-    private static long floats(long rows, long cols) {
-        if (rows < 0 || cols < 0) {
-            throw new IllegalArgumentException("sizes must not be negative but were " + rows + " and " + cols);
-        }
-        return Math.multiplyExact(Math.multiplyExact(rows, cols), 4L);
-    }
-
-    private static void checkCount(int count, int available, String what) {
-        if (count < 0 || count > available) {
-            throw new IndexOutOfBoundsException("count " + count + " does not fit " + available + " " + what);
-        }
-    }
-
-    private static void checkPositive(int value, String what) {
-        if (value < 1) {
-            throw new IllegalArgumentException(what + " must be positive but was " + value);
-        }
-    }
-
-    private static void checkRange(int firstRow, int count, int position) {
-        if (firstRow < 0 || count < 0 || position < 0 || (long) position + count > Integer.MAX_VALUE) {
-            throw new IndexOutOfBoundsException(
-                    "bad range: firstRow " + firstRow + ", count " + count + ", position " + position);
-        }
-    }
-
     static CpuBuffer buffer(DeviceBuffer buffer, String what) {
         if (buffer instanceof CpuBuffer cpuBuffer) {
             return cpuBuffer;
@@ -518,10 +490,7 @@ final class CpuOps implements Ops {
 
     /** A vector as f32: in place, or expanded. */
     private long vector(Weight vector, int dim, String what) {
-        if (vector.rows() != 1 || vector.cols() != dim) {
-            throw new IllegalArgumentException(
-                    what + " must be a vector of " + dim + " elements but is " + vector.rows() + " x " + vector.cols());
-        }
+        checkVector(vector, dim, what);
         long address = weight(vector);
         if (vector.type() == GgmlType.F32) {
             return address;

@@ -2,18 +2,27 @@ package dev.prefetch.backend.cpu;
 
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.KvLayer;
+import dev.prefetch.gguf.GgmlType;
+import java.util.Collections;
+import java.util.EnumSet;
+import java.util.Set;
 
 /** Addresses of the pages that an operation touches, each checked once. */
 final class KvPages {
 
+    /** What keys and values can be kept as. */
+    static final Set<GgmlType> TYPES =
+            Collections.unmodifiableSet(EnumSet.of(GgmlType.F32, GgmlType.F16, GgmlType.Q8_0));
+
+    private final GgmlType type;
     private final int pageTokens;
     private final int firstPage;
     private final long keyOffset;
     private final long valueOffset;
     private final long keyHeadBytes;
     private final long valueHeadBytes;
-    private final int keyDim;
-    private final int valueDim;
+    private final long keyBytes;
+    private final long valueBytes;
     /** Of the pages from {@link #firstPage} on; may be longer. */
     private final long[] addresses;
 
@@ -23,6 +32,7 @@ final class KvPages {
      * @param reused where the addresses are kept if it is long enough, so that a long context does not cost an array per
      *     operation
      * @throws IndexOutOfBoundsException when a page is too small
+     * @throws IllegalArgumentException when a head is not a whole number of the type's blocks
      */
     KvPages(AttentionShape shape, KvLayer cache, int from, int to, boolean written, long[] reused) {
         pageTokens = cache.pageTokens();
@@ -30,12 +40,16 @@ final class KvPages {
             throw new IllegalArgumentException("bad cache: " + pageTokens + " tokens per page, offsets "
                     + cache.keyOffset() + " and " + cache.valueOffset());
         }
-        keyDim = shape.keyDim();
-        valueDim = shape.valueDim();
+        type = cache.type();
+        if (!TYPES.contains(type)) {
+            throw new IllegalArgumentException("no KV cache of type " + type + "; there are " + TYPES);
+        }
+        keyBytes = type.byteSize(shape.keyDim());
+        valueBytes = type.byteSize(shape.valueDim());
         keyOffset = cache.keyOffset();
         valueOffset = cache.valueOffset();
-        keyHeadBytes = 4L * pageTokens * keyDim;
-        valueHeadBytes = 4L * pageTokens * valueDim;
+        keyHeadBytes = pageTokens * keyBytes;
+        valueHeadBytes = pageTokens * valueBytes;
         firstPage = from / pageTokens;
         int pages = to <= from ? 0 : (to - 1) / pageTokens - firstPage + 1;
         addresses = reused.length >= pages ? reused : new long[2 * pages];
@@ -60,6 +74,10 @@ final class KvPages {
         return addresses;
     }
 
+    GgmlType type() {
+        return type;
+    }
+
     int pageTokens() {
         return pageTokens;
     }
@@ -69,7 +87,7 @@ final class KvPages {
         return addresses[position / pageTokens - firstPage]
                 + keyOffset
                 + kvHead * keyHeadBytes
-                + 4L * (position % pageTokens) * keyDim;
+                + (position % pageTokens) * keyBytes;
     }
 
     /** Address of the value of a head at a position; those of the following positions of the page follow. */
@@ -77,6 +95,6 @@ final class KvPages {
         return addresses[position / pageTokens - firstPage]
                 + valueOffset
                 + kvHead * valueHeadBytes
-                + 4L * (position % pageTokens) * valueDim;
+                + (position % pageTokens) * valueBytes;
     }
 }

@@ -63,6 +63,10 @@ final class Memory {
         return ALL.get(ValueLayout.JAVA_BYTE, address) & 0xff;
     }
 
+    static void putByte(long address, byte value) {
+        ALL.set(ValueLayout.JAVA_BYTE, address, value);
+    }
+
     static short getShort(long address) {
         return ALL.get(SHORT, address);
     }

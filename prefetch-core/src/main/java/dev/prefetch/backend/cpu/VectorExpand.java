@@ -6,6 +6,7 @@ import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
 import static dev.prefetch.backend.cpu.Vectors.LANES;
 import static dev.prefetch.backend.cpu.Vectors.LE;
+import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.B2F;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
@@ -42,6 +43,10 @@ final class VectorExpand {
                     magnitude.fma(FloatVector.broadcast(Vectors.F, 2f), FloatVector.broadcast(Vectors.F, -0x1p-14f));
             // As integers, because the minimum of floats has to look for NaN and negative zero.
             IntVector value = magnitude.reinterpretAsInts().min(subnormal.reinterpretAsInts());
+            // Infinity and NaN have the largest exponent here too: all ones where the value is beyond all others.
+            IntVector beyond =
+                    IntVector.broadcast(Vectors.I, (143 << 23) - 1).sub(value).lanewise(ASHR, 31);
+            value = value.add(beyond.and(112 << 23));
             Vectors.store(value.or(sign).reinterpretAsFloats(), out + 4L * i);
         }
         for (; i < elements; i++) {

@@ -1,5 +1,7 @@
 package dev.prefetch.backend.cpu;
 
+import dev.prefetch.backend.Threads;
+import java.util.Arrays;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
@@ -158,19 +160,8 @@ final class WorkerPool implements AutoCloseable {
         }
         closed = true;
         raiseEpoch();
-        boolean interrupted = false;
-        for (Worker worker : workers) {
-            while (worker.thread.isAlive()) {
-                try {
-                    worker.thread.join();
-                } catch (InterruptedException e) {
-                    interrupted = true;
-                }
-            }
-        }
-        if (interrupted) {
-            Thread.currentThread().interrupt();
-        }
+        Threads.joinUninterruptibly(
+                Arrays.stream(workers).map(worker -> worker.thread).toList());
     }
 
     private final class Worker implements Runnable {

@@ -131,23 +131,32 @@ class ArchitectureOpsTest {
     @ParameterizedTest
     @MethodSource("kernelSets")
     void sinksTakeTheirPartOfTheSoftmax(Kernels kernels) {
+        for (GgmlType type : KvPages.TYPES) {
+            sinksTakeTheirPartOfTheSoftmax(
+                    kernels, type, type == GgmlType.Q8_0 ? 32 : 24, type == GgmlType.Q8_0 ? 64 : 16);
+        }
+    }
+
+    private static void sinksTakeTheirPartOfTheSoftmax(Kernels kernels, GgmlType type, int keyDim, int valueDim) {
         int length = 150;
         for (int window : new int[] {0, 40}) {
             for (GgmlType sinkType : List.of(GgmlType.F32, GgmlType.F16)) {
-                AttentionShape shape = new AttentionShape(4, 2, 24, 16, 0.2f, 0, window);
+                AttentionShape shape = new AttentionShape(4, 2, keyDim, valueDim, 0.2f, 0, window);
                 SplittableRandom random = new SplittableRandom(14);
-                float[] q = TestData.randomFloats(random, length * 4 * 24);
-                float[] k = TestData.randomFloats(random, length * 2 * 24);
-                float[] v = TestData.randomFloats(random, length * 2 * 16);
+                float[] q = TestData.randomFloats(random, length * 4 * keyDim);
+                float[] k = TestData.randomFloats(random, length * 2 * keyDim);
+                float[] v = TestData.randomFloats(random, length * 2 * valueDim);
                 try (CpuDevice device = TestData.device(kernels, 2)) {
                     Weight sinks = TestData.randomWeight(device, random, sinkType, 1, 4);
                     float[] scores = TestData.expand(sinks);
-                    float[] actual = attention(device, shape, q, k, v, sinks, length);
+                    float[] actual = attention(device, shape, type, q, k, v, sinks, length);
+                    float[] keptK = TestData.keptAs(type, k);
+                    float[] keptV = TestData.keptAs(type, v);
                     for (int row = 0; row < length; row++) {
                         for (int head = 0; head < 4; head++) {
-                            double[] expected = formula(shape, q, k, v, row, head, scores[head]);
-                            for (int d = 0; d < 16; d++) {
-                                assertThat((double) actual[(row * 4 + head) * 16 + d])
+                            double[] expected = formula(shape, q, keptK, keptV, row, head, scores[head]);
+                            for (int d = 0; d < valueDim; d++) {
+                                assertThat((double) actual[(row * 4 + head) * valueDim + d])
                                         .as("row %d, head %d", row, head)
                                         .isCloseTo(expected[d], within(3e-6));
                             }
@@ -159,14 +168,26 @@ class ArchitectureOpsTest {
     }
 
     private static float[] attention(
-            CpuDevice device, AttentionShape shape, float[] q, float[] k, float[] v, Weight sinks, int length) {
+            CpuDevice device,
+            AttentionShape shape,
+            GgmlType type,
+            float[] q,
+            float[] k,
+            float[] v,
+            Weight sinks,
+            int length) {
         int pageTokens = 64;
-        long keyBytes = 4L * pageTokens * shape.kvHeads() * shape.keyDim();
-        long valueBytes = 4L * pageTokens * shape.kvHeads() * shape.valueDim();
+        long keyBytes = type.byteSize((long) pageTokens * shape.kvHeads() * shape.keyDim());
+        long valueBytes = type.byteSize((long) pageTokens * shape.kvHeads() * shape.valueDim());
         List<DeviceBuffer> pages = java.util.stream.IntStream.range(0, Math.ceilDiv(length, pageTokens))
                 .mapToObj(i -> device.allocate(keyBytes + valueBytes, "page"))
                 .toList();
         KvLayer cache = new KvLayer() {
+
+            @Override
+            public GgmlType type() {
+                return type;
+            }
 
             @Override
             public int pageTokens() {

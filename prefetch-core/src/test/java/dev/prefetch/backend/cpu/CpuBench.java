@@ -48,7 +48,7 @@ final class CpuBench {
                         case "decode" -> decode(device, weightType, 1, DECODE_BYTES);
                         case "cached" -> decode(device, weightType, 1, CACHED_BYTES);
                         case "prepare" -> prepare(weightType);
-                        case "attention" -> attention(device);
+                        case "attention" -> attention(device, weightType);
                         case "batch" -> {
                             for (int rows = 1; rows <= 16; rows *= 2) {
                                 decode(device, weightType, rows, DECODE_BYTES);
@@ -91,15 +91,21 @@ final class CpuBench {
         }
     }
 
-    /** One token, 32 heads in 8 groups, 4096 positions; the rate is that of reading keys and values. */
-    private static void attention(CpuDevice device) {
+    /** One token, 32 heads in 8 groups, 4096 positions of a cache of that type; the rate is that of reading it. */
+    private static void attention(CpuDevice device, GgmlType type) {
         AttentionShape shape = new AttentionShape(32, 8, 128, 128, 0.1f, 0, 0);
         int positions = 4096;
-        long pageBytes = 4L * 256 * 8 * 256;
+        long pageBytes = type.byteSize(256L * 8 * 256);
         List<DeviceBuffer> pages = Stream.generate(() -> device.allocate(pageBytes, "page"))
                 .limit(positions / 256)
                 .toList();
         KvLayer cache = new KvLayer() {
+
+            @Override
+            public GgmlType type() {
+                return type;
+            }
+
             @Override
             public int pageTokens() {
                 return 256;
@@ -130,8 +136,10 @@ final class CpuBench {
         }
         System.out.printf(
                 Locale.ROOT,
-                "attention, %s: best %6.2f GB/s, %5.1f GFLOP/s%n",
+                "%-6s attention, %s: best %8.1f us, %6.2f GB/s, %5.1f GFLOP/s%n",
+                type,
                 device.description(),
+                best / 1e3,
                 pageBytes * 16.0 / best,
                 4.0 * 32 * 128 * positions / best);
     }

@@ -299,6 +299,11 @@ public final class KernelBenchmarks {
                     .toList();
             cache = new KvLayer() {
                 @Override
+                public GgmlType type() {
+                    return GgmlType.F32;
+                }
+
+                @Override
                 public int pageTokens() {
                     return PAGE_TOKENS;
                 }

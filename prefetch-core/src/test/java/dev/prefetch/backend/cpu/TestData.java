@@ -38,6 +38,35 @@ final class TestData {
         return values;
     }
 
+    /** What a KV cache of that type gives back, worked out without its code. */
+    static float[] keptAs(GgmlType type, float[] values) {
+        float[] kept = values.clone();
+        switch (type) {
+            case F32 -> {}
+            case F16 -> {
+                for (int i = 0; i < kept.length; i++) {
+                    kept[i] = Float.float16ToFloat(Float.floatToFloat16(kept[i]));
+                }
+            }
+            case Q8_0 -> {
+                for (int block = 0; block < kept.length; block += 32) {
+                    float max = 0;
+                    for (int i = block; i < block + 32; i++) {
+                        max = Math.max(max, Math.abs(kept[i]));
+                    }
+                    float d = max / 127;
+                    float scale = Float.float16ToFloat(Float.floatToFloat16(d));
+                    for (int i = block; i < block + 32; i++) {
+                        float scaled = kept[i] * (1 / d);
+                        kept[i] = (float) (Math.signum(scaled) * Math.floor(Math.abs((double) scaled) + 0.5)) * scale;
+                    }
+                }
+            }
+            default -> throw new IllegalArgumentException("no KV cache of type " + type);
+        }
+        return kept;
+    }
+
     static float[] randomFloats(SplittableRandom random, int n) {
         float[] values = new float[n];
         for (int i = 0; i < n; i++) {

@@ -1,6 +1,7 @@
 package dev.prefetch.sample.cli;
 
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.KvCacheType;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.prefetch.MemoryAmount;
 import java.nio.file.Path;
@@ -33,6 +34,14 @@ final class EngineMixin {
             defaultValue = "auto",
             description = "What computes: auto, or a backend, for example cpu (default: ${DEFAULT-VALUE}).")
     private String backend = "auto";
+
+    @Option(
+            names = "--kv-type",
+            paramLabel = "TYPE",
+            defaultValue = "f32",
+            description = "What the KV cache keeps keys and values as: f32, f16 or q8_0 (default: ${DEFAULT-VALUE}).",
+            converter = KvTypeConverter.class)
+    private KvCacheType kvType = KvCacheType.F32;
 
     @Option(
             names = "--ram",
@@ -85,6 +94,19 @@ final class EngineMixin {
         }
     }
 
+    /** Reads the type of a KV cache. */
+    static final class KvTypeConverter implements ITypeConverter<KvCacheType> {
+
+        @Override
+        public KvCacheType convert(String value) {
+            try {
+                return KvCacheType.ofId(value);
+            } catch (IllegalArgumentException e) {
+                throw new TypeConversionException(e.getMessage());
+            }
+        }
+    }
+
     /** Reads a number of blocks, or {@code auto}. */
     static final class LookAheadConverter implements ITypeConverter<Integer> {
 
@@ -121,12 +143,16 @@ final class EngineMixin {
                 .withThreads(threads)
                 .withContextLength(contextLength)
                 .withBackend(backend)
+                .withKvCacheType(kvType)
                 .withMemory(bufferSize == null ? memory : memory.withBufferBytes(bufferSize.of(0)));
     }
 
     /** The memory properties given, as arguments of a Spring application. */
     List<String> memoryArguments() {
         List<String> arguments = new ArrayList<>();
+        if (kvType != KvCacheType.F32) {
+            arguments.add("--spring.ai.prefetch.kv-cache-type=" + kvType.id());
+        }
         add(arguments, "memory.ram", ram);
         add(arguments, "memory.weights", weights);
         add(arguments, "memory.expert-cache", expertCache);

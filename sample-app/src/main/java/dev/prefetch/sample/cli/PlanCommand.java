@@ -1,5 +1,6 @@
 package dev.prefetch.sample.cli;
 
+import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.prefetch.Plan;
 import java.io.IOException;
@@ -36,8 +37,10 @@ final class PlanCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        Plan plan = PrefetchEngine.plan(engineOptions.options(context.modelFile(model)));
+        EngineOptions options = engineOptions.options(context.modelFile(model));
+        Plan plan = PrefetchEngine.plan(options);
         context.out().print(plan.toTable());
+        context.out().println("KV cache: " + options.kvCacheType().id());
         if (json != null) {
             Files.writeString(json, plan.toJson());
         }

@@ -32,14 +32,17 @@ class ServeCommandTest {
                         "--threads",
                         "3",
                         "--backend",
-                        "cpu"))
+                        "cpu",
+                        "--kv-type",
+                        "Q8_0"))
                 .containsExactly(
                         "--server.port=9000",
                         "--server.address=0.0.0.0",
                         "--spring.ai.prefetch.model=" + model.toUri(),
                         "--spring.ai.prefetch.context-length=512",
                         "--spring.ai.prefetch.threads=3",
-                        "--spring.ai.prefetch.backend=cpu");
+                        "--spring.ai.prefetch.backend=cpu",
+                        "--spring.ai.prefetch.kv-cache-type=q8_0");
     }
 
     @Test

@@ -103,6 +103,7 @@ final class EngineReport {
         memory.put("weightsBudgetBytes", plan.weightsBudgetBytes());
         memory.put("weightsAllocatedBytes", plan.allocatedBytes());
         memory.put("weightsMappedBytes", plan.bytes(Plan.Residency.MAPPED));
+        memory.put("kvCacheType", engine.info().kvCacheType().id());
         memory.put("kvCacheBytesInUse", status.kvBytesInUse());
         memory.put("kvCacheBytesCached", status.kvBytesCached());
         memory.put("kvCacheBytesCapacity", status.kvBytesCapacity());

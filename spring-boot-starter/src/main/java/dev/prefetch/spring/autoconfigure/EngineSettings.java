@@ -50,6 +50,9 @@ final class EngineSettings {
         if (maxConcurrency != null) {
             options = options.withMaxConcurrency(maxConcurrency);
         }
+        if (properties.kvCacheType() != null) {
+            options = options.withKvCacheType(properties.kvCacheType());
+        }
         Integer ubatch = atLeast("ubatch", properties.ubatch(), 1);
         if (ubatch != null) {
             options = options.withUbatch(ubatch);

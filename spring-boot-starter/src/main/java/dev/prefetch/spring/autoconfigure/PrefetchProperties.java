@@ -1,5 +1,6 @@
 package dev.prefetch.spring.autoconfigure;
 
+import dev.prefetch.api.KvCacheType;
 import dev.prefetch.inference.Pooling;
 import dev.prefetch.inference.Speculation;
 import dev.prefetch.spring.ChatFallback;
@@ -33,6 +34,8 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param memory How much memory the engine may use.
  * @param cuda How a CUDA device is used.
  * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
+ * @param kvCacheType What the KV cache keeps keys and values as: 'f32', 'f16' with half the bytes, or 'q8_0' with 27 % of
+ *     them. By default 'f32'.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
  * @param queueLimit Most generations that wait because as many run as may; further ones are refused. By default there is no
  *     limit, but for the bulkhead where Resilience4j is there.
@@ -65,6 +68,7 @@ public record PrefetchProperties(
         @DefaultValue Memory memory,
         @DefaultValue Cuda cuda,
         @Nullable Integer maxConcurrency,
+        @Nullable KvCacheType kvCacheType,
         @Nullable Integer ubatch,
         @Nullable Integer queueLimit,
         @Nullable String promptCache,
@@ -94,6 +98,7 @@ public record PrefetchProperties(
                 memory,
                 cuda,
                 maxConcurrency,
+                kvCacheType,
                 ubatch,
                 queueLimit,
                 promptCache,
@@ -117,6 +122,7 @@ public record PrefetchProperties(
      * @param memory How much memory the engine may use.
      * @param cuda How a CUDA device is used.
      * @param maxConcurrency Most generations that run at the same time.
+     * @param kvCacheType What the KV cache keeps keys and values as: 'f32', 'f16' or 'q8_0'.
      * @param ubatch Most tokens the engine computes in one pass over the weights.
      * @param queueLimit Most generations that wait because as many run as may.
      * @param promptCache Most of the KV cache that earlier prompts may keep for later ones.
@@ -137,6 +143,7 @@ public record PrefetchProperties(
             @DefaultValue Memory memory,
             @DefaultValue Cuda cuda,
             @Nullable Integer maxConcurrency,
+            @Nullable KvCacheType kvCacheType,
             @Nullable Integer ubatch,
             @Nullable Integer queueLimit,
             @Nullable String promptCache,

@@ -41,6 +41,7 @@ class PrefetchHealthIndicatorTest {
                 .doesNotContainKey("lastFault");
         assertThat(health.getDetails().get("memory"))
                 .asInstanceOf(org.assertj.core.api.InstanceOfAssertFactories.MAP)
+                .containsEntry("kvCacheType", "f32")
                 .containsEntry("kvCacheBytesInUse", 1L << 20)
                 .containsEntry("kvCacheBytesCapacity", 4L << 20);
     }

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.EngineStatus;
+import dev.prefetch.api.KvCacheType;
 import dev.prefetch.api.LoraSource;
 import dev.prefetch.api.MemoryOptions;
 import dev.prefetch.api.PrefetchEngine;
@@ -225,6 +226,7 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.threads=3",
                         "spring.ai.prefetch.backend=CPU",
                         "spring.ai.prefetch.max-concurrency=4",
+                        "spring.ai.prefetch.kv-cache-type=q8_0",
                         "spring.ai.prefetch.ubatch=64",
                         "spring.ai.prefetch.look-ahead=3",
                         "spring.ai.prefetch.trace-sweeps=9",
@@ -244,6 +246,7 @@ class PrefetchAutoConfigurationTest {
                                 .withThreads(3)
                                 .withBackend("cpu")
                                 .withMaxConcurrency(4)
+                                .withKvCacheType(KvCacheType.Q8_0)
                                 .withUbatch(64)
                                 .withLora(List.of(new LoraSource(model, 0.5f), new LoraSource(model, 1)))
                                 .withMemory(MemoryOptions.AUTO

@@ -3,6 +3,7 @@ package dev.prefetch.spring.autoconfigure;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.api.EngineOptions;
+import dev.prefetch.api.KvCacheType;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.spring.FakeEngine;
 import dev.prefetch.spring.PrefetchChatModel;
@@ -83,6 +84,7 @@ class SeveralModelsTest {
                 "spring.ai.prefetch.models.big-one.chat.temperature=0.25",
                 "spring.ai.prefetch.models.small.model=" + folder.resolve("small.gguf"),
                 "spring.ai.prefetch.models.small.max-concurrency=2",
+                "spring.ai.prefetch.models.small.kv-cache-type=f16",
                 "spring.ai.prefetch.primary=big-one");
     }
 
@@ -106,6 +108,9 @@ class SeveralModelsTest {
             assertThat(context).hasNotFailed();
             assertThat(ask(context, "bigOneChatModel")).isEqualTo("I am big");
             assertThat(ask(context, "smallChatModel")).isEqualTo("I am small");
+            assertThat(Objects.requireNonNull(options.get("big")).kvCacheType()).isEqualTo(KvCacheType.F32);
+            assertThat(Objects.requireNonNull(options.get("small")).kvCacheType())
+                    .isEqualTo(KvCacheType.F16);
             assertThat(Objects.requireNonNull(options.get("big")).contextLength())
                     .isEqualTo(2048);
             assertThat(Objects.requireNonNull(options.get("small")).maxConcurrency())
