@@ -69,7 +69,7 @@ final class LocalEngine implements PrefetchEngine {
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
-        this.embedder = new Embedder(encoder, loop, info, this::failed);
+        this.embedder = new Embedder(encoder, loop, limits, info, this::failed);
         this.resources = resources;
     }
 
@@ -347,7 +347,7 @@ final class LocalEngine implements PrefetchEngine {
                 counters(load.totals()));
     }
 
-    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+    private EngineStatus.Counters counters(BatchLoop.Totals totals) {
         return new EngineStatus.Counters(
                 totals.promptTokens(),
                 totals.cachedPromptTokens(),
@@ -355,8 +355,8 @@ final class LocalEngine implements PrefetchEngine {
                 totals.draftedTokens(),
                 totals.acceptedTokens(),
                 totals.embeddedTexts(),
-                totals.refused(),
-                totals.expired());
+                totals.refused() + embedder.refused(),
+                totals.expired() + embedder.expired());
     }
 
     @Override

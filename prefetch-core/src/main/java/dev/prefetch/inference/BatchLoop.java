@@ -384,7 +384,7 @@ public final class BatchLoop implements AutoCloseable {
             int places = Math.max(0, limits.maxConcurrency() - generating);
             if (waiting.size() - places >= limits.queueLimit()) {
                 refused.increment();
-                throw new QueueFullException(limits.queueLimit(), generating);
+                throw new QueueFullException("generations", limits.queueLimit(), generating);
             }
             waiting.add(sequence);
         });

@@ -33,11 +33,13 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  *     By default 'auto'.
  * @param memory How much memory the engine may use.
  * @param cuda How a CUDA device is used.
- * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
+ * @param maxConcurrency Most generations that run at the same time, and as many requests for vectors; more wait in the
+ *     queue. By default 8.
  * @param kvCacheType What the KV cache keeps keys and values as: 'f32', 'f16' with half the bytes, or 'q8_0' with 27 % of
  *     them. By default 'f32'.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
- * @param queueLimit Most generations that wait because as many run as may; further ones are refused. By default there is no
+ * @param queueLimit Most generations that wait because as many run as may, and as many requests for vectors; further ones are
+ *     refused. By default there is no
  *     limit, but for the bulkhead where Resilience4j is there.
  * @param promptCache Most of the KV cache that earlier prompts may keep for later ones that begin alike: a size, or a share of
  *     the KV cache; 0 to keep none. By default what running requests leave.
@@ -213,11 +215,28 @@ public record PrefetchProperties(
      *     file says, and 'mean' where it says nothing.
      * @param normalize Whether vectors get the length 1. By default they do.
      * @param metadataMode Which metadata of a document becomes part of its text: 'none', 'embed', 'inference' or 'all'.
+     * @param timeout How long the texts of a request together may take, waiting included; afterwards it fails. By default as
+     *     long as it takes.
      */
     public record Embedding(
             @Nullable Pooling pooling,
             @Nullable Boolean normalize,
-            @DefaultValue("embed") MetadataMode metadataMode) {}
+            @DefaultValue("embed") MetadataMode metadataMode,
+            @Nullable Duration timeout) {
+
+        /**
+         * The time limit.
+         *
+         * @throws org.springframework.boot.diagnostics.FailureAnalyzedException for a value out of its range
+         */
+        @Nullable
+        Duration requireTimeout(EngineDefinition definition) {
+            if (timeout != null && !timeout.isPositive()) {
+                throw definition.invalid("embedding.timeout", timeout, "above 0");
+            }
+            return timeout;
+        }
+    }
 
     /**
      * A LoRA adapter.
