@@ -113,6 +113,7 @@ final class MixtureOfExperts implements AutoCloseable {
         Weight score = w.find(TensorRole.FFN_SHARED_SCORE);
         if (score != null) {
             ops.matmul(score, x, decodeRows, n, scores);
+            adapters.add(w.block(), TensorRole.FFN_SHARED_SCORE, x, decodeRows, n, scores);
             scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * Float.BYTES));
         }
         sharedRows.count = 0;
