@@ -38,6 +38,8 @@ final class VectorKernels implements Kernels {
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
+    private final MethodHandle softCapKernel = Isolated.inPlace(VectorAttention.class, "softCap");
+    private final MethodHandle expAndSumKernel = Isolated.softmax(VectorAttention.class, "expAndSum");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
 
     VectorKernels() {
@@ -274,7 +276,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void softCap(long scores, int n, float cap) {
-        VectorAttention.softCap(scores, n, cap);
+        Isolated.call(softCapKernel, scores, n, cap);
     }
 
     @Override
@@ -284,7 +286,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public float expAndSum(long scores, int n, float max) {
-        return VectorAttention.expAndSum(scores, n, max);
+        return Isolated.sum(expAndSumKernel, scores, n, max);
     }
 
     @Override
