@@ -157,6 +157,16 @@ final class KvPool implements AutoCloseable {
         }
     }
 
+    /**
+     * A page for what is kept from the last time; nothing is given up for it.
+     *
+     * @throws OutOfDeviceMemoryException when it cannot be had
+     */
+    DeviceBuffer newPage(Span span) {
+        DeviceBuffer page = free.get(span).poll();
+        return page != null ? page : allocate(layout.pageBytes(span));
+    }
+
     private DeviceBuffer allocate(long bytes) {
         DeviceBuffer page = device.allocate(bytes, "a page of the KV cache");
         all.add(page);
@@ -187,6 +197,11 @@ final class KvPool implements AutoCloseable {
         DeviceBuffer copy = takePage(span);
         device.compute().ops().copy(page, 0, copy, 0, page.byteSize());
         return copy;
+    }
+
+    /** What decides the bits of what is in the pages. */
+    String numerics() {
+        return device.numerics();
     }
 
     KvLayout layout() {
