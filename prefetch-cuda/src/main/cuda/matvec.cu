@@ -83,9 +83,19 @@ static __device__ __forceinline__ void matvec(const uint8_t* __restrict__ weight
     }
 }
 
+// One row of activations with the matrix that its pick names: block (rows, pick), with the bits of ONE. `per_input` picks in
+// turn read the same activations.
+#define PICKED_ARGUMENTS                                                                                           \
+    const unsigned long long *__restrict__ table, const int *__restrict__ picks, int per_input,                    \
+        const float *__restrict__ x, float *__restrict__ y, int rows, int cols, int wide
+#define PICKED                                                                                                     \
+    (const uint8_t*)table[picks[blockIdx.y]], x + ((long long)(blockIdx.y / per_input) - blockIdx.y) * cols, y, rows, \
+        cols, (int)gridDim.y, wide != 0
+
 #define KERNELS(F, name)                                                                                          \
     extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_##name(ARGUMENTS) { matvec<F, 1>(PASS); } \
-    extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_##name(ARGUMENTS) { matvec<F, 4>(PASS); }
+    extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_##name(ARGUMENTS) { matvec<F, 4>(PASS); } \
+    extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_##name(PICKED_ARGUMENTS) { matvec<F, 1>(PICKED); }
 KERNELS(F32, f32)
 HALF_FORMATS(KERNELS)
 BLOCK_FORMATS(KERNELS)

@@ -8,6 +8,7 @@ import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.DeadlineExceededException;
+import dev.prefetch.inference.PromptCacheFile;
 import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.UnsupportedModelException;
@@ -18,6 +19,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
+import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
@@ -69,7 +71,7 @@ final class LocalEngine implements PrefetchEngine {
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
-        this.embedder = new Embedder(encoder, loop, info, this::failed);
+        this.embedder = new Embedder(encoder, loop, limits, info, this::failed);
         this.resources = resources;
     }
 
@@ -128,8 +130,14 @@ final class LocalEngine implements PrefetchEngine {
                 options.serving().queueLimit(),
                 options.serving().speculation(),
                 shortPrompt(memory.weights()));
-        BatchLoop loop = resources.add(
-                new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
+        BatchLoop loop = resources.add(new BatchLoop(
+                places.workplace(),
+                places.failover(),
+                model.config(),
+                model.graph(),
+                tokenizer,
+                limits,
+                promptCacheFile(options, model)));
 
         EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
@@ -168,6 +176,16 @@ final class LocalEngine implements PrefetchEngine {
         return serving.promptCache() == null
                 ? kvBytes
                 : Math.min(kvBytes, serving.promptCache().of(kvBytes));
+    }
+
+    private static @Nullable PromptCacheFile promptCacheFile(EngineOptions options, Model model) {
+        Path file = options.serving().promptCacheFile();
+        return file == null
+                ? null
+                : new PromptCacheFile(
+                        file,
+                        ModelIdentity.of(model.file(), options.lora()),
+                        model.config().vocabularySize());
     }
 
     /** Rows computed while the weights are on their way cost those that generate nothing. */
@@ -347,7 +365,7 @@ final class LocalEngine implements PrefetchEngine {
                 counters(load.totals()));
     }
 
-    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+    private EngineStatus.Counters counters(BatchLoop.Totals totals) {
         return new EngineStatus.Counters(
                 totals.promptTokens(),
                 totals.cachedPromptTokens(),
@@ -355,8 +373,8 @@ final class LocalEngine implements PrefetchEngine {
                 totals.draftedTokens(),
                 totals.acceptedTokens(),
                 totals.embeddedTexts(),
-                totals.refused(),
-                totals.expired());
+                totals.refused() + embedder.refused(),
+                totals.expired() + embedder.expired());
     }
 
     @Override

@@ -59,6 +59,7 @@ public final class BatchLoop implements AutoCloseable {
     private final Batch batch;
     private final int vocabularySize;
     private final Thread thread;
+    private final @Nullable PromptCacheFile promptCacheFile;
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
@@ -320,12 +321,13 @@ public final class BatchLoop implements AutoCloseable {
             WeightSource weights,
             Tokenizer tokenizer,
             Limits limits) {
-        this(new Workplace(devices, weights, List.of()), Failover.NONE, config, graph, tokenizer, limits);
+        this(new Workplace(devices, weights, List.of()), Failover.NONE, config, graph, tokenizer, limits, null);
     }
 
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
+     * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere
      */
     public BatchLoop(
             Workplace place,
@@ -333,7 +335,8 @@ public final class BatchLoop implements AutoCloseable {
             ModelConfig config,
             ModelGraph graph,
             Tokenizer tokenizer,
-            Limits limits) {
+            Limits limits,
+            @Nullable PromptCacheFile promptCacheFile) {
         this.failover = failover;
         this.config = config;
         this.graph = graph;
@@ -346,7 +349,11 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
+        this.promptCacheFile = promptCacheFile;
         this.machine = machine(place);
+        if (promptCacheFile != null) {
+            promptCacheFile.load(machine.kvPool);
+        }
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
@@ -384,7 +391,7 @@ public final class BatchLoop implements AutoCloseable {
             int places = Math.max(0, limits.maxConcurrency() - generating);
             if (waiting.size() - places >= limits.queueLimit()) {
                 refused.increment();
-                throw new QueueFullException(limits.queueLimit(), generating);
+                throw new QueueFullException("generations", limits.queueLimit(), generating);
             }
             waiting.add(sequence);
         });
@@ -760,7 +767,7 @@ public final class BatchLoop implements AutoCloseable {
             long before = System.nanoTime();
             boolean completed = machine.forward.run(
                     batch,
-                    () -> closed || carried.stream().allMatch(Sequence::abandoned),
+                    () -> closed || allAbandoned(carried),
                     new Taker(outputs),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
@@ -791,6 +798,16 @@ public final class BatchLoop implements AutoCloseable {
             ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
         }
+    }
+
+    /** Asked for every layer. */
+    private static boolean allAbandoned(List<Sequence> sequences) {
+        for (int i = 0; i < sequences.size(); i++) {
+            if (!sequences.get(i).abandoned()) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private void rememberAnswer(Sequence sequence) {
@@ -1018,6 +1035,9 @@ public final class BatchLoop implements AutoCloseable {
             lock.unlock();
         }
         Threads.joinUninterruptibly(List.of(thread));
+        if (promptCacheFile != null) {
+            promptCacheFile.save(machine.kvPool);
+        }
         machine.close();
     }
 

@@ -16,6 +16,7 @@ import dev.prefetch.prefetch.WeightLease;
 import dev.prefetch.prefetch.WeightSource;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
@@ -51,12 +52,18 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer outputX;
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
-    private final DeviceBuffer bestLogits;
+    /** Reused from layer to layer. */
+    private final List<Weight> projections = Arrays.asList(new Weight[3]);
+
+    private final int[] outputRows = new int[OUTPUT_ROWS];
+    /** Of each row, the logit of the most likely token; then those tokens, so that both come with one copy. */
+    private final DeviceBuffer best;
+
     private final DeviceBuffer bestTokens;
     private final float[] hostLogits;
     private final float[] hostState;
-    private final float[] hostBestLogits = new float[OUTPUT_ROWS];
-    private final int[] hostBestTokens = new int[OUTPUT_ROWS];
+    private final float[] hostStates;
+    private final int[] hostBest = new int[2 * OUTPUT_ROWS];
     private final Adapters adapters;
     private final @Nullable LatentAttention latent;
     private final FeedForward network;
@@ -83,10 +90,11 @@ final class ForwardPass implements AutoCloseable {
         projected = activations(maxRows, config.dim());
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
-        bestLogits = activations(OUTPUT_ROWS, 1);
+        best = activations(OUTPUT_ROWS, 2);
         bestTokens = activations(OUTPUT_ROWS, 1);
         hostLogits = new float[config.vocabularySize()];
         hostState = new float[config.dim()];
+        hostStates = new float[OUTPUT_ROWS * config.dim()];
         qkv = List.of(q, k, v);
         adapters = new Adapters(device, lora, maxRows);
         latent = config.latent() == null
@@ -113,7 +121,7 @@ final class ForwardPass implements AutoCloseable {
         long columns =
                 3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + attendedDim(config);
         long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
-        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 2);
+        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 3);
         return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
                 + FeedForward.activationBytes(config, maxRows)
                 + latent;
@@ -182,6 +190,7 @@ final class ForwardPass implements AutoCloseable {
             } else {
                 host.embed(table, batch.tokens(), batch.size(), x);
             }
+            adapters.addEmbedding(w.block(), batch.tokens(), batch.decodeRows(), batch.size(), x);
         }
         Activations.scale(ops, x, config.scaling().embedding(), (long) batch.size() * config.dim());
         for (int layer = 0; layer < config.layers(); layer++) {
@@ -235,8 +244,9 @@ final class ForwardPass implements AutoCloseable {
     private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer) {
         int n = batch.size();
         AttentionShape shape = config.layerConfigs().get(layer).attention();
-        List<Weight> projections = List.of(
-                w.weight(TensorRole.ATTENTION_Q), w.weight(TensorRole.ATTENTION_K), w.weight(TensorRole.ATTENTION_V));
+        projections.set(0, w.weight(TensorRole.ATTENTION_Q));
+        projections.set(1, w.weight(TensorRole.ATTENTION_K));
+        projections.set(2, w.weight(TensorRole.ATTENTION_V));
         ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
         adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, q);
         adapters.add(w.block(), TensorRole.ATTENTION_K, input, batch.decodeRows(), n, k);
@@ -270,7 +280,7 @@ final class ForwardPass implements AutoCloseable {
 
     /** Logits and hidden states of the wanted rows. */
     private void output(Batch batch, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
-        int[] rows = new int[OUTPUT_ROWS];
+        int[] rows = outputRows;
         try (WeightLease w = weights.acquire(graph.output())) {
             for (int from = 0; from < batch.hiddens(); from += OUTPUT_ROWS) {
                 int count = Math.min(OUTPUT_ROWS, batch.hiddens() - from);
@@ -278,8 +288,10 @@ final class ForwardPass implements AutoCloseable {
                     rows[i] = batch.hiddenRow(from + i);
                 }
                 lastNorm(w, rows, count);
+                MemorySegment states = MemorySegment.ofArray(hostStates);
+                outputX.download(0, states.asSlice(0, (long) count * config.dim() * Float.BYTES));
                 for (int i = 0; i < count; i++) {
-                    outputX.download((long) i * config.dim() * Float.BYTES, MemorySegment.ofArray(hostState));
+                    System.arraycopy(hostStates, i * hostState.length, hostState, 0, hostState.length);
                     hiddenConsumer.accept(from + i, hostState);
                 }
             }
@@ -293,7 +305,7 @@ final class ForwardPass implements AutoCloseable {
                 findBest(consumer, from, count);
                 for (int i = 0; i < count; i++) {
                     if (host != null && consumer.bestOf(from + i) > 0) {
-                        consumer.acceptBest(from + i, hostBestTokens[i], hostBestLogits[i]);
+                        consumer.acceptBest(from + i, hostBest[count + i], Float.intBitsToFloat(hostBest[i]));
                         continue;
                     }
                     logits.download((long) i * hostLogits.length * Float.BYTES, MemorySegment.ofArray(hostLogits));
@@ -311,9 +323,9 @@ final class ForwardPass implements AutoCloseable {
         }
         if (among > 0) {
             long bytes = (long) count * Float.BYTES;
-            ops.topK(logits, count, hostLogits.length, among, 1, bestLogits, bestTokens);
-            bestLogits.download(0, MemorySegment.ofArray(hostBestLogits).asSlice(0, bytes));
-            bestTokens.download(0, MemorySegment.ofArray(hostBestTokens).asSlice(0, bytes));
+            ops.topK(logits, count, hostLogits.length, among, 1, best, bestTokens);
+            ops.copy(bestTokens, 0, best, bytes, bytes);
+            best.download(0, MemorySegment.ofArray(hostBest).asSlice(0, 2 * bytes));
         }
     }
 

@@ -38,6 +38,8 @@ final class VectorKernels implements Kernels {
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
+    private final MethodHandle softCapKernel = Isolated.inPlace(VectorAttention.class, "softCap");
+    private final MethodHandle expAndSumKernel = Isolated.softmax(VectorAttention.class, "expAndSum");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
 
     VectorKernels() {
@@ -61,6 +63,7 @@ final class VectorKernels implements Kernels {
         expanders.put(GgmlType.Q4_K, Isolated.expand(VectorExpand.class, "q4k"));
         expanders.put(GgmlType.Q5_K, Isolated.expand(VectorExpand.class, "q5k"));
         expanders.put(GgmlType.Q6_K, Isolated.expand(VectorExpand.class, "q6k"));
+        expanders.putAll(VectorGrids.expanders());
     }
 
     /** Vector width that this machine prefers. */
@@ -273,7 +276,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void softCap(long scores, int n, float cap) {
-        VectorAttention.softCap(scores, n, cap);
+        Isolated.call(softCapKernel, scores, n, cap);
     }
 
     @Override
@@ -283,7 +286,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public float expAndSum(long scores, int n, float max) {
-        return VectorAttention.expAndSum(scores, n, max);
+        return Isolated.sum(expAndSumKernel, scores, n, max);
     }
 
     @Override
