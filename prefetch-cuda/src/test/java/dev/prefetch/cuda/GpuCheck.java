@@ -422,7 +422,8 @@ final class GpuCheck {
                         (chunk >> 10) + " KiB",
                         copyRate(copies, locked.memory(), target, chunk),
                         "GB/s");
-                report.figure("link pageable", (chunk >> 10) + " KiB", copyRate(copies, pageable, target, chunk), "GB/s");
+                report.figure(
+                        "link pageable", (chunk >> 10) + " KiB", copyRate(copies, pageable, target, chunk), "GB/s");
             }
         }
     }
@@ -470,7 +471,8 @@ final class GpuCheck {
                         report.figure("decode of " + batch + ", part of memory", type.name(), 100 * rate / memory, "%");
                     }
                     double nanos = time(device, () -> device.compute().ops().matmul(w, x, 0, tokens, y));
-                    report.figure("prefill of " + tokens, type.name(), 2.0 * rows * cols * tokens / nanos / 1e3, "TFLOP/s");
+                    report.figure(
+                            "prefill of " + tokens, type.name(), 2.0 * rows * cols * tokens / nanos / 1e3, "TFLOP/s");
                 }
             }
         }
