@@ -201,8 +201,9 @@ class PromptCacheTest {
             BatchLoop loop = fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, 2, kvBytes).withPromptCacheBytes(most));
             for (int i = 0; i < 6; i++) {
                 fixture.generate(loop, tokens(i, 250), 3);
+                // An answer that is kept later would count as used later.
+                LoopFixture.awaitIdle(loop, i + 1);
             }
-            LoopFixture.awaitIdle(loop, 1);
             assertThat(loop.load().kvBytesCached()).isBetween(1L, most);
             // The last one is the one that is left.
             assertThat(fixture.generate(loop, join(tokens(5, 250), tokens(6, 5)), 1)
