@@ -300,7 +300,7 @@ public final class BatchLoop implements AutoCloseable {
         List<AttentionShape> layers = config.layerConfigs().stream()
                 .map(ModelConfig.LayerConfig::attention)
                 .toList();
-        return new KvLayout(layers, type);
+        return new KvLayout(layers, type, config.delta());
     }
 
     /** Bytes of LoRA adapters on one device, and of what they need for sweeps of at most {@code rows} tokens. */
@@ -326,6 +326,7 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
+     * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say
      */
     public BatchLoop(
             Workplace place,
@@ -338,7 +339,9 @@ public final class BatchLoop implements AutoCloseable {
         this.config = config;
         this.graph = graph;
         this.tokenizer = tokenizer;
-        this.limits = limits;
+        // A state cannot be taken back to an earlier position.
+        this.limits =
+                config.delta() == null ? limits : limits.withPromptCacheBytes(0).withSpeculation(Speculation.OFF);
         this.vocabularySize = config.vocabularySize();
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
         long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());

@@ -44,9 +44,19 @@ class LoraTest {
         }
     }
 
-    /** Plain, fused and experts' matrices, and latent attention. */
+    /** Plain, fused and experts' matrices, latent and linear attention. */
     @ParameterizedTest
-    @ValueSource(strings = {"llama-F32", "phi3-F32", "qwen3moe-F32", "qwen2moe-F32", "deepseek2-F32"})
+    @ValueSource(
+            strings = {
+                "llama-F32",
+                "phi3-F32",
+                "qwen3moe-F32",
+                "qwen2moe-F32",
+                "deepseek2-F32",
+                "qwen3next-F32",
+                "qwen3next-first-F32",
+                "qwen35-F32"
+            })
     void adaptersAddWhatMergedWeightsHave(String name) throws Exception {
         Path model = RandomModel.file(name);
         RandomAdapter first = new RandomAdapter(model, EVERY_MATRIX, 6, 1);
