@@ -763,7 +763,7 @@ public final class BatchLoop implements AutoCloseable {
             long before = System.nanoTime();
             boolean completed = machine.forward.run(
                     batch,
-                    () -> closed || carried.stream().allMatch(Sequence::abandoned),
+                    () -> closed || allAbandoned(carried),
                     new Taker(outputs),
                     (hidden, state) -> hiddens.get(hidden).takeHidden(state));
             if (completed) {
@@ -794,6 +794,16 @@ public final class BatchLoop implements AutoCloseable {
             ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
         }
+    }
+
+    /** Asked for every layer. */
+    private static boolean allAbandoned(List<Sequence> sequences) {
+        for (int i = 0; i < sequences.size(); i++) {
+            if (!sequences.get(i).abandoned()) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private void rememberAnswer(Sequence sequence) {

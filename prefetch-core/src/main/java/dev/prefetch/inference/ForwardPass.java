@@ -16,6 +16,7 @@ import dev.prefetch.prefetch.WeightLease;
 import dev.prefetch.prefetch.WeightSource;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.function.BooleanSupplier;
 import org.jspecify.annotations.Nullable;
@@ -51,6 +52,10 @@ final class ForwardPass implements AutoCloseable {
     private final DeviceBuffer outputX;
     private final DeviceBuffer logits;
     private final List<DeviceBuffer> qkv;
+    /** Reused from layer to layer. */
+    private final List<Weight> projections = Arrays.asList(new Weight[3]);
+
+    private final int[] outputRows = new int[OUTPUT_ROWS];
     private final DeviceBuffer bestLogits;
     private final DeviceBuffer bestTokens;
     private final float[] hostLogits;
@@ -251,8 +256,9 @@ final class ForwardPass implements AutoCloseable {
     /** Queries, keys and values, each by a matrix of its own. */
     private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer, AttentionShape shape) {
         int n = batch.size();
-        List<Weight> projections = List.of(
-                w.weight(TensorRole.ATTENTION_Q), w.weight(TensorRole.ATTENTION_K), w.weight(TensorRole.ATTENTION_V));
+        projections.set(0, w.weight(TensorRole.ATTENTION_Q));
+        projections.set(1, w.weight(TensorRole.ATTENTION_K));
+        projections.set(2, w.weight(TensorRole.ATTENTION_V));
         ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
         adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, qkv.getFirst());
         adapters.add(w.block(), TensorRole.ATTENTION_K, input, batch.decodeRows(), n, k);
@@ -289,7 +295,7 @@ final class ForwardPass implements AutoCloseable {
 
     /** Logits and hidden states of the wanted rows. */
     private void output(Batch batch, LogitsConsumer consumer, HiddenConsumer hiddenConsumer) {
-        int[] rows = new int[OUTPUT_ROWS];
+        int[] rows = outputRows;
         try (WeightLease w = weights.acquire(graph.output())) {
             for (int from = 0; from < batch.hiddens(); from += OUTPUT_ROWS) {
                 int count = Math.min(OUTPUT_ROWS, batch.hiddens() - from);

@@ -12,6 +12,7 @@ import dev.prefetch.prefetch.WeightLease;
 import dev.prefetch.prefetch.WeightSource;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -37,13 +38,17 @@ final class MixtureOfExperts implements AutoCloseable {
     private final DeviceBuffer input;
     private final DeviceBuffer gate;
     private final DeviceBuffer up;
+    private final List<DeviceBuffer> gateAndUp;
     private final List<DeviceBuffer> outputs = new ArrayList<>();
+    /** Reused from expert to expert. */
+    private final List<Weight> gateAndUpWeights = Arrays.asList(new Weight[2]);
 
     private final float[] hostScores;
     private final Router router;
     private final ExpertRows[] rowsOf;
     private final ExpertRows sharedRows;
-    private List<WeightBlock> needed = List.of();
+    private final List<WeightBlock> needed = new ArrayList<>();
+    private final List<WeightBlock> left = new ArrayList<>();
     private int decodeRows;
 
     MixtureOfExperts(
@@ -57,6 +62,7 @@ final class MixtureOfExperts implements AutoCloseable {
         input = device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert inputs");
         gate = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
         up = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
+        gateAndUp = List.of(gate, up);
         outputs.add(device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert outputs"));
         for (int i = 1; i < outputsApart(config, maxRows); i++) {
             outputs.add(device.allocate((long) MOST_ROWS_APART * config.dim() * Float.BYTES, "expert outputs"));
@@ -140,7 +146,7 @@ final class MixtureOfExperts implements AutoCloseable {
 
     /** Says which experts {@link #run} will need. */
     void prefetch(int layer) {
-        needed = new ArrayList<>();
+        needed.clear();
         for (int expert = 0; expert < rowsOf.length; expert++) {
             if (rowsOf[expert].count > 0) {
                 needed.add(graph.expert(layer, expert));
@@ -152,7 +158,7 @@ final class MixtureOfExperts implements AutoCloseable {
     /** Adds the chosen experts' results for {@code x} to {@code target}; both {@code [n x dim]}. */
     void run(int n, DeviceBuffer x, DeviceBuffer target) {
         if (n <= MOST_ROWS_APART) {
-            runAsTheyArrive(needed, x, target);
+            runAsTheyArrive(x, target);
             return;
         }
         for (WeightBlock block : needed) {
@@ -161,8 +167,9 @@ final class MixtureOfExperts implements AutoCloseable {
         }
     }
 
-    private void runAsTheyArrive(List<WeightBlock> needed, DeviceBuffer x, DeviceBuffer target) {
-        List<WeightBlock> left = new ArrayList<>(needed);
+    private void runAsTheyArrive(DeviceBuffer x, DeviceBuffer target) {
+        left.clear();
+        left.addAll(needed);
         while (!left.isEmpty()) {
             WeightBlock block = left.remove(weights.readiest(left));
             compute(block, x, outputs.get(needed.indexOf(block)));
@@ -178,12 +185,9 @@ final class MixtureOfExperts implements AutoCloseable {
         try (WeightLease w = weights.acquire(block)) {
             int decode = rows.countBelow(decodeRows);
             ops.gatherRows(x, rows.rows, rows.count, config.dim(), input);
-            ops.matmuls(
-                    List.of(w.weight(TensorRole.FFN_GATE), w.weight(TensorRole.FFN_UP)),
-                    input,
-                    decode,
-                    rows.count,
-                    List.of(gate, up));
+            gateAndUpWeights.set(0, w.weight(TensorRole.FFN_GATE));
+            gateAndUpWeights.set(1, w.weight(TensorRole.FFN_UP));
+            ops.matmuls(gateAndUpWeights, input, decode, rows.count, gateAndUp);
             adapters.add(block, TensorRole.FFN_GATE, input, decode, rows.count, gate);
             adapters.add(block, TensorRole.FFN_UP, input, decode, rows.count, up);
             ops.addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));

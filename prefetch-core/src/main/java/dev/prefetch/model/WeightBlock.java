@@ -40,7 +40,12 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
 
     /** Total bytes of the tensors. */
     public long byteSize() {
-        return tensors.stream().mapToLong(BlockTensor::byteSize).sum();
+        // Asked for every block of every sweep, so without a stream.
+        long bytes = 0;
+        for (int i = 0; i < tensors.size(); i++) {
+            bytes += tensors.get(i).byteSize();
+        }
+        return bytes;
     }
 
     /** The tensor with that role, if the block has one. */

@@ -162,7 +162,9 @@ final class SweepMeter implements Meter {
         long now = nanoTime.getAsLong();
         if (inSweep) {
             stallNanos += now - markNanos;
-            trace.add(Lane.WAITING, block.label(), markNanos, now, 0);
+            if (trace.recording()) {
+                trace.add(Lane.WAITING, block.label(), markNanos, now, 0);
+            }
             markNanos = now;
             computing = block;
         }
@@ -203,7 +205,9 @@ final class SweepMeter implements Meter {
             } else {
                 sweepDenseNanos += spent;
             }
-            trace.add(Lane.COMPUTE, computing.label(), markNanos, now, 0);
+            if (trace.recording()) {
+                trace.add(Lane.COMPUTE, computing.label(), markNanos, now, 0);
+            }
         } else if (spent > 0) {
             trace.add(Lane.COMPUTE, "before weights", markNanos, now, 0);
         }
@@ -262,7 +266,9 @@ final class SweepMeter implements Meter {
         } else {
             idleLinkBusyNanos += spent;
         }
-        trace.add(link, block == null ? "" : block.label(), linkMarkNanos, now, 0);
+        if (trace.recording()) {
+            trace.add(link, block == null ? "" : block.label(), linkMarkNanos, now, 0);
+        }
         linkMarkNanos = now;
     }
 

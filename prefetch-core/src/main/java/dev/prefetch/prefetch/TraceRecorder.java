@@ -43,6 +43,11 @@ final class TraceRecorder {
         }
     }
 
+    /** Whether what is added now is kept: labels need not be made for nothing. */
+    boolean recording() {
+        return current != null;
+    }
+
     void add(Lane lane, String name, long startNanos, long endNanos, long bytes) {
         if (current == null || startNanos == endNanos) {
             return;

@@ -29,6 +29,9 @@ final class CpuOps implements Ops {
     /** Elements below which waking the other threads costs more than they save. */
     private static final int PARALLEL_ELEMENTS = 1 << 15;
 
+    /** Columns that are added at a time, for all rows. */
+    private static final int COLUMNS_PER_ITEM = 512;
+
     private final Kernels kernels;
     private final WorkerPool pool;
     private final Runnable awaitPending;
@@ -37,6 +40,15 @@ final class CpuOps implements Ops {
     private final AttentionRunner attention;
     private final DeltaRunner delta;
     private final RopeTables ropeTables = new RopeTables();
+    // The parallel regions, kept because a token needs hundreds: each is filled by its operation before it runs.
+    private final Biases biases = new Biases();
+    private final Norms norms = new Norms();
+    private final Rotations rotations = new Rotations();
+    private final Additions additions = new Additions();
+    private final Elements elements = new Elements();
+
+    /** Addresses of the pages of the operation that runs. */
+    private long[] pageAddresses = {};
 
     /**
      * @param awaitPending waits for the events that must precede the next operation
@@ -68,26 +80,38 @@ final class CpuOps implements Ops {
 
     @Override
     public void matmul(Weight weight, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y) {
-        matmuls(List.of(weight), x, decodeRows, count, List.of(y));
+        long input = input(x, Math.toIntExact(weight.cols()), decodeRows, count);
+        matmuls.clear();
+        addProduct(weight, count, y);
+        awaitPending.run();
+        matmuls.run(input, Math.toIntExact(weight.cols()), decodeRows, count);
     }
 
     @Override
     public void matmuls(List<Weight> weights, DeviceBuffer x, int decodeRows, int count, List<DeviceBuffer> ys) {
         checkOutputs(weights, ys);
         int cols = Math.toIntExact(weights.getFirst().cols());
-        checkCount(count, Integer.MAX_VALUE, "rows");
-        checkCount(decodeRows, count, "rows");
-        long input = readable(x, floats(count, cols), "x");
-        MatmulRunner.Product[] products = new MatmulRunner.Product[weights.size()];
-        for (int i = 0; i < products.length; i++) {
+        long input = input(x, cols, decodeRows, count);
+        matmuls.clear();
+        for (int i = 0; i < weights.size(); i++) {
             Weight w = weights.get(i);
             checkCols(w, cols);
-            int rows = Math.toIntExact(w.rows());
-            long output = writable(ys.get(i), floats(count, rows), "y");
-            products[i] = new MatmulRunner.Product(w.type(), weight(w), w.type().byteSize(cols), rows, output);
+            addProduct(w, count, ys.get(i));
         }
         awaitPending.run();
-        matmuls.run(products, input, cols, decodeRows, count);
+        matmuls.run(input, cols, decodeRows, count);
+    }
+
+    private static long input(DeviceBuffer x, int cols, int decodeRows, int count) {
+        checkCount(count, Integer.MAX_VALUE, "rows");
+        checkCount(decodeRows, count, "rows");
+        return readable(x, floats(count, cols), "x");
+    }
+
+    private void addProduct(Weight w, int count, DeviceBuffer y) {
+        int rows = Math.toIntExact(w.rows());
+        long output = writable(y, floats(count, rows), "y");
+        matmuls.add(w.type(), weight(w), w.type().byteSize(w.cols()), rows, output);
     }
 
     @Override
@@ -101,11 +125,24 @@ final class CpuOps implements Ops {
         weight(bias);
         awaitPending.run();
         long values = vector(bias, cols, "bias");
-        parallelRows(count, cols, (from, to, worker) -> {
+        biases.target = target;
+        biases.values = values;
+        biases.cols = cols;
+        parallelRows(count, cols, biases);
+    }
+
+    private final class Biases implements WorkerPool.Body {
+
+        private long target;
+        private long values;
+        private int cols;
+
+        @Override
+        public void run(int from, int to, int worker) {
             for (int i = from; i < to; i++) {
                 kernels.add(target + 4L * cols * i, values, cols);
             }
-        });
+        }
     }
 
     @Override
@@ -118,12 +155,28 @@ final class CpuOps implements Ops {
             weight(gain);
         }
         awaitPending.run();
-        long factors = gain == null ? 0 : vector(gain, dim, "gain");
-        parallelRows(rows, dim, (from, to, worker) -> {
+        norms.source = source;
+        norms.target = target;
+        norms.factors = gain == null ? 0 : vector(gain, dim, "gain");
+        norms.dim = dim;
+        norms.epsilon = epsilon;
+        parallelRows(rows, dim, norms);
+    }
+
+    private final class Norms implements WorkerPool.Body {
+
+        private long source;
+        private long target;
+        private long factors;
+        private int dim;
+        private float epsilon;
+
+        @Override
+        public void run(int from, int to, int worker) {
             for (int i = from; i < to; i++) {
                 kernels.rmsNorm(source + 4L * dim * i, dim, factors, epsilon, target + 4L * dim * i);
             }
-        });
+        }
     }
 
     @Override
@@ -141,12 +194,30 @@ final class CpuOps implements Ops {
         if (count == 0 || pairs == 0) {
             return;
         }
-        boolean halves = rope.layout() == Rope.Layout.HALVES;
-        long table = ropeTables.table(rope, positions, count);
-        long tableRowBytes = RopeTables.rowBytes(rope);
-        parallelRows(count, rowElements, (from, to, worker) -> {
+        rotations.data = data;
+        rotations.table = ropeTables.table(rope, positions, count);
+        rotations.tableRowBytes = RopeTables.rowBytes(rope);
+        rotations.halves = rope.layout() == Rope.Layout.HALVES;
+        rotations.pairs = pairs;
+        rotations.heads = heads;
+        rotations.headDim = headDim;
+        parallelRows(count, rowElements, rotations);
+    }
+
+    private final class Rotations implements WorkerPool.Body {
+
+        private long data;
+        private long table;
+        private long tableRowBytes;
+        private boolean halves;
+        private int pairs;
+        private int heads;
+        private int headDim;
+
+        @Override
+        public void run(int from, int to, int worker) {
             for (int i = from; i < to; i++) {
-                long row = data + 4L * rowElements * i;
+                long row = data + 4L * heads * headDim * i;
                 for (int h = 0; h < heads; h++) {
                     if (halves) {
                         kernels.rotateHalves(row + 4L * headDim * h, pairs, table + tableRowBytes * i);
@@ -155,7 +226,7 @@ final class CpuOps implements Ops {
                     }
                 }
             }
-        });
+        }
     }
 
     @Override
@@ -171,7 +242,8 @@ final class CpuOps implements Ops {
         long rows = (long) firstRow + count;
         long keys = readable(k, floats(rows, (long) shape.kvHeads() * shape.keyDim()), "k");
         long values = readable(v, floats(rows, (long) shape.kvHeads() * shape.valueDim()), "v");
-        KvPages pages = new KvPages(shape, cache, position, position + count, true);
+        KvPages pages = new KvPages(shape, cache, position, position + count, true, pageAddresses);
+        pageAddresses = pages.addresses();
         awaitPending.run();
         int keyDim = shape.keyDim();
         int valueDim = shape.valueDim();
@@ -226,7 +298,8 @@ final class CpuOps implements Ops {
         long queries = readable(q, floats(rows, (long) shape.heads() * shape.keyDim()), "q");
         long target = writable(out, floats(rows, (long) shape.heads() * shape.valueDim()), "out");
         int first = shape.window() == 0 ? 0 : Math.max(0, position - shape.window() + 1);
-        KvPages pages = new KvPages(shape, cache, first, position + count, false);
+        KvPages pages = new KvPages(shape, cache, first, position + count, false, pageAddresses);
+        pageAddresses = pages.addresses();
         awaitPending.run();
         if (count == 0) {
             return;
@@ -243,7 +316,7 @@ final class CpuOps implements Ops {
         long g = writable(gate, floats(1, n), "gate");
         long u = readable(up, floats(1, n), "up");
         awaitPending.run();
-        parallelElements(n, (from, to) -> kernels.swiGlu(g + 4 * from, u + 4 * from, to - from));
+        parallelElements((k, x, y, a, b, length) -> k.swiGlu(x, y, length), g, u, 0, 0, n);
     }
 
     @Override
@@ -251,7 +324,7 @@ final class CpuOps implements Ops {
         long g = writable(gate, floats(1, n), "gate");
         long u = readable(up, floats(1, n), "up");
         awaitPending.run();
-        parallelElements(n, (from, to) -> kernels.geGlu(g + 4 * from, u + 4 * from, to - from));
+        parallelElements((k, x, y, a, b, length) -> k.geGlu(x, y, length), g, u, 0, 0, n);
     }
 
     @Override
@@ -259,7 +332,7 @@ final class CpuOps implements Ops {
         long g = writable(gate, floats(1, n), "gate");
         long u = readable(up, floats(1, n), "up");
         awaitPending.run();
-        parallelElements(n, (from, to) -> kernels.clampedSwiGlu(g + 4 * from, u + 4 * from, slope, limit, to - from));
+        parallelElements((k, x, y, a, b, length) -> k.clampedSwiGlu(x, y, a, b, length), g, u, slope, limit, n);
     }
 
     @Override
@@ -267,7 +340,7 @@ final class CpuOps implements Ops {
         long target = writable(x, floats(1, n), "x");
         long g = readable(gate, floats(1, n), "gate");
         awaitPending.run();
-        parallelElements(n, (from, to) -> kernels.sigmoidGate(target + 4 * from, g + 4 * from, to - from));
+        parallelElements((k, values, gates, a, b, length) -> k.sigmoidGate(values, gates, length), target, g, 0, 0, n);
     }
 
     @Override
@@ -342,8 +415,7 @@ final class CpuOps implements Ops {
     public void scale(DeviceBuffer x, float factor, long n) {
         long target = writable(x, floats(1, n), "x");
         awaitPending.run();
-        parallelElements(
-                n, (from, to) -> kernels.scale(target + 4 * from, (int) (to - from), factor, target + 4 * from));
+        parallelElements((k, at, y, a, b, length) -> k.scale(at, (int) length, a, at), target, 0, factor, 0, n);
     }
 
     @Override
@@ -353,7 +425,7 @@ final class CpuOps implements Ops {
         }
         long target = writable(x, floats(1, n), "x");
         awaitPending.run();
-        parallelElements(n, (from, to) -> kernels.softCap(target + 4 * from, (int) (to - from), cap));
+        parallelElements((k, at, y, a, b, length) -> k.softCap(at, (int) length, a), target, 0, cap, 0, n);
     }
 
     @Override
@@ -361,7 +433,7 @@ final class CpuOps implements Ops {
         long target = writable(x, floats(1, n), "x");
         long source = readable(y, floats(1, n), "y");
         awaitPending.run();
-        parallelElements(n, (from, to) -> kernels.add(target + 4 * from, source + 4 * from, to - from));
+        parallelElements((k, at, from, a, b, length) -> k.add(at, from, length), target, source, 0, 0, n);
     }
 
     @Override
@@ -420,11 +492,30 @@ final class CpuOps implements Ops {
         long sums = writable(target, 0, "target");
         awaitPending.run();
         // By columns, because rows may repeat and are added in order.
-        int columnsPerItem = 512;
-        int itemsPerChunk = Math.max(1, PARALLEL_ELEMENTS / Math.max(1, columnsPerItem * count));
-        pool.run(Math.ceilDiv(dim, columnsPerItem), itemsPerChunk, (from, to, worker) -> {
-            int first = from * columnsPerItem;
-            int columns = Math.min(dim, to * columnsPerItem) - first;
+        int itemsPerChunk = Math.max(1, PARALLEL_ELEMENTS / Math.max(1, COLUMNS_PER_ITEM * count));
+        additions.source = source;
+        additions.sums = sums;
+        additions.rows = rows;
+        additions.factors = factors;
+        additions.count = count;
+        additions.dim = dim;
+        pool.run(Math.ceilDiv(dim, COLUMNS_PER_ITEM), itemsPerChunk, additions);
+    }
+
+    private final class Additions implements WorkerPool.Body {
+
+        private long source;
+        private long sums;
+        private int[] rows = {};
+        private float[] factors = {};
+        private int count;
+        private int dim;
+
+        @Override
+        public void run(int from, int to, int worker) {
+            long rowBytes = 4L * dim;
+            int first = from * COLUMNS_PER_ITEM;
+            int columns = Math.min(dim, to * COLUMNS_PER_ITEM) - first;
             for (int i = 0; i < count; i++) {
                 kernels.addScaled(
                         sums + rows[i] * rowBytes + 4L * first,
@@ -432,7 +523,7 @@ final class CpuOps implements Ops {
                         factors[i],
                         columns);
             }
-        });
+        }
     }
 
     void close() {
@@ -496,16 +587,38 @@ final class CpuOps implements Ops {
         pool.run(rows, (int) Math.min(perChunk, Integer.MAX_VALUE), body);
     }
 
-    private interface ElementRange {
-        void run(long from, long to);
+    /**
+     * A kernel on {@code n} elements from the addresses {@code x} and {@code y} on, with up to two numbers. Must capture
+     * nothing, or every operation would make an object.
+     */
+    private interface ElementKernel {
+        void run(Kernels kernels, long x, long y, float a, float b, long n);
     }
 
-    private void parallelElements(long n, ElementRange range) {
-        int chunks = Math.toIntExact(Math.ceilDiv(n, (long) PARALLEL_ELEMENTS));
-        pool.run(
-                chunks,
-                1,
-                (from, to, worker) ->
-                        range.run((long) from * PARALLEL_ELEMENTS, Math.min(n, (long) to * PARALLEL_ELEMENTS)));
+    private void parallelElements(ElementKernel kernel, long x, long y, float a, float b, long n) {
+        elements.kernel = kernel;
+        elements.x = x;
+        elements.y = y;
+        elements.a = a;
+        elements.b = b;
+        elements.n = n;
+        pool.run(Math.toIntExact(Math.ceilDiv(n, (long) PARALLEL_ELEMENTS)), 1, elements);
+    }
+
+    private final class Elements implements WorkerPool.Body {
+
+        private ElementKernel kernel = (k, x, y, a, b, n) -> {};
+        private long x;
+        private long y;
+        private float a;
+        private float b;
+        private long n;
+
+        @Override
+        public void run(int from, int to, int worker) {
+            long first = (long) from * PARALLEL_ELEMENTS;
+            long length = Math.min(n, (long) to * PARALLEL_ELEMENTS) - first;
+            kernel.run(kernels, x + 4 * first, y + 4 * first, a, b, length);
+        }
     }
 }

@@ -26,6 +26,10 @@ final class Isolated {
     private static final MethodType ATTENTION =
             MethodType.methodType(void.class, long.class, long.class, int.class, int.class, float.class, long.class);
 
+    private static final MethodType SOFTMAX = MethodType.methodType(float.class, long.class, int.class, float.class);
+
+    private static final MethodType IN_PLACE = MethodType.methodType(void.class, long.class, int.class, float.class);
+
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
     private static final MethodType DELTA = MethodType.methodType(
@@ -59,6 +63,16 @@ final class Isolated {
     /** A static kernel {@code (long, long, positions, dim, factor, out)} of this package. */
     static MethodHandle attention(Class<?> owner, String name) {
         return find(owner, name, ATTENTION);
+    }
+
+    /** A static kernel {@code (scores, n, max)} of this package that returns a sum. */
+    static MethodHandle softmax(Class<?> owner, String name) {
+        return find(owner, name, SOFTMAX);
+    }
+
+    /** A static kernel {@code (values, n, parameter)} of this package. */
+    static MethodHandle inPlace(Class<?> owner, String name) {
+        return find(owner, name, IN_PLACE);
     }
 
     /** A static kernel {@code (weights, elements, out)} of this package. */
@@ -121,6 +135,26 @@ final class Isolated {
     static void call(MethodHandle kernel, long a, long b, int positions, int dim, float factor, long out) {
         try {
             kernel.invokeExact(a, b, positions, dim, factor, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static float sum(MethodHandle kernel, long scores, int n, float max) {
+        try {
+            return (float) kernel.invokeExact(scores, n, max);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long values, int n, float parameter) {
+        try {
+            kernel.invokeExact(values, n, parameter);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -23,15 +23,18 @@ final class KvPages {
     private final long valueHeadBytes;
     private final long keyBytes;
     private final long valueBytes;
+    /** Of the pages from {@link #firstPage} on; may be longer. */
     private final long[] addresses;
 
     /**
      * Checks the pages of the positions {@code from <= p < to}.
      *
+     * @param reused where the addresses are kept if it is long enough, so that a long context does not cost an array per
+     *     operation
      * @throws IndexOutOfBoundsException when a page is too small
      * @throws IllegalArgumentException when a head is not a whole number of the type's blocks
      */
-    KvPages(AttentionShape shape, KvLayer cache, int from, int to, boolean written) {
+    KvPages(AttentionShape shape, KvLayer cache, int from, int to, boolean written, long[] reused) {
         pageTokens = cache.pageTokens();
         if (pageTokens < 1 || cache.keyOffset() < 0 || cache.valueOffset() < 0) {
             throw new IllegalArgumentException("bad cache: " + pageTokens + " tokens per page, offsets "
@@ -48,11 +51,12 @@ final class KvPages {
         keyHeadBytes = pageTokens * keyBytes;
         valueHeadBytes = pageTokens * valueBytes;
         firstPage = from / pageTokens;
-        addresses = new long[to <= from ? 0 : (to - 1) / pageTokens - firstPage + 1];
+        int pages = to <= from ? 0 : (to - 1) / pageTokens - firstPage + 1;
+        addresses = reused.length >= pages ? reused : new long[2 * pages];
         long needed = Math.max(
                 Math.addExact(keyOffset, Math.multiplyExact(keyHeadBytes, (long) shape.kvHeads())),
                 Math.addExact(valueOffset, Math.multiplyExact(valueHeadBytes, (long) shape.kvHeads())));
-        for (int i = 0; i < addresses.length; i++) {
+        for (int i = 0; i < pages; i++) {
             CpuBuffer page = CpuOps.buffer(cache.page(firstPage + i), "page");
             if (needed > page.byteSize()) {
                 throw new IndexOutOfBoundsException("page " + (firstPage + i) + " needs " + needed
@@ -63,6 +67,11 @@ final class KvPages {
             }
             addresses[i] = page.address();
         }
+    }
+
+    /** The array in use, to be given to the next. */
+    long[] addresses() {
+        return addresses;
     }
 
     GgmlType type() {

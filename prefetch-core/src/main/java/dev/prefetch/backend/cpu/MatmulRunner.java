@@ -2,8 +2,6 @@ package dev.prefetch.backend.cpu;
 
 import dev.prefetch.gguf.GgmlType;
 import java.util.Arrays;
-import java.util.EnumMap;
-import java.util.Map;
 
 /**
  * Matrix products of one input with several weights, as one parallel region per regime.
@@ -36,16 +34,43 @@ final class MatmulRunner implements AutoCloseable {
     private final int tileRows;
     private final WorkerPool pool;
     private final Scratch packed = new Scratch("packed activations");
-    private final Map<ActivationForm, Scratch> prepared = new EnumMap<>(ActivationForm.class);
+    /** By form. */
+    private final Scratch[] prepared = new Scratch[ActivationForm.values().length];
+
     private final Scratch[] perWorker;
 
-    /**
-     * One product.
-     *
-     * @param weights address of the first row
-     * @param output address of {@code [count x rows]} floats
-     */
-    record Product(GgmlType type, long weights, long rowBytes, int rows, long output) {}
+    private final Preparation preparation = new Preparation();
+    private final Matvecs matvecs = new Matvecs();
+    private final Packing packing = new Packing();
+    private final Panels panels = new Panels();
+
+    /** The products of the next run, the first {@link #count}. Kept, like the regions, since a token needs many. */
+    private Product[] products = {};
+
+    private int count;
+
+    /** One product. */
+    private static final class Product {
+
+        private GgmlType type = GgmlType.F32;
+        /** Address of the first row. */
+        private long weights;
+
+        private long rowBytes;
+        private int rows;
+        /** Address of {@code [count x rows]} floats. */
+        private long output;
+
+        private ActivationForm form = ActivationForm.PLAIN;
+        /** Address of the first row of activations as the kernel wants them, and the bytes between rows. */
+        private long activations;
+
+        private long activationStride;
+        /** How the rows, or panels, of all products are divided. */
+        private int rowsPerItem;
+
+        private int firstItem;
+    }
 
     MatmulRunner(Kernels kernels, WorkerPool pool) {
         this.kernels = kernels;
@@ -53,78 +78,123 @@ final class MatmulRunner implements AutoCloseable {
         this.tileRows = kernels.tileRows();
         this.pool = pool;
         this.perWorker = new Scratch[pool.threads()];
+        Arrays.setAll(prepared, i -> new Scratch("prepared activations"));
         Arrays.setAll(perWorker, i -> new Scratch("expanded weights"));
     }
 
-    /** Computes all products of {@code x [count x cols]}, the first {@code decodeRows} rows by matrix-vector kernels. */
-    void run(Product[] products, long x, int cols, int decodeRows, int count) {
-        if (decodeRows > 0) {
-            matvecs(products, x, cols, decodeRows);
+    /** Forgets the products added so far. */
+    void clear() {
+        count = 0;
+    }
+
+    /**
+     * Adds a product to the next run.
+     *
+     * @param weights address of the first row
+     * @param output address of {@code [count x rows]} floats
+     */
+    void add(GgmlType type, long weights, long rowBytes, int rows, long output) {
+        if (count == products.length) {
+            products = Arrays.copyOf(products, count + 4);
+            Arrays.setAll(products, i -> i < count ? products[i] : new Product());
         }
-        for (int first = decodeRows; first < count; first += PASS_TOKENS) {
-            int tokens = Math.min(PASS_TOKENS, count - first);
+        Product product = products[count++];
+        product.type = type;
+        product.weights = weights;
+        product.rowBytes = rowBytes;
+        product.rows = rows;
+        product.output = output;
+    }
+
+    /**
+     * Computes all products of {@code x [rows x cols]}, the first {@code decodeRows} rows by matrix-vector kernels.
+     */
+    void run(long x, int cols, int decodeRows, int rows) {
+        if (decodeRows > 0) {
+            matvecs(x, cols, decodeRows);
+        }
+        for (int first = decodeRows; first < rows; first += PASS_TOKENS) {
+            int tokens = Math.min(PASS_TOKENS, rows - first);
             long input = pack(x + 4L * cols * first, cols, tokens);
-            panels(products, input, cols, first, tokens);
+            panels(input, cols, first, tokens);
         }
     }
 
     // decode
 
-    private void matvecs(Product[] products, long x, int cols, int count) {
-        long[] activations = new long[products.length];
-        long[] strides = new long[products.length];
-        Map<ActivationForm, Long> done = new EnumMap<>(ActivationForm.class);
+    private void matvecs(long x, int cols, int rows) {
         long totalBytes = 0;
-        for (int i = 0; i < products.length; i++) {
-            ActivationForm form = kernels.activationForm(products[i].type());
-            strides[i] = inPlace(form, count) ? 4L * cols : preparedStride(form, cols);
-            activations[i] = done.computeIfAbsent(form, f -> prepare(f, x, cols, count));
-            totalBytes += products[i].rowBytes() * products[i].rows();
+        for (int i = 0; i < count; i++) {
+            Product product = products[i];
+            product.form = kernels.activationForm(product.type);
+            product.activationStride = inPlace(product.form, rows) ? 4L * cols : preparedStride(product.form, cols);
+            Product same = firstOfForm(product.form);
+            product.activations = same == product ? prepare(product.form, x, cols, rows) : same.activations;
+            totalBytes += product.rowBytes * product.rows;
         }
         long groupBytes = Math.clamp(totalBytes / (8L * pool.threads()), SMALLEST_GROUP_BYTES, GROUP_BYTES);
-        int[] rowsPerGroup = new int[products.length];
-        int[] firstGroup = new int[products.length + 1];
-        for (int i = 0; i < products.length; i++) {
+        int groups = 0;
+        for (int i = 0; i < count; i++) {
             Product product = products[i];
-            long rows = Math.max(1, groupBytes / product.rowBytes());
+            long perGroup = Math.max(1, groupBytes / product.rowBytes);
             // Kernels treat several rows at a time.
-            rowsPerGroup[i] = (int) Math.min(product.rows(), (rows + 7) / 8 * 8);
-            firstGroup[i + 1] = firstGroup[i] + Math.ceilDiv(product.rows(), rowsPerGroup[i]);
+            product.rowsPerItem = (int) Math.min(product.rows, (perGroup + 7) / 8 * 8);
+            product.firstItem = groups;
+            groups += Math.ceilDiv(product.rows, product.rowsPerItem);
         }
-        int groups = firstGroup[products.length];
-        boolean alone = totalBytes * count <= 2 * SMALLEST_GROUP_BYTES;
-        pool.run(groups, alone ? groups : 1, (from, to, worker) -> {
-            int p = 0;
-            for (int g = from; g < to; g++) {
-                while (g >= firstGroup[p + 1]) {
-                    p++;
-                }
-                int firstRow = (g - firstGroup[p]) * rowsPerGroup[p];
-                int rows = Math.min(rowsPerGroup[p], products[p].rows() - firstRow);
-                matvecGroup(products[p], firstRow, rows, cols, activations[p], strides[p], count, perWorker[worker]);
-            }
-        });
+        boolean alone = totalBytes * rows <= 2 * SMALLEST_GROUP_BYTES;
+        matvecs.cols = cols;
+        matvecs.rows = rows;
+        pool.run(groups, alone ? groups : 1, matvecs);
     }
 
-    private void matvecGroup(
-            Product product,
-            int firstRow,
-            int rows,
-            int cols,
-            long activations,
-            long activationStride,
-            int count,
-            Scratch memory) {
+    /** The first product that wants activations in that form. */
+    private Product firstOfForm(ActivationForm form) {
+        int i = 0;
+        while (products[i].form != form) {
+            i++;
+        }
+        return products[i];
+    }
+
+    /** The product to which an item belongs, looked for from {@code from} on. */
+    private int productOf(int item, int from) {
+        int p = from;
+        while (p + 1 < count && item >= products[p + 1].firstItem) {
+            p++;
+        }
+        return p;
+    }
+
+    private final class Matvecs implements WorkerPool.Body {
+
+        private int cols;
+        private int rows;
+
+        @Override
+        public void run(int from, int to, int worker) {
+            int p = 0;
+            for (int item = from; item < to; item++) {
+                p = productOf(item, p);
+                Product product = products[p];
+                int firstRow = (item - product.firstItem) * product.rowsPerItem;
+                int weightRows = Math.min(product.rowsPerItem, product.rows - firstRow);
+                matvecGroup(product, firstRow, weightRows, cols, rows, perWorker[worker]);
+            }
+        }
+    }
+
+    private void matvecGroup(Product product, int firstRow, int weightRows, int cols, int rows, Scratch memory) {
         kernels.matvec(
-                product.type(),
-                product.weights() + firstRow * product.rowBytes(),
-                rows,
+                product.type,
+                product.weights + firstRow * product.rowBytes,
+                weightRows,
                 cols,
-                activations,
-                activationStride,
-                count,
-                product.output() + 4L * firstRow,
-                4L * product.rows(),
+                product.activations,
+                product.activationStride,
+                rows,
+                product.output + 4L * firstRow,
+                4L * product.rows,
                 memory.ensure(kernels.matvecScratchBytes(cols)));
     }
 
@@ -139,15 +209,32 @@ final class MatmulRunner implements AutoCloseable {
             return x;
         }
         long stride = preparedStride(form, cols);
-        long target = prepared.computeIfAbsent(form, f -> new Scratch("prepared activations"))
-                .ensure(stride * count);
+        Scratch memory = prepared[form.ordinal()];
+        long target = memory.ensure(stride * count);
         int rowsPerChunk = Math.max(1, (1 << 14) / cols);
-        pool.run(count, rowsPerChunk, (from, to, worker) -> {
+        preparation.form = form;
+        preparation.x = x;
+        preparation.cols = cols;
+        preparation.target = target;
+        preparation.stride = stride;
+        pool.run(count, rowsPerChunk, preparation);
+        return target;
+    }
+
+    private final class Preparation implements WorkerPool.Body {
+
+        private ActivationForm form = ActivationForm.PLAIN;
+        private long x;
+        private int cols;
+        private long target;
+        private long stride;
+
+        @Override
+        public void run(int from, int to, int worker) {
             for (int t = from; t < to; t++) {
                 kernels.prepare(form, x + 4L * cols * t, cols, target + stride * t);
             }
-        });
-        return target;
+        }
     }
 
     /** Bytes between prepared rows: not a power of two, or the rows would compete for the same places of the cache. */
@@ -161,8 +248,25 @@ final class MatmulRunner implements AutoCloseable {
     private long pack(long x, int cols, int tokens) {
         int tiles = Math.ceilDiv(tokens, tileTokens);
         int stretches = Math.ceilDiv(cols, PANEL_COLS);
-        long target = packed.ensure(4L * tileTokens * cols * tiles);
-        pool.run(tiles * stretches, 4, (from, to, worker) -> {
+        packing.x = x;
+        packing.cols = cols;
+        packing.tokens = tokens;
+        packing.stretches = stretches;
+        packing.target = packed.ensure(4L * tileTokens * cols * tiles);
+        pool.run(tiles * stretches, 4, packing);
+        return packing.target;
+    }
+
+    private final class Packing implements WorkerPool.Body {
+
+        private long x;
+        private int cols;
+        private int tokens;
+        private int stretches;
+        private long target;
+
+        @Override
+        public void run(int from, int to, int worker) {
             for (int item = from; item < to; item++) {
                 int firstToken = item / stretches * tileTokens;
                 int firstCol = item % stretches * PANEL_COLS;
@@ -173,31 +277,44 @@ final class MatmulRunner implements AutoCloseable {
                         Math.min(PANEL_COLS, cols - firstCol),
                         target + 4L * ((long) cols * firstToken + (long) firstCol * tileTokens));
             }
-        });
-        return target;
+        }
     }
 
-    private void panels(Product[] products, long input, int cols, int firstToken, int tokens) {
-        int[] firstPanel = new int[products.length + 1];
-        for (int i = 0; i < products.length; i++) {
-            firstPanel[i + 1] = firstPanel[i] + Math.ceilDiv(products[i].rows(), PANEL_ROWS);
+    private void panels(long input, int cols, int firstToken, int tokens) {
+        int items = 0;
+        for (int i = 0; i < count; i++) {
+            products[i].firstItem = items;
+            items += Math.ceilDiv(products[i].rows, PANEL_ROWS);
         }
-        pool.run(firstPanel[products.length], 1, (from, to, worker) -> {
+        panels.input = input;
+        panels.cols = cols;
+        panels.firstToken = firstToken;
+        panels.tokens = tokens;
+        pool.run(items, 1, panels);
+    }
+
+    private final class Panels implements WorkerPool.Body {
+
+        private long input;
+        private int cols;
+        private int firstToken;
+        private int tokens;
+
+        @Override
+        public void run(int from, int to, int worker) {
             int p = 0;
             for (int item = from; item < to; item++) {
-                while (item >= firstPanel[p + 1]) {
-                    p++;
-                }
-                int firstRow = (item - firstPanel[p]) * PANEL_ROWS;
+                p = productOf(item, p);
+                int firstRow = (item - products[p].firstItem) * PANEL_ROWS;
                 panel(products[p], firstRow, input, cols, firstToken, tokens, perWorker[worker]);
             }
-        });
+        }
     }
 
     /** Multiplies up to {@link #PANEL_ROWS} weight rows with all packed tokens. */
     private void panel(
             Product product, int firstRow, long input, int cols, int firstToken, int tokens, Scratch memory) {
-        int rows = Math.min(PANEL_ROWS, product.rows() - firstRow);
+        int rows = Math.min(PANEL_ROWS, product.rows - firstRow);
         int rowGroups = Math.ceilDiv(rows, tileRows);
         int tiles = Math.ceilDiv(tokens, tileTokens);
         long panelStride = Kernels.PANEL_ROW_BYTES;
@@ -209,11 +326,9 @@ final class MatmulRunner implements AutoCloseable {
         Memory.clear(panel + rows * panelStride, (rowGroups * tileRows - rows) * panelStride);
         for (int col = 0; col < cols; col += PANEL_COLS) {
             int depth = Math.min(PANEL_COLS, cols - col);
-            long weights = product.weights()
-                    + firstRow * product.rowBytes()
-                    + product.type().byteSize(col);
+            long weights = product.weights + firstRow * product.rowBytes + product.type.byteSize(col);
             for (int r = 0; r < rows; r++) {
-                kernels.expand(product.type(), weights + r * product.rowBytes(), depth, panel + r * panelStride);
+                kernels.expand(product.type, weights + r * product.rowBytes, depth, panel + r * panelStride);
             }
             for (int tile = 0; tile < tiles; tile++) {
                 long tokensAt = input + 4L * tileTokens * ((long) tile * cols + col);
@@ -227,8 +342,8 @@ final class MatmulRunner implements AutoCloseable {
                 sumStride,
                 rows,
                 tokens,
-                product.output() + 4L * ((long) firstToken * product.rows() + firstRow),
-                4L * product.rows());
+                product.output + 4L * ((long) firstToken * product.rows + firstRow),
+                4L * product.rows);
     }
 
     /** Writes the transposed sums: {@code y[t][r] = sums[r][t]}, four tokens at a time, so that few lines are in use. */
@@ -254,7 +369,9 @@ final class MatmulRunner implements AutoCloseable {
     @Override
     public void close() {
         packed.close();
-        prepared.values().forEach(Scratch::close);
+        for (Scratch memory : prepared) {
+            memory.close();
+        }
         for (Scratch memory : perWorker) {
             memory.close();
         }

@@ -39,6 +39,8 @@ final class VectorKernels implements Kernels {
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
     private final MethodHandle deltaKernel = Isolated.delta(VectorDelta.class, "step");
+    private final MethodHandle softCapKernel = Isolated.inPlace(VectorAttention.class, "softCap");
+    private final MethodHandle expAndSumKernel = Isolated.softmax(VectorAttention.class, "expAndSum");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
 
     VectorKernels() {
@@ -294,7 +296,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void softCap(long scores, int n, float cap) {
-        VectorAttention.softCap(scores, n, cap);
+        Isolated.call(softCapKernel, scores, n, cap);
     }
 
     @Override
@@ -304,7 +306,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public float expAndSum(long scores, int n, float max) {
-        return VectorAttention.expAndSum(scores, n, max);
+        return Isolated.sum(expAndSumKernel, scores, n, max);
     }
 
     @Override
