@@ -8,7 +8,7 @@
 // own, which are merged in ascending order. So a row's result does not depend on the other rows of the call, nor on whether
 // one block walks all chunks (many rows) or every chunk has a block (few rows) and `attention_combine` merges.
 //
-// KV is the element type of the cache.
+// KV is what the cache keeps keys and values as; sums are f32 whatever it is.
 #include "common.cuh"
 
 #ifdef SIMCUDA
@@ -39,9 +39,49 @@ struct attention_shape {
     float soft_cap; // 0 for none
 };
 
+// A type of the cache: blocks of ELEMENTS dimensions of a head in BYTES bytes; `at` reads one dimension of a row, and `put`,
+// called by a whole warp, writes a row.
 struct kv_f32 {
-    static const int BYTES = 4;
+    static const int ELEMENTS = 1, BYTES = 4;
     static __device__ __forceinline__ float at(unsigned long long address, int i) { return ((const float*)address)[i]; }
+    static __device__ __forceinline__ void put(const float* x, int dim, unsigned long long address, int lane) {
+        for (int d = lane; d < dim; d += 32) ((float*)address)[d] = x[d];
+    }
+};
+
+// Rounded to nearest even; what is beyond the range of a half becomes infinite.
+struct kv_f16 {
+    static const int ELEMENTS = 1, BYTES = 2;
+    static __device__ __forceinline__ float at(unsigned long long address, int i) {
+        return __half2float(((const __half*)address)[i]);
+    }
+    static __device__ __forceinline__ void put(const float* x, int dim, unsigned long long address, int lane) {
+        for (int d = lane; d < dim; d += 32) ((__half*)address)[d] = __float2half_rn(x[d]);
+    }
+};
+
+// half d; int8 q[32]: d = max|x| / 127, q = x * (1 / d) rounded half away from zero, bit for bit as the CPU backend and ggml's
+// quantize_row_q8_0_ref. A NaN or infinity makes d one, and so the whole block NaN when it is read.
+struct kv_q8_0 {
+    static const int ELEMENTS = 32, BYTES = 34;
+    static __device__ __forceinline__ float at(unsigned long long address, int i) {
+        const unsigned char* block = (const unsigned char*)address + (i >> 5) * BYTES;
+        return __half2float(*(const __half*)block) * (signed char)block[2 + (i & 31)];
+    }
+    static __device__ __forceinline__ void put(const float* x, int dim, unsigned long long address, int lane) {
+        for (int b = 0; b < dim / 32; b++) {
+            const float v = x[32 * b + lane];
+            float maximum = warp_max(fabsf(v));
+            // fmaxf forgets a NaN.
+            if (__any_sync(FULL_WARP, v != v)) maximum = NAN;
+            const float d = maximum / 127;
+            const float scaled = v * (d == 0 ? 0 : 1 / d);
+            unsigned char* block = (unsigned char*)address + b * BYTES;
+            if (lane == 0) *(__half*)block = __float2half_rn(d);
+            // Beyond the range, or not a number, only where d is not finite or so small that it was rounded to zero.
+            block[2 + lane] = fabsf(scaled) < 128 ? (unsigned char)(int)roundf(scaled) : 0;
+        }
+    }
 };
 
 // Running maximum, sum and values of one query.
@@ -69,11 +109,12 @@ template <int PARTS> struct softmax_state {
     }
 };
 
+template <class KV>
 static __device__ __forceinline__ unsigned long long position_address(
-    const attention_shape& s, int position, long long offset, int kv_head, int dim, int element_bytes) {
+    const attention_shape& s, int position, long long offset, int kv_head, int dim) {
     const int page = position / s.page_tokens;
     const long long row = (long long)kv_head * s.page_tokens + (position - page * s.page_tokens);
-    return s.pages[page - s.first_page] + offset + row * dim * element_bytes;
+    return s.pages[page - s.first_page] + offset + row * (dim / KV::ELEMENTS * KV::BYTES);
 }
 
 // PARTS * 32 dimensions of values at most. With partials, block z handles one chunk and leaves {maximum, sum, values} there.
@@ -122,9 +163,8 @@ static __device__ __forceinline__ void attention(const attention_shape& s, const
             for (int j = warp; j < TILE; j += WARPS) {
                 const int position = tile + j;
                 const bool inside = position >= block_from && position < block_to;
-                const unsigned long long key = inside
-                    ? position_address(s, position, s.key_offset, kv_head, s.key_dim, KV::BYTES)
-                    : 0;
+                const unsigned long long key =
+                    inside ? position_address<KV>(s, position, s.key_offset, kv_head, s.key_dim) : 0;
                 for (int d = lane; d < s.key_dim; d += 32) keys[j * stride + d] = inside ? KV::at(key, d) : 0;
             }
             __syncthreads();
@@ -151,7 +191,7 @@ static __device__ __forceinline__ void attention(const attention_shape& s, const
 #pragma unroll
             for (int i = 0; i < PARTS; i++) state.values[i] *= factor;
             const unsigned long long value_address =
-                seen ? position_address(s, position, s.value_offset, kv_head, s.value_dim, KV::BYTES) : 0;
+                seen ? position_address<KV>(s, position, s.value_offset, kv_head, s.value_dim) : 0;
             const int first = from > tile ? from - tile : 0;
             const int last = to < tile + TILE ? to - tile : TILE;
             for (int j = first; j < last; j++) {
@@ -193,11 +233,6 @@ static __device__ __forceinline__ void attention(const attention_shape& s, const
         float *__restrict__ partials, int first_chunk
 #define PASS shape, q, sinks, out, partials, first_chunk
 
-extern "C" __global__ void __launch_bounds__(THREADS) attention_f32_64(ARGUMENTS) { attention<kv_f32, 2>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) attention_f32_128(ARGUMENTS) { attention<kv_f32, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) attention_f32_256(ARGUMENTS) { attention<kv_f32, 8>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) attention_f32_512(ARGUMENTS) { attention<kv_f32, 16>(PASS); }
-
 // One warp per row and head: block (head, row).
 extern "C" __global__ void __launch_bounds__(32) attention_combine(const float* __restrict__ partials,
     const float* __restrict__ sinks, float* __restrict__ out, int heads, int value_dim, int chunks) {
@@ -221,15 +256,41 @@ extern "C" __global__ void __launch_bounds__(32) attention_combine(const float* 
     }
 }
 
-// Copies keys and values of `count` rows to their positions: block (kv head, row).
-extern "C" __global__ void __launch_bounds__(128)
-store_kv_f32(attention_shape shape, const float* __restrict__ k, const float* __restrict__ v) {
+// Puts keys and values of `count` rows to their positions: block (kv head, row) of two warps, one for each.
+template <class KV>
+static __device__ __forceinline__ void store(
+    const attention_shape& s, const float* __restrict__ k, const float* __restrict__ v) {
+    const int lane = threadIdx.x & 31;
     const int head = blockIdx.x;
     const int row = blockIdx.y;
-    const int position = shape.position + row;
-    const size_t source = (size_t)row * shape.kv_heads + head;
-    float* key = (float*)position_address(shape, position, shape.key_offset, head, shape.key_dim, 4);
-    for (int d = threadIdx.x; d < shape.key_dim; d += 128) key[d] = k[source * shape.key_dim + d];
-    float* value = (float*)position_address(shape, position, shape.value_offset, head, shape.value_dim, 4);
-    for (int d = threadIdx.x; d < shape.value_dim; d += 128) value[d] = v[source * shape.value_dim + d];
+    const int position = s.position + row;
+    const size_t source = (size_t)row * s.kv_heads + head;
+    if (threadIdx.x < 32) {
+        KV::put(k + source * s.key_dim, s.key_dim, position_address<KV>(s, position, s.key_offset, head, s.key_dim), lane);
+    } else {
+        KV::put(v + source * s.value_dim, s.value_dim,
+            position_address<KV>(s, position, s.value_offset, head, s.value_dim), lane);
+    }
 }
+
+#define KERNELS(type)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_##type##_64(ARGUMENTS) {                 \
+        attention<kv_##type, 2>(PASS);                                                                       \
+    }                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_##type##_128(ARGUMENTS) {                \
+        attention<kv_##type, 4>(PASS);                                                                       \
+    }                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_##type##_256(ARGUMENTS) {                \
+        attention<kv_##type, 8>(PASS);                                                                       \
+    }                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_##type##_512(ARGUMENTS) {                \
+        attention<kv_##type, 16>(PASS);                                                                      \
+    }                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(64)                                                         \
+    store_kv_##type(attention_shape shape, const float* __restrict__ k, const float* __restrict__ v) {       \
+        store<kv_##type>(shape, k, v);                                                                       \
+    }
+
+KERNELS(f32)
+KERNELS(f16)
+KERNELS(q8_0)

@@ -103,6 +103,13 @@ gather_rows(const float* __restrict__ x, const int* __restrict__ rows, float* __
     if (c < dim) out[(size_t)blockIdx.y * dim + c] = x[(size_t)rows[blockIdx.y] * dim + c];
 }
 
+// target[i][0 .. width] = source[i][0 .. width], rows a stride apart: block (i, part of the width)
+extern "C" __global__ void __launch_bounds__(256) copy_columns(const float* __restrict__ source,
+    float* __restrict__ target, int source_stride, int target_stride, int width) {
+    const int c = blockIdx.y * blockDim.x + threadIdx.x;
+    if (c < width) target[(size_t)blockIdx.x * target_stride + c] = source[(size_t)blockIdx.x * source_stride + c];
+}
+
 // target[rows[i]] += factors[i] * x[i] in ascending order of i: block (part of a row, i). The first of equal rows adds for
 // all of them, the others leave.
 extern "C" __global__ void __launch_bounds__(256) scatter_add_rows(const float* __restrict__ x,

@@ -83,6 +83,15 @@ static __device__ __forceinline__ void matvec(const uint8_t* __restrict__ weight
     }
 }
 
+// One row of activations with the matrix that its pick names: block (rows, pick), with the bits of ONE. `per_input` picks in
+// turn read the same activations.
+#define PICKED_ARGUMENTS                                                                                           \
+    const unsigned long long *__restrict__ table, const int *__restrict__ picks, int per_input,                    \
+        const float *__restrict__ x, float *__restrict__ y, int rows, int cols, int wide
+#define PICKED                                                                                                     \
+    (const uint8_t*)table[picks[blockIdx.y]], x + ((long long)(blockIdx.y / per_input) - blockIdx.y) * cols, y, rows, \
+        cols, (int)gridDim.y, wide != 0
+
 extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_f32(ARGUMENTS) { matvec<F32, 1>(PASS); }
 extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_f32(ARGUMENTS) { matvec<F32, 4>(PASS); }
 extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_f16(ARGUMENTS) { matvec<F16, 1>(PASS); }
@@ -115,3 +124,19 @@ extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q6_k(ARGUMENTS)
 extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q6_k(ARGUMENTS) { matvec<Q6_K, 4>(PASS); }
 extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_iq4_xs(ARGUMENTS) { matvec<IQ4_XS, 1>(PASS); }
 extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_iq4_xs(ARGUMENTS) { matvec<IQ4_XS, 4>(PASS); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_f32(PICKED_ARGUMENTS) { matvec<F32, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_f16(PICKED_ARGUMENTS) { matvec<F16, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_bf16(PICKED_ARGUMENTS) { matvec<BF16, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q4_0(PICKED_ARGUMENTS) { matvec<Q4_0, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q4_1(PICKED_ARGUMENTS) { matvec<Q4_1, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q5_0(PICKED_ARGUMENTS) { matvec<Q5_0, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q5_1(PICKED_ARGUMENTS) { matvec<Q5_1, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q8_0(PICKED_ARGUMENTS) { matvec<Q8_0, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_iq4_nl(PICKED_ARGUMENTS) { matvec<IQ4_NL, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_mxfp4(PICKED_ARGUMENTS) { matvec<MXFP4, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q2_k(PICKED_ARGUMENTS) { matvec<Q2_K, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q3_k(PICKED_ARGUMENTS) { matvec<Q3_K, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q4_k(PICKED_ARGUMENTS) { matvec<Q4_K, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q5_k(PICKED_ARGUMENTS) { matvec<Q5_K, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q6_k(PICKED_ARGUMENTS) { matvec<Q6_K, 1>(PICKED); }
+extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_iq4_xs(PICKED_ARGUMENTS) { matvec<IQ4_XS, 1>(PICKED); }

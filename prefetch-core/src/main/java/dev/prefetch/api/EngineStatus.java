@@ -69,8 +69,8 @@ public record EngineStatus(
      * @param draftedTokens tokens guessed and verified
      * @param acceptedTokens of them, those that were right
      * @param embeddedTexts texts whose vectors were computed
-     * @param refused generations refused because the queue was full
-     * @param expired generations that were not done in their time
+     * @param refused generations and requests for vectors refused because the queue was full
+     * @param expired generations and requests for vectors that were not done in their time
      */
     public record Counters(
             long promptTokens,

@@ -9,6 +9,7 @@ import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.DeadlineExceededException;
+import dev.prefetch.inference.PromptCacheFile;
 import dev.prefetch.inference.SequenceRequest;
 import dev.prefetch.inference.Speculation;
 import dev.prefetch.model.ModelConfig;
@@ -20,6 +21,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
+import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
@@ -71,7 +73,7 @@ final class LocalEngine implements PrefetchEngine {
         this.loop = loop;
         this.limits = limits;
         this.constraints = new GrammarConstraints(tokenizer);
-        this.embedder = new Embedder(encoder, loop, info, this::failed);
+        this.embedder = new Embedder(encoder, loop, limits, info, this::failed);
         this.resources = resources;
     }
 
@@ -130,8 +132,14 @@ final class LocalEngine implements PrefetchEngine {
                 options.serving().queueLimit(),
                 options.serving().speculation(),
                 shortPrompt(memory.weights()));
-        BatchLoop loop = resources.add(
-                new BatchLoop(places.workplace(), places.failover(), model.config(), model.graph(), tokenizer, limits));
+        BatchLoop loop = resources.add(new BatchLoop(
+                places.workplace(),
+                places.failover(),
+                model.config(),
+                model.graph(),
+                tokenizer,
+                limits,
+                promptCacheFile(options, model)));
 
         EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
@@ -171,6 +179,16 @@ final class LocalEngine implements PrefetchEngine {
         return serving.promptCache() == null
                 ? kvBytes
                 : Math.min(kvBytes, serving.promptCache().of(kvBytes));
+    }
+
+    private static @Nullable PromptCacheFile promptCacheFile(EngineOptions options, Model model) {
+        Path file = options.serving().promptCacheFile();
+        return file == null
+                ? null
+                : new PromptCacheFile(
+                        file,
+                        ModelIdentity.of(model.file(), options.lora()),
+                        model.config().vocabularySize());
     }
 
     /** Rows computed while the weights are on their way cost those that generate nothing. */
@@ -215,7 +233,7 @@ final class LocalEngine implements PrefetchEngine {
     private static List<SlowPath> computedAnew(Model model, EngineOptions options) {
         ServingOptions serving = options.serving();
         if (model.config().delta() == null
-                || promptCacheBytes(serving, 1) == 0 && serving.speculation() == Speculation.OFF) {
+                || promptCacheBytes(serving, 1L << 40) == 0 && serving.speculation() == Speculation.OFF) {
             return List.of();
         }
         return List.of(new SlowPath(
@@ -365,7 +383,7 @@ final class LocalEngine implements PrefetchEngine {
                 counters(load.totals()));
     }
 
-    private static EngineStatus.Counters counters(BatchLoop.Totals totals) {
+    private EngineStatus.Counters counters(BatchLoop.Totals totals) {
         return new EngineStatus.Counters(
                 totals.promptTokens(),
                 totals.cachedPromptTokens(),
@@ -373,8 +391,8 @@ final class LocalEngine implements PrefetchEngine {
                 totals.draftedTokens(),
                 totals.acceptedTokens(),
                 totals.embeddedTexts(),
-                totals.refused(),
-                totals.expired());
+                totals.refused() + embedder.refused(),
+                totals.expired() + embedder.expired());
     }
 
     @Override

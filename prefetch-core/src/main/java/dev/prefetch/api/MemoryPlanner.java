@@ -28,6 +28,16 @@ final class MemoryPlanner {
     /** Share of what activations leave that the KV cache of more than one full-length sequence may take. */
     private static final double KV_SHARE = 0.125;
 
+    /**
+     * The same where weights stream anyway and it holds less than a short sequence for each that may run: a sweep takes
+     * about as long for sixteen as for one then, so a place for another is worth more than the bytes that it takes from
+     * resident weights.
+     */
+    private static final double STREAMING_KV_SHARE = 0.5;
+
+    /** Tokens of a short question with its answer. */
+    private static final int SHORT_SEQUENCE = 256;
+
     /** What must be missing in memory before measuring pays: less is read in the time that measuring takes. */
     private static final long WORTH_MEASURING_BYTES = 256L << 20;
 
@@ -76,7 +86,8 @@ final class MemoryPlanner {
 
     /**
      * Divides the budget: activations with LoRA adapters and the KV cache of one full-length sequence first, then weights, with at most an
-     * eighth of what activations leave for the KV cache of more than one sequence. Where weights stream and the number of
+     * eighth of what activations leave for the KV cache of more than one sequence; up to half of it where weights stream and
+     * an eighth does not hold a short sequence for each that may run at the same time. Where weights stream and the number of
      * prompt tokens per sweep is left to the engine, it grows until computing them takes longer than reading.
      *
      * @param contextLength positions of a sequence
@@ -165,11 +176,13 @@ final class MemoryPlanner {
                             deviceBytes.isPresent() ? " of the device (spring.ai.prefetch.cuda.vram)" : "",
                             smallerKv()));
         }
-        // The sequence's bytes are below those available, and their number below 4096: no overflow.
-        long kvBytes =
-                Math.clamp((long) (KV_SHARE * available), sequenceBytes, sequenceBytes * options.maxConcurrency());
-        long left = available - kvBytes;
         long modelBytes = Planner.modelBytes(graph.blocks());
+        // The sequence's bytes are below those available, and their number below 4096: no overflow.
+        long kvBytes = Math.clamp(
+                wantedKvBytes(available, bytes(options.memory().weights(), modelBytes, modelBytes), ubatch),
+                sequenceBytes,
+                sequenceBytes * options.maxConcurrency());
+        long left = available - kvBytes;
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
         LOG.debug(
                 "Memory: {} MiB in all, activations {} MiB, KV cache ({}) up to {} MiB, weights up to {} MiB",
@@ -187,6 +200,18 @@ final class MemoryPlanner {
                 .withCosts(costs.primary())
                 .withAccelerator(accelerator(rows, costs.host())));
         return new Division(ubatch, kvBytes, plan);
+    }
+
+    /** Bytes of KV cache for all sequences together, before one of full length and all of full length limit it. */
+    private long wantedKvBytes(long available, long weightsBytes, int ubatch) {
+        long usual = (long) (KV_SHARE * available);
+        int tokens = Math.min(contextLength, SHORT_SEQUENCE);
+        long shortSequences = options.maxConcurrency()
+                * BatchLoop.kvBytes(config, options.kvCacheType().format(), tokens, ubatch);
+        // What weights leave costs nothing; beyond that only a model that streams anyway gives room.
+        boolean streams = weightsBytes > available - usual;
+        long room = Math.max(available - weightsBytes, streams ? (long) (STREAMING_KV_SHARE * available) : 0);
+        return Math.max(usual, Math.min(shortSequences, room));
     }
 
     private String smallerKv() {

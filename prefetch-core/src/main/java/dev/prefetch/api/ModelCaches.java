@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.grammar.Json;
 import java.io.IOException;
 import java.io.InputStream;
@@ -72,8 +73,8 @@ public record ModelCaches(List<Path> huggingFace, List<Path> lmStudio, List<Path
     /**
      * The file of a model; of a split model its first file.
      *
-     * @throws ModelNotFoundException when it lies in no folder, when the choice between several is not clear, or when its
-     *     checksum is another; the message holds the command that downloads it, or the choices
+     * @throws ModelNotFoundException when it lies in no folder, when the choice between several is not clear, or when the
+     *     checksum of one of its files is another; the message holds the command that downloads it, or the choices
      * @throws UncheckedIOException when a folder or the file cannot be read
      */
     public Path find(ModelReference reference) {
@@ -81,9 +82,8 @@ public record ModelCaches(List<Path> huggingFace, List<Path> lmStudio, List<Path
             case ModelReference.HuggingFace model -> findHuggingFace(model);
             case ModelReference.Ollama model -> findOllama(model);
         };
-        String expected = reference.sha256();
-        if (expected != null) {
-            requireChecksum(reference, file, expected);
+        if (!reference.sha256().isEmpty()) {
+            requireChecksums(reference, GgufFile.filesOf(file));
         }
         return file;
     }
@@ -256,13 +256,29 @@ public record ModelCaches(List<Path> huggingFace, List<Path> lmStudio, List<Path
         return "Download it with: " + reference.downloadCommand();
     }
 
-    private static void requireChecksum(ModelReference reference, Path file, String expected) {
-        String actual = sha256(file);
-        if (!actual.equals(expected)) {
+    private static void requireChecksums(ModelReference reference, List<Path> files) {
+        List<String> expected = reference.sha256();
+        if (files.size() != expected.size()) {
             throw new ModelNotFoundException(
-                    "The file " + file + " of " + reference + " has the SHA-256 checksum " + actual + ", expected "
-                            + expected + ".",
-                    "Delete the file and download it again with: " + reference.downloadCommand());
+                    "The model " + reference + " has " + files.size() + " files, from " + files.getFirst() + " on, but "
+                            + expected.size() + " SHA-256 checksums were given.",
+                    "Give one checksum for each file, in the order of their numbers, with commas between.");
+        }
+        // What is missing shows before minutes go into reading the others.
+        for (Path file : files) {
+            if (!Files.exists(file)) {
+                throw new ModelNotFoundException(
+                        "The file " + file + " of " + reference + " is missing.", download(reference));
+            }
+        }
+        for (int i = 0; i < files.size(); i++) {
+            String actual = sha256(files.get(i));
+            if (!actual.equals(expected.get(i))) {
+                throw new ModelNotFoundException(
+                        "The file " + files.get(i) + " of " + reference + " has the SHA-256 checksum " + actual
+                                + ", expected " + expected.get(i) + ".",
+                        "Delete the file and download it again with: " + reference.downloadCommand());
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import java.util.List;
 import java.util.Locale;
 import java.util.Optional;
 import java.util.regex.Matcher;
@@ -16,14 +17,14 @@ import org.jspecify.annotations.Nullable;
  *   <li>{@code hf:OWNER/REPOSITORY}, {@code hf:OWNER/REPOSITORY:QUANTISATION}, {@code hf:OWNER/REPOSITORY/FILE.gguf};
  *       {@code hf.co/}, {@code huggingface.co/} and their {@code https://} addresses may stand for {@code hf:}
  *   <li>{@code ollama:NAME}, {@code ollama:NAME:TAG}, {@code ollama:OWNER/NAME:TAG}
- *   <li>any of them followed by {@code @sha256:} and 64 hexadecimal digits, which the file must have
+ *   <li>any of them followed by {@code @sha256:} and 64 hexadecimal digits, which the file must have; of a split model those
+ *       of all its files in order, with commas between
  * </ul>
  */
 public sealed interface ModelReference {
 
-    /** SHA-256 the file must have, in lower-case hexadecimal digits, or null. */
-    @Nullable
-    String sha256();
+    /** SHA-256 that the model's files must have, one for each in order, in lower-case hexadecimal digits; or none. */
+    List<String> sha256();
 
     /** The command that downloads the model to where {@link ModelCaches} looks. */
     String downloadCommand();
@@ -41,8 +42,11 @@ public sealed interface ModelReference {
             String repository,
             @Nullable String file,
             @Nullable String quantisation,
-            @Nullable String sha256)
-            implements ModelReference {
+            List<String> sha256) implements ModelReference {
+
+        public HuggingFace {
+            sha256 = List.copyOf(sha256);
+        }
 
         @Override
         public String downloadCommand() {
@@ -66,7 +70,11 @@ public sealed interface ModelReference {
      * @param name name, with its owner in front unless it is Ollama's own, for example {@code qwen3}
      * @param tag which variant, for example {@code 4b}
      */
-    record Ollama(String name, String tag, @Nullable String sha256) implements ModelReference {
+    record Ollama(String name, String tag, List<String> sha256) implements ModelReference {
+
+        public Ollama {
+            sha256 = List.copyOf(sha256);
+        }
 
         @Override
         public String downloadCommand() {
@@ -112,12 +120,12 @@ public sealed interface ModelReference {
                 return null;
             }
             String rest = huggingFace.matches() ? huggingFace.group(1) : ollama.group(1);
-            String sha256 = null;
+            List<String> sha256 = List.of();
             Matcher checksum = CHECKSUM.matcher(rest);
             if (checksum.matches()) {
                 rest = checksum.group(1);
-                sha256 = checksum.group(2).toLowerCase(Locale.ROOT);
-                if (!sha256.matches("[0-9a-f]{64}")) {
+                sha256 = List.of(checksum.group(2).toLowerCase(Locale.ROOT).split(",", -1));
+                if (!sha256.stream().allMatch(digits -> digits.matches("[0-9a-f]{64}"))) {
                     throw new IllegalArgumentException("The model reference '" + text
                             + "' ends in a checksum that does not have 64 hexadecimal digits");
                 }
@@ -125,7 +133,7 @@ public sealed interface ModelReference {
             return huggingFace.matches() ? huggingFace(text, rest, sha256) : ollama(text, rest, sha256);
         }
 
-        private static ModelReference huggingFace(String text, String rest, @Nullable String sha256) {
+        private static ModelReference huggingFace(String text, String rest, List<String> sha256) {
             Matcher repository = REPOSITORY.matcher(rest);
             if (!repository.matches()) {
                 throw new IllegalArgumentException("The model reference '" + text
@@ -136,7 +144,7 @@ public sealed interface ModelReference {
                     repository.group(1), repository.group(2), repository.group(4), repository.group(3), sha256);
         }
 
-        private static ModelReference ollama(String text, String rest, @Nullable String sha256) {
+        private static ModelReference ollama(String text, String rest, List<String> sha256) {
             Matcher library = LIBRARY.matcher(rest);
             if (!library.matches()) {
                 throw new IllegalArgumentException(

@@ -2,6 +2,7 @@ package dev.prefetch.api;
 
 import dev.prefetch.inference.Speculation;
 import dev.prefetch.prefetch.MemoryAmount;
+import java.nio.file.Path;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
@@ -14,12 +15,18 @@ import org.jspecify.annotations.Nullable;
  * @param ubatchBesideDecode most prompt tokens of a sweep that also generates for others, who wait for it to end; 0 for as
  *     many as are computed while weights are read, and at least {@value #LEAST_UBATCH_BESIDE_DECODE}
  * @param speculation whether tokens are guessed from the prompt and verified together
+ * @param promptCacheFile where the prompt cache is written when the engine is closed, and read when it is opened with the same
+ *     model; null for nowhere. It holds prompts
  */
 public record ServingOptions(
-        @Nullable MemoryAmount promptCache, int queueLimit, int ubatchBesideDecode, Speculation speculation) {
+        @Nullable MemoryAmount promptCache,
+        int queueLimit,
+        int ubatchBesideDecode,
+        Speculation speculation,
+        @Nullable Path promptCacheFile) {
 
     /** Everything chosen by the engine, and a queue without limit. */
-    public static final ServingOptions DEFAULT = new ServingOptions(null, Integer.MAX_VALUE, 0, Speculation.AUTO);
+    public static final ServingOptions DEFAULT = new ServingOptions(null, Integer.MAX_VALUE, 0, Speculation.AUTO, null);
 
     /** Fewest prompt tokens of a sweep that also generates, where their number is left to the engine. */
     public static final int LEAST_UBATCH_BESIDE_DECODE = 64;
@@ -37,7 +44,7 @@ public record ServingOptions(
     }
 
     public ServingOptions withPromptCache(@Nullable MemoryAmount value) {
-        return new ServingOptions(value, queueLimit, ubatchBesideDecode, speculation);
+        return new ServingOptions(value, queueLimit, ubatchBesideDecode, speculation, promptCacheFile);
     }
 
     /** Every prompt is computed from its first token on, as measurements need it. */
@@ -46,14 +53,18 @@ public record ServingOptions(
     }
 
     public ServingOptions withQueueLimit(int value) {
-        return new ServingOptions(promptCache, value, ubatchBesideDecode, speculation);
+        return new ServingOptions(promptCache, value, ubatchBesideDecode, speculation, promptCacheFile);
     }
 
     public ServingOptions withUbatchBesideDecode(int value) {
-        return new ServingOptions(promptCache, queueLimit, value, speculation);
+        return new ServingOptions(promptCache, queueLimit, value, speculation, promptCacheFile);
     }
 
     public ServingOptions withSpeculation(Speculation value) {
-        return new ServingOptions(promptCache, queueLimit, ubatchBesideDecode, value);
+        return new ServingOptions(promptCache, queueLimit, ubatchBesideDecode, value, promptCacheFile);
+    }
+
+    public ServingOptions withPromptCacheFile(@Nullable Path value) {
+        return new ServingOptions(promptCache, queueLimit, ubatchBesideDecode, speculation, value);
     }
 }

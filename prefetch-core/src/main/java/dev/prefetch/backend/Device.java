@@ -19,6 +19,11 @@ public interface Device extends AutoCloseable {
     /** The tier whose memory this device computes in. */
     Tier tier();
 
+    /** What decides the bits of results, in words: two devices that say the same compute the same. */
+    default String numerics() {
+        return backend() + ": " + description();
+    }
+
     /** Weight formats {@link Ops#matmul} accepts. */
     Set<GgmlType> weightTypes();
 

@@ -1,7 +1,5 @@
 package dev.prefetch.backend;
 
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
@@ -197,12 +195,11 @@ public interface Ops {
     /**
      * Copies columns: for {@code i < rows}, {@code width} elements from {@code source[sourceOffset + i * sourceStride]} on
      * to {@code target[targetOffset + i * targetStride]} on. All but the buffers are numbers of elements. Source and target
-     * are different buffers, or what is copied does not overlap. Unless a backend does it in place, everything goes through
-     * the host.
+     * are different buffers, or what is copied does not overlap.
      *
      * @throws IndexOutOfBoundsException when a row leaves its buffer
      */
-    default void copyColumns(
+    void copyColumns(
             DeviceBuffer source,
             long sourceOffset,
             int sourceStride,
@@ -210,20 +207,14 @@ public interface Ops {
             long targetOffset,
             int targetStride,
             int width,
-            int rows) {
-        if (rows == 0 || width == 0) {
-            return;
-        }
-        long bytes = (long) Float.BYTES * width;
-        try (Arena arena = Arena.ofConfined()) {
-            MemorySegment all = arena.allocate(Float.BYTES * ((rows - 1L) * sourceStride + width), Float.BYTES);
-            source.download(Float.BYTES * sourceOffset, all);
-            for (int i = 0; i < rows; i++) {
-                MemorySegment row = all.asSlice((long) Float.BYTES * sourceStride * i, bytes);
-                target.upload(row, Float.BYTES * (targetOffset + (long) targetStride * i));
-            }
-        }
-    }
+            int rows);
+
+    /**
+     * Copies bytes between buffers, or parts of a buffer that do not overlap.
+     *
+     * @throws IndexOutOfBoundsException when a range leaves its buffer
+     */
+    void copy(DeviceBuffer source, long sourceOffset, DeviceBuffer target, long targetOffset, long bytes);
 
     /**
      * {@code target[rows[i]] += factors[i] * x[i]} for {@code i < count}, rows of {@code dim} elements, in ascending order
@@ -242,5 +233,10 @@ public interface Ops {
      */
     default void topK(DeviceBuffer x, int rows, int stride, int n, int k, DeviceBuffer values, DeviceBuffer indices) {
         HostTopK.run(x, rows, stride, n, k, values, indices);
+    }
+
+    /** What a device needs that chooses experts itself; null where the host chooses. */
+    default @Nullable ExpertOps experts() {
+        return null;
     }
 }

@@ -43,6 +43,20 @@ public final class OpsChecks {
         }
     }
 
+    /**
+     * Bytes that {@code rows} stretches of {@code width} f32 elements reach to, {@code stride} apart, the first from
+     * {@code offset} on.
+     *
+     * @throws IndexOutOfBoundsException when a number is negative
+     */
+    public static long columns(long offset, int stride, int width, int rows) {
+        if (offset < 0 || stride < 0 || width < 0 || rows < 0) {
+            throw new IndexOutOfBoundsException("columns must not be negative but were " + width + " of " + rows
+                    + " rows, " + stride + " apart, from " + offset);
+        }
+        return rows == 0 || width == 0 ? 0 : floats(1, Math.addExact(offset, (rows - 1L) * stride + width));
+    }
+
     /** @throws IndexOutOfBoundsException when one of the first {@code count} is no row of those available */
     public static void checkRows(int[] rows, int count, long available) {
         for (int i = 0; i < count; i++) {

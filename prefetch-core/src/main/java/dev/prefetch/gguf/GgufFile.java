@@ -17,6 +17,7 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.stream.IntStream;
 
 /**
  * An open GGUF model, version 2 or 3, little-endian: metadata and tensor directory read and checked, the weights mapped.
@@ -95,6 +96,18 @@ public final class GgufFile implements AutoCloseable {
                         + foundNumber + " of " + splitCount());
             }
         }
+    }
+
+    /**
+     * The files of the model that a file belongs to: of a split one all by their names, in order, whether they exist or not;
+     * else the file itself.
+     */
+    public static List<Path> filesOf(Path file) {
+        return SplitName.of(file)
+                .map(name -> IntStream.rangeClosed(1, name.count())
+                        .mapToObj(number -> file.resolveSibling(name.of(number)))
+                        .toList())
+                .orElse(List.of(file));
     }
 
     /**

@@ -92,6 +92,10 @@ final class Adapters implements AutoCloseable {
                 .orElse(0);
     }
 
+    boolean isEmpty() {
+        return changes.isEmpty();
+    }
+
     /** Bytes of what is allocated for sweeps of at most {@code maxRows} tokens. */
     static long byteSize(List<LoraAdapter> adapters, int maxRows) {
         return adapters.stream().mapToLong(Adapters::weightBytes).sum()

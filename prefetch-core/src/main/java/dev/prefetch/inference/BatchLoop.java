@@ -59,6 +59,7 @@ public final class BatchLoop implements AutoCloseable {
     private final Batch batch;
     private final int vocabularySize;
     private final Thread thread;
+    private final @Nullable PromptCacheFile promptCacheFile;
 
     private final ReentrantLock lock = new ReentrantLock();
     private final Condition changed = lock.newCondition();
@@ -320,13 +321,14 @@ public final class BatchLoop implements AutoCloseable {
             WeightSource weights,
             Tokenizer tokenizer,
             Limits limits) {
-        this(new Workplace(devices, weights, List.of()), Failover.NONE, config, graph, tokenizer, limits);
+        this(new Workplace(devices, weights, List.of()), Failover.NONE, config, graph, tokenizer, limits, null);
     }
 
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
      * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say
+     * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere
      */
     public BatchLoop(
             Workplace place,
@@ -334,7 +336,8 @@ public final class BatchLoop implements AutoCloseable {
             ModelConfig config,
             ModelGraph graph,
             Tokenizer tokenizer,
-            Limits limits) {
+            Limits limits,
+            @Nullable PromptCacheFile promptCacheFile) {
         this.failover = failover;
         this.config = config;
         this.graph = graph;
@@ -349,7 +352,11 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
+        this.promptCacheFile = config.delta() == null ? promptCacheFile : null;
         this.machine = machine(place);
+        if (this.promptCacheFile != null) {
+            this.promptCacheFile.load(machine.kvPool);
+        }
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();
     }
@@ -387,7 +394,7 @@ public final class BatchLoop implements AutoCloseable {
             int places = Math.max(0, limits.maxConcurrency() - generating);
             if (waiting.size() - places >= limits.queueLimit()) {
                 refused.increment();
-                throw new QueueFullException(limits.queueLimit(), generating);
+                throw new QueueFullException("generations", limits.queueLimit(), generating);
             }
             waiting.add(sequence);
         });
@@ -1031,6 +1038,9 @@ public final class BatchLoop implements AutoCloseable {
             lock.unlock();
         }
         Threads.joinUninterruptibly(List.of(thread));
+        if (promptCacheFile != null) {
+            promptCacheFile.save(machine.kvPool);
+        }
         machine.close();
     }
 

@@ -82,7 +82,7 @@ final class FeedForward implements AutoCloseable {
             }
         }
         if (experts != null) {
-            experts.prefetch(layer);
+            experts.prefetch(layer, n);
         }
         if (dense) {
             denseNetwork(layer, x, input, decodeRows, n);

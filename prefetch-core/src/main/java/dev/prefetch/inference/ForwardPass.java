@@ -56,12 +56,14 @@ final class ForwardPass implements AutoCloseable {
     private final List<Weight> projections = Arrays.asList(new Weight[3]);
 
     private final int[] outputRows = new int[OUTPUT_ROWS];
-    private final DeviceBuffer bestLogits;
+    /** Of each row, the logit of the most likely token; then those tokens, so that both come with one copy. */
+    private final DeviceBuffer best;
+
     private final DeviceBuffer bestTokens;
     private final float[] hostLogits;
     private final float[] hostState;
-    private final float[] hostBestLogits = new float[OUTPUT_ROWS];
-    private final int[] hostBestTokens = new int[OUTPUT_ROWS];
+    private final float[] hostStates;
+    private final int[] hostBest = new int[2 * OUTPUT_ROWS];
     private final Adapters adapters;
     private final @Nullable LatentAttention latent;
     private final @Nullable AttentionGate gate;
@@ -90,10 +92,11 @@ final class ForwardPass implements AutoCloseable {
         projected = activations(maxRows, config.dim());
         outputX = activations(OUTPUT_ROWS, config.dim());
         logits = activations(OUTPUT_ROWS, config.vocabularySize());
-        bestLogits = activations(OUTPUT_ROWS, 1);
+        best = activations(OUTPUT_ROWS, 2);
         bestTokens = activations(OUTPUT_ROWS, 1);
         hostLogits = new float[config.vocabularySize()];
         hostState = new float[config.dim()];
+        hostStates = new float[OUTPUT_ROWS * config.dim()];
         gate = config.gatesAttention() ? new AttentionGate(device, config, maxRows) : null;
         qkv = List.of(gate == null ? q : gate.projected(), k, v);
         adapters = new Adapters(device, lora, maxRows);
@@ -124,7 +127,7 @@ final class ForwardPass implements AutoCloseable {
         long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
         long gate = config.gatesAttention() ? AttentionGate.activationBytes(config, maxRows) : 0;
         long delta = config.delta() == null ? 0 : DeltaNetwork.activationBytes(config.delta(), maxRows);
-        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 2);
+        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 3);
         return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
                 + FeedForward.activationBytes(config, maxRows)
                 + latent
@@ -303,8 +306,10 @@ final class ForwardPass implements AutoCloseable {
                     rows[i] = batch.hiddenRow(from + i);
                 }
                 lastNorm(w, rows, count);
+                MemorySegment states = MemorySegment.ofArray(hostStates);
+                outputX.download(0, states.asSlice(0, (long) count * config.dim() * Float.BYTES));
                 for (int i = 0; i < count; i++) {
-                    outputX.download((long) i * config.dim() * Float.BYTES, MemorySegment.ofArray(hostState));
+                    System.arraycopy(hostStates, i * hostState.length, hostState, 0, hostState.length);
                     hiddenConsumer.accept(from + i, hostState);
                 }
             }
@@ -318,7 +323,7 @@ final class ForwardPass implements AutoCloseable {
                 findBest(consumer, from, count);
                 for (int i = 0; i < count; i++) {
                     if (host != null && consumer.bestOf(from + i) > 0) {
-                        consumer.acceptBest(from + i, hostBestTokens[i], hostBestLogits[i]);
+                        consumer.acceptBest(from + i, hostBest[count + i], Float.intBitsToFloat(hostBest[i]));
                         continue;
                     }
                     logits.download((long) i * hostLogits.length * Float.BYTES, MemorySegment.ofArray(hostLogits));
@@ -336,9 +341,9 @@ final class ForwardPass implements AutoCloseable {
         }
         if (among > 0) {
             long bytes = (long) count * Float.BYTES;
-            ops.topK(logits, count, hostLogits.length, among, 1, bestLogits, bestTokens);
-            bestLogits.download(0, MemorySegment.ofArray(hostBestLogits).asSlice(0, bytes));
-            bestTokens.download(0, MemorySegment.ofArray(hostBestTokens).asSlice(0, bytes));
+            ops.topK(logits, count, hostLogits.length, among, 1, best, bestTokens);
+            ops.copy(bestTokens, 0, best, bytes, bytes);
+            best.download(0, MemorySegment.ofArray(hostBest).asSlice(0, 2 * bytes));
         }
     }
 

@@ -50,7 +50,7 @@ final class HostNetworks implements AutoCloseable {
     /** Looks up the tokens' rows of the table, which rests with the host; {@code out [count x dim]} is the device's. */
     void embed(Weight table, int[] tokens, int count, DeviceBuffer out) {
         devices.host().compute().ops().embed(table, tokens, count, x);
-        out.upload(rows(count), 0);
+        devices.primary().compute().upload(rows(count), out, 0);
     }
 
     /** Takes the first {@code rows} of the device's residual stream over, once the device has computed them. */
@@ -63,10 +63,9 @@ final class HostNetworks implements AutoCloseable {
         network.run(layer, x, rows, rows);
     }
 
-    /** Gives the rows back, once the device is done with its own. */
+    /** Gives the rows back: what the device computes from now on sees them. */
     void give(int rows, DeviceBuffer to) {
-        devices.primary().compute().synchronize();
-        to.upload(rows(rows), 0);
+        devices.primary().compute().upload(rows(rows), to, 0);
     }
 
     private MemorySegment rows(int count) {

@@ -5,14 +5,11 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.inference.KvLayout.Span;
 import dev.prefetch.inference.PromptCache.Match;
-import java.lang.foreign.Arena;
-import java.lang.foreign.MemorySegment;
 import java.util.ArrayDeque;
 import java.util.Collections;
 import java.util.EnumMap;
 import java.util.IdentityHashMap;
 import java.util.Map;
-import java.util.Optional;
 import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
@@ -160,6 +157,16 @@ final class KvPool implements AutoCloseable {
         }
     }
 
+    /**
+     * A page for what is kept from the last time; nothing is given up for it.
+     *
+     * @throws OutOfDeviceMemoryException when it cannot be had
+     */
+    DeviceBuffer newPage(Span span) {
+        DeviceBuffer page = free.get(span).poll();
+        return page != null ? page : allocate(layout.pageBytes(span));
+    }
+
     private DeviceBuffer allocate(long bytes) {
         DeviceBuffer page = device.allocate(bytes, "a page of the KV cache");
         all.add(page);
@@ -188,17 +195,13 @@ final class KvPool implements AutoCloseable {
     /** A page of its own with what another one holds. */
     DeviceBuffer copyOf(Span span, DeviceBuffer page) {
         DeviceBuffer copy = takePage(span);
-        Optional<MemorySegment> memory = page.hostMemory();
-        if (memory.isPresent()) {
-            copy.upload(memory.get(), 0);
-        } else {
-            try (Arena arena = Arena.ofConfined()) {
-                MemorySegment bytes = arena.allocate(page.byteSize());
-                page.download(0, bytes);
-                copy.upload(bytes, 0);
-            }
-        }
+        device.compute().ops().copy(page, 0, copy, 0, page.byteSize());
         return copy;
+    }
+
+    /** What decides the bits of what is in the pages. */
+    String numerics() {
+        return device.numerics();
     }
 
     KvLayout layout() {

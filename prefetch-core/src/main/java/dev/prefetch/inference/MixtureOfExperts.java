@@ -22,7 +22,8 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Rows are grouped by expert, so each expert's weights are used once per sweep for all rows that chose it. With few rows
  * the experts are computed in the order in which their weights arrive, which hides the reading of some behind computing
- * others. A row adds its experts in ascending order all the same, whatever the batch holds. Used by the compute thread only.
+ * others. A row adds its experts in ascending order all the same, whatever the batch holds. A device that chooses experts
+ * itself may spare all that: see {@link PickedExperts}. Used by the compute thread only.
  */
 final class MixtureOfExperts implements AutoCloseable {
 
@@ -47,6 +48,13 @@ final class MixtureOfExperts implements AutoCloseable {
     private final Router router;
     private final ExpertRows[] rowsOf;
     private final ExpertRows sharedRows;
+    /** Null where the host chooses. */
+    private final @Nullable PickedExperts picked;
+
+    private boolean scoresShared;
+    /** The layer that the device puts through experts of its choice, or -1. */
+    private int pickedLayer = -1;
+
     private final List<WeightBlock> needed = new ArrayList<>();
     private final List<WeightBlock> left = new ArrayList<>();
     private int decodeRows;
@@ -74,6 +82,7 @@ final class MixtureOfExperts implements AutoCloseable {
             rowsOf[expert] = new ExpertRows(maxRows);
         }
         sharedRows = new ExpertRows(maxRows);
+        picked = PickedExperts.of(device, config, graph, weights, maxRows);
     }
 
     /**
@@ -87,17 +96,29 @@ final class MixtureOfExperts implements AutoCloseable {
         ops.matmul(w.weight(TensorRole.FFN_ROUTER), x, decodeRows, n, scores);
         adapters.add(w.block(), TensorRole.FFN_ROUTER, x, decodeRows, n, scores);
         ops.addBias(scores, n, w.find(TensorRole.FFN_ROUTER_BIAS));
+        if (picked != null) {
+            picked.choose(scores, w.find(TensorRole.FFN_ROUTER_CHOICE_BIAS), n);
+        } else {
+            chooseOnHost(w, n);
+        }
+    }
+
+    private void chooseOnHost(WeightLease w, int n) {
         int experts = config.experts();
         scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * experts * Float.BYTES));
-        for (ExpertRows rows : rowsOf) {
-            rows.count = 0;
-        }
+        clearRows();
         float[] choiceBias = choiceBias(w);
         for (int row = 0; row < n; row++) {
             router.route(hostScores, row * experts, choiceBias);
             for (int i = 0; i < router.chosen().length; i++) {
                 rowsOf[router.chosen()[i]].add(row, router.weights()[i]);
             }
+        }
+    }
+
+    private void clearRows() {
+        for (ExpertRows rows : rowsOf) {
+            rows.count = 0;
         }
     }
 
@@ -117,6 +138,11 @@ final class MixtureOfExperts implements AutoCloseable {
             return;
         }
         Weight score = w.find(TensorRole.FFN_SHARED_SCORE);
+        scoresShared = score != null;
+        if (score != null && picked != null) {
+            ops.matmul(score, x, decodeRows, n, picked.sharedScores());
+            return;
+        }
         if (score != null) {
             ops.matmul(score, x, decodeRows, n, scores);
             scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * Float.BYTES));
@@ -129,6 +155,10 @@ final class MixtureOfExperts implements AutoCloseable {
 
     /** Adds the result of the network beside the experts to {@code target}, by its weights; both {@code [n x dim]}. */
     void addShared(DeviceBuffer result, int n, DeviceBuffer target) {
+        if (picked != null && scoresShared) {
+            picked.addShared(result, n, target);
+            return;
+        }
         ops.scatterAddRows(result, sharedRows.rows, sharedRows.factors, n, config.dim(), target);
     }
 
@@ -141,12 +171,21 @@ final class MixtureOfExperts implements AutoCloseable {
     static long activationBytes(ModelConfig config, int maxRows) {
         long columns = 2L * config.dim() + 2L * config.expertFfnDim() + 2L * config.experts();
         long apart = (outputsApart(config, maxRows) - 1L) * MOST_ROWS_APART * config.dim();
-        return Float.BYTES * (maxRows * columns + apart);
+        return Float.BYTES * (maxRows * columns + apart) + PickedExperts.activationBytes(config, maxRows);
     }
 
-    /** Says which experts {@link #run} will need. */
-    void prefetch(int layer) {
+    /** Says which experts {@link #run} will need, where the host has to. */
+    void prefetch(int layer, int n) {
         needed.clear();
+        pickedLayer = -1;
+        if (picked != null) {
+            if (decodeRows == n && adapters.isEmpty() && picked.takes(layer, n)) {
+                pickedLayer = layer;
+                return;
+            }
+            clearRows();
+            picked.fetch(n, (row, expert, weight) -> rowsOf[expert].add(row, weight));
+        }
         for (int expert = 0; expert < rowsOf.length; expert++) {
             if (rowsOf[expert].count > 0) {
                 needed.add(graph.expert(layer, expert));
@@ -157,6 +196,10 @@ final class MixtureOfExperts implements AutoCloseable {
 
     /** Adds the chosen experts' results for {@code x} to {@code target}; both {@code [n x dim]}. */
     void run(int n, DeviceBuffer x, DeviceBuffer target) {
+        if (picked != null && pickedLayer >= 0) {
+            picked.run(pickedLayer, n, x, target);
+            return;
+        }
         if (n <= MOST_ROWS_APART) {
             runAsTheyArrive(x, target);
             return;
@@ -208,6 +251,9 @@ final class MixtureOfExperts implements AutoCloseable {
     public void close() {
         List.of(scores, input, gate, up).forEach(DeviceBuffer::close);
         outputs.forEach(DeviceBuffer::close);
+        if (picked != null) {
+            picked.close();
+        }
     }
 
     /** The rows that chose an expert, ascending, with its weight for each. */

@@ -52,6 +52,55 @@ final class PromptCache {
         return idleBytes;
     }
 
+    /** Whether so many bytes more may lie idle. */
+    boolean hasRoomFor(long bytes) {
+        return bytes <= mostIdleBytes - idleBytes;
+    }
+
+    /** All nodes, each behind its parent. */
+    List<Node> nodes() {
+        List<Node> nodes = new ArrayList<>(root.children);
+        for (int i = 0; i < nodes.size(); i++) {
+            nodes.addAll(nodes.get(i).children);
+        }
+        return nodes;
+    }
+
+    /** The node of the page before; null for the first. */
+    @Nullable
+    Node parentOf(Node node) {
+        return node.parent == root ? null : node.parent;
+    }
+
+    /**
+     * Adds a page that was kept elsewhere. Nodes come in the order of {@link #nodes()}, into a cache that nobody has used yet.
+     *
+     * @param lastUsed the larger, the later it is given up
+     * @return null when nothing can be there: it follows a page that is not full, or its tokens are there already
+     */
+    @Nullable
+    Node restore(
+            @Nullable Node parent,
+            int[] tokens,
+            @Nullable DeviceBuffer full,
+            @Nullable DeviceBuffer window,
+            long lastUsed) {
+        Node above = parent == null ? root : parent;
+        boolean known = above.children.stream().anyMatch(child -> Arrays.equals(child.tokens, tokens));
+        if (known || above != root && !above.isFull()) {
+            return null;
+        }
+        Node node = new Node(above, tokens, full);
+        node.lastUsed = lastUsed;
+        clock = Math.max(clock, lastUsed);
+        idleBytes += layout.pageBytes(Span.FULL);
+        above.children.add(node);
+        if (window != null) {
+            leaveWindow(node, window);
+        }
+        return node;
+    }
+
     /** The longest beginning of {@code tokens} that is here, of at most {@code most} of them. */
     Match match(int[] tokens, int most) {
         List<Node> shared = new ArrayList<>();
@@ -110,7 +159,7 @@ final class PromptCache {
 
     /** Hands the pages of a node over that is forgotten with it. */
     void take(Node node) {
-        parentOf(node).children.remove(node);
+        above(node).children.remove(node);
         idleBytes -= layout.pageBytes(Span.FULL);
         lendWindow(node);
     }
@@ -206,7 +255,7 @@ final class PromptCache {
     }
 
     private void dropBeginningsOf(Node node) {
-        for (Node sibling : List.copyOf(parentOf(node).children)) {
+        for (Node sibling : List.copyOf(above(node).children)) {
             if (sibling.isUnused()
                     && sibling.tokens.length < node.tokens.length
                     && node.common(sibling.tokens, 0) == sibling.tokens.length) {
@@ -283,7 +332,7 @@ final class PromptCache {
 
     private void remove(Node node) {
         dropWindow(node);
-        parentOf(node).children.remove(node);
+        above(node).children.remove(node);
         idleBytes -= layout.pageBytes(Span.FULL);
         if (node.full != null) {
             free.accept(Span.FULL, node.full);
@@ -299,7 +348,7 @@ final class PromptCache {
         }
     }
 
-    private static Node parentOf(Node node) {
+    private static Node above(Node node) {
         if (node.parent == null) {
             throw new IllegalStateException("the root has no parent");
         }
@@ -337,6 +386,22 @@ final class PromptCache {
         @Nullable
         DeviceBuffer window() {
             return window;
+        }
+
+        /** The tokens of the page; not to be changed. */
+        int[] tokens() {
+            return tokens;
+        }
+
+        /** The page of the layers with a window, when it is this node's own and no sequence's; else null. */
+        @Nullable
+        DeviceBuffer ownWindow() {
+            return ownsWindow ? window : null;
+        }
+
+        /** When it was used last, on the cache's clock. */
+        long lastUsed() {
+            return lastUsed;
         }
 
         private boolean isFull() {

@@ -109,6 +109,11 @@ final class DeviceMeter implements Meter {
     }
 
     @Override
+    public void picking(WeightBlock expert, int picks) {
+        note(compute.recordTimed(), () -> meter.picking(expert, picks));
+    }
+
+    @Override
     public void released() {
         // The device has not let go of it yet.
     }

@@ -40,6 +40,9 @@ interface Meter {
      */
     void acquired(WeightBlock block, @Nullable Tier foundIn);
 
+    /** Compute has all experts of a layer, in the device's memory, which picks some of them: {@code picks} like the one given. */
+    void picking(WeightBlock expert, int picks);
+
     void released();
 
     void readStarted();

@@ -6,7 +6,9 @@ import dev.prefetch.backend.DeviceFailedException;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.backend.Event;
 import dev.prefetch.backend.Tier;
+import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgufPart;
+import dev.prefetch.model.TensorRole;
 import dev.prefetch.model.WeightBlock;
 import dev.prefetch.prefetch.Plan.Entry;
 import dev.prefetch.prefetch.Plan.Residency;
@@ -53,6 +55,9 @@ public final class StreamingWeights implements WeightSource {
     private final ReentrantLock lock;
     private final Map<Integer, BlockLayout> layouts = new HashMap<>();
     private final Map<Integer, WeightMemory> resident = new HashMap<>();
+    /** Layers of which the device has all experts for good. */
+    private final Set<Integer> residentExperts;
+
     private final OpenLeases leases = new OpenLeases();
     private final @Nullable Stream stream;
     private final @Nullable ExpertCache experts;
@@ -75,6 +80,7 @@ public final class StreamingWeights implements WeightSource {
         this.clock = new SweepClock(plan.entries().stream().map(Entry::block).toList());
         this.queue = new TransferQueue(link, options, meter);
         this.lock = queue.lock();
+        this.residentExperts = devices.accelerated() ? layersOfResidentExperts(plan) : Set.of();
         for (Entry entry : plan.entries()) {
             if (entry.residency() != Residency.MAPPED) {
                 layouts.put(
@@ -101,6 +107,19 @@ public final class StreamingWeights implements WeightSource {
             leases.free();
             throw e;
         }
+    }
+
+    private static Set<Integer> layersOfResidentExperts(Plan plan) {
+        return plan.entries().stream()
+                .filter(e -> e.block().kind() == WeightBlock.Kind.EXPERT)
+                .collect(Collectors.groupingBy(
+                        e -> e.block().layer(),
+                        Collectors.reducing(true, e -> e.residency() == Residency.RESIDENT, Boolean::logicalAnd)))
+                .entrySet()
+                .stream()
+                .filter(Map.Entry::getValue)
+                .map(Map.Entry::getKey)
+                .collect(Collectors.toUnmodifiableSet());
     }
 
     private static boolean readInPlace(Entry entry) {
@@ -337,6 +356,42 @@ public final class StreamingWeights implements WeightSource {
                 case ON_DEMAND -> onDemand(block, require(experts));
             };
         });
+    }
+
+    @Override
+    public @Nullable ExpertsLease acquireAll(List<WeightBlock> blocks, int picks) {
+        WeightBlock last = blocks.getLast();
+        if (!residentExperts.contains(last.layer())) {
+            return null;
+        }
+        // What holds the last one holds them all, since they go together.
+        WeightLease held = lease(() -> {
+            noticeSweep(last);
+            clock.advance(last.index());
+            meter.picking(last, picks);
+            Thread holder = Thread.currentThread();
+            WeightMemory memory = require(resident.get(last.index()));
+            return new StreamingLease(last, placement(last, memory), () -> released(holder, () -> {}));
+        });
+        return new ExpertsLease() {
+
+            @Override
+            public List<Weight> weights(TensorRole role) {
+                return held.find(role) == null
+                        ? List.of()
+                        : blocks.stream().map(block -> weight(block, role)).toList();
+            }
+
+            @Override
+            public void close() {
+                held.close();
+            }
+        };
+    }
+
+    private Weight weight(WeightBlock block, TensorRole role) {
+        StreamingLease.Placement placement = placement(block, require(resident.get(block.index())));
+        return require(new StreamingLease(block, placement, () -> {}).find(role));
     }
 
     @Override

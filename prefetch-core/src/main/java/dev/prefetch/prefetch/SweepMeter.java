@@ -186,6 +186,14 @@ final class SweepMeter implements Meter {
     }
 
     @Override
+    public void picking(WeightBlock expert, int picks) {
+        computed(nanoTime.getAsLong());
+        computing = expert;
+        hostBlocks += picks;
+        deviceBytes += picks * expert.byteSize();
+    }
+
+    @Override
     public void released() {
         lastReleaseNanos = nanoTime.getAsLong();
     }

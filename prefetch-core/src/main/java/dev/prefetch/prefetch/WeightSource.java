@@ -2,6 +2,7 @@ package dev.prefetch.prefetch;
 
 import dev.prefetch.model.WeightBlock;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /** Gives compute the weights of a model, block by block, wherever they lie. */
 public interface WeightSource extends AutoCloseable {
@@ -59,6 +60,18 @@ public interface WeightSource extends AutoCloseable {
      */
     default int readiest(List<WeightBlock> experts) {
         return 0;
+    }
+
+    /**
+     * Holds all experts of a layer together, where all of them stay in the memory of a device that picks those it needs
+     * itself. Instead of {@link #prefetch} and {@link #acquire} for each.
+     *
+     * @param experts all experts of the layer
+     * @param picks how many of them the device is going to read, for the accounts
+     * @return null where they do not stay there and compute has to say which ones it needs
+     */
+    default @Nullable ExpertsLease acquireAll(List<WeightBlock> experts, int picks) {
+        return null;
     }
 
     /** What moved so far; nothing for a source that moves nothing. Safe for any thread. */

@@ -3,9 +3,6 @@ package dev.prefetch.tokenizer;
 import dev.prefetch.gguf.GgufFormatException;
 import dev.prefetch.gguf.GgufMetadata;
 import java.nio.charset.StandardCharsets;
-import java.util.List;
-import org.slf4j.Logger;
-import org.slf4j.LoggerFactory;
 
 /**
  * Byte-level byte-pair encoding ({@code tokenizer.ggml.model = gpt2}): the pieces a pre-tokenizer cuts are merged from
@@ -16,10 +13,6 @@ import org.slf4j.LoggerFactory;
  */
 final class BytePairTokenizer extends VocabularyTokenizer {
 
-    private static final Logger LOG = LoggerFactory.getLogger(BytePairTokenizer.class);
-    private static final String MERGES_KEY = "tokenizer.ggml.merges";
-    private static final String PRE_KEY = "tokenizer.ggml.pre";
-
     private final PreTokenizer preTokenizer;
 
     /** By byte: its token, or -1. */
@@ -28,12 +21,8 @@ final class BytePairTokenizer extends VocabularyTokenizer {
     /** By pair of tokens: {@code rank << 32 | merged token}. */
     private final PairMap merges;
 
-    /**
-     * @throws GgufFormatException when the vocabulary is broken
-     * @throws UnsupportedTokenizerException when the pre-tokenizer is not known
-     */
-    BytePairTokenizer(GgufMetadata metadata) {
-        PreTokenizer preTokenizer = preTokenizer(metadata);
+    /** @throws GgufFormatException when the vocabulary is broken */
+    BytePairTokenizer(GgufMetadata metadata, PreTokenizer preTokenizer) {
         super(new Vocabulary(metadata, new Vocabulary.Defaults(-1, -1, -1, preTokenizer.addsBegin())));
         this.preTokenizer = preTokenizer;
         for (int b = 0; b < byteTokens.length; b++) {
@@ -42,62 +31,7 @@ final class BytePairTokenizer extends VocabularyTokenizer {
                     ? token
                     : vocabulary().unknown();
         }
-        this.merges = readMerges(metadata);
-    }
-
-    private static PreTokenizer preTokenizer(GgufMetadata metadata) {
-        String name = metadata.stringOr(PRE_KEY, "");
-        if (name.isEmpty()) {
-            LOG.warn(
-                    "{}: key '{}' is missing, so the pre-tokenizer '{}' is used and the model may do worse than it"
-                            + " could; convert the model again with a current converter",
-                    metadata.source(),
-                    PRE_KEY,
-                    PreTokenizers.DEFAULT);
-            name = PreTokenizers.DEFAULT;
-        }
-        String wanted = name;
-        return PreTokenizers.named(wanted)
-                .orElseThrow(() -> new UnsupportedTokenizerException(
-                        metadata.source() + ": the pre-tokenizer '" + wanted + "' (key '" + PRE_KEY
-                                + "') is not supported; supported are " + PreTokenizers.names()));
-    }
-
-    private PairMap readMerges(GgufMetadata metadata) {
-        List<String> lines = metadata.requireStrings(MERGES_KEY);
-        PairMap result = new PairMap(lines.size());
-        int ignored = 0;
-        for (int rank = 0; rank < lines.size(); rank++) {
-            String line = lines.get(rank);
-            int space = line.indexOf(' ', 1);
-            if (space < 0 || space == line.length() - 1) {
-                throw vocabulary()
-                        .failure(
-                                MERGES_KEY, "has '" + line + "' at index " + rank + ", expected two texts and a space");
-            }
-            String left = line.substring(0, space);
-            String right = line.substring(space + 1);
-            int leftToken = vocabulary().find(left);
-            int rightToken = vocabulary().find(right);
-            int merged = vocabulary().find(left + right);
-            if (leftToken < 0
-                    || rightToken < 0
-                    || merged < 0
-                    || vocabulary().type(merged).isHidden()) {
-                // Nothing the model knows could come of it. A control token is never made out of text.
-                ignored++;
-            } else {
-                result.putIfAbsent(leftToken, rightToken, (long) rank << 32 | merged);
-            }
-        }
-        if (ignored > 0) {
-            LOG.warn(
-                    "{}: {} of {} merges name tokens the vocabulary has not, and are ignored",
-                    metadata.source(),
-                    ignored,
-                    lines.size());
-        }
-        return result;
+        this.merges = Merges.read(metadata, vocabulary());
     }
 
     @Override

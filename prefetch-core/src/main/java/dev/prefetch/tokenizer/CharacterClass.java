@@ -34,6 +34,22 @@ interface CharacterClass {
     /** {@code \p{N}} */
     CharacterClass NUMBER = categories(NUMBER_CATEGORIES);
 
+    /** {@code \p{M}} */
+    CharacterClass MARK = categories(MARK_CATEGORIES);
+
+    /** {@code \d} */
+    CharacterClass DIGIT = categories(1 << Character.DECIMAL_DIGIT_NUMBER);
+
+    /** {@code \w} */
+    CharacterClass WORD = c -> Character.isAlphabetic(c)
+            || (1 << Character.getType(c)
+                            & (MARK_CATEGORIES
+                                    | 1 << Character.DECIMAL_DIGIT_NUMBER
+                                    | 1 << Character.CONNECTOR_PUNCTUATION))
+                    != 0
+            || c == 0x200C
+            || c == 0x200D;
+
     /** {@code \p{P}} */
     CharacterClass PUNCTUATION = categories(PUNCTUATION_CATEGORIES);
 

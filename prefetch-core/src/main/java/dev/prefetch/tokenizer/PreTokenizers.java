@@ -6,6 +6,7 @@ import static dev.prefetch.tokenizer.CharacterClass.PUNCTUATION;
 import static dev.prefetch.tokenizer.CharacterClass.ranges;
 import static dev.prefetch.tokenizer.Splitter.each;
 
+import dev.prefetch.tokenizer.PreTokenizer.Symbols;
 import dev.prefetch.tokenizer.WordMatcher.Contractions;
 import dev.prefetch.tokenizer.WordMatcher.Words;
 import java.util.HashMap;
@@ -42,6 +43,15 @@ final class PreTokenizers {
     private static final CharacterClass DEEPSEEK_PUNCTUATION =
             ranges(0x21, 0x2F, 0x3A, 0x7E, 0x2018, 0x201F, 0x3000, 0x3002, 0xFF01, 0xFF0F, 0xFF1A, 0xFF5E);
 
+    /** What Youtu cuts out first: Hangul, punctuation, Bopomofo, and Han with kana. */
+    private static final List<CharacterClass> YOUTU_SCRIPTS = List.of(
+            ranges(0x3131, 0x318E, 0xAC00, 0xD7A3),
+            ranges(
+                    0x2014, 0x2014, 0x2018, 0x2019, 0x201C, 0x201D, 0x2026, 0x2026, 0x3001, 0x303F, 0xFE30, 0xFE4F,
+                    0xFF01, 0xFF01, 0xFF0C, 0xFF0C, 0xFF1A, 0xFF1B),
+            ranges(0x3105, 0x312F),
+            DEEPSEEK_V3_CJK);
+
     /** {@code [$+<=>^~|]}, the ASCII symbols that count as punctuation, too, without the back quote. */
     private static final CharacterClass ASCII_SYMBOL = c -> c < 0x80 && "$+<=>^~|".indexOf(c) >= 0;
 
@@ -74,6 +84,9 @@ final class PreTokenizers {
         deepseekFamily();
         falconFamily();
         bloomFamily();
+        superwordFamily();
+        characterFamily();
+        chameleon();
     }
 
     private PreTokenizers() {}
@@ -136,6 +149,7 @@ final class PreTokenizers {
                 "lfm2",
                 "jina-v5-nano");
         add(plain(llama3), "dbrx", "smaug-bpe", "glm4", "chatglm-bpe");
+        add(plain(llama3, PreTokenizers::halvedWhiteSpace), "jais-2");
         Splitter qwen2 = words(Contractions.BEFORE_WORDS, Words.LETTERS, 1, "\r\n");
         // bailingmoe writes the expression with possessive quantifiers; they match the same pieces.
         add(
@@ -166,6 +180,9 @@ final class PreTokenizers {
         add(new PreTokenizer(List.of(gpt4o), true, false), "granite-embed-multi-97m");
         add(plain(words(Contractions.IN_WORDS, Words.CASED_BESIDE_HAN, 3, "\r\n")), "kimi-k2");
         add(plain(gpt4o), "gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2");
+        add(plain(PreTokenizers::groupedDigits, gpt4o), "tiny_aya", "cohere2moe");
+        Splitter youtu = words(Contractions.IN_WORDS, Words.CASED, 1, "\r\n/");
+        add(new PreTokenizer(List.of(each(PreTokenizers::eastAsian), youtu), true, false), "youtu");
     }
 
     private static void deepseekFamily() {
@@ -186,13 +203,14 @@ final class PreTokenizers {
                         runs(DEEPSEEK_CJK),
                         SINGLE_NUMBERS),
                 "deepseek-coder");
-        add(plain(PreTokenizers::groupedNumbers, runs(AFMOE_SCRIPTS), each(PreTokenizers::deepseekV3)), "afmoe");
+        add(plain(PreTokenizers::groupedNumbers, runs(AFMOE_SCRIPTS), each(deepseekV3(true))), "afmoe");
         add(
-                plain(THREE_NUMBERS, runs(DEEPSEEK_V3_CJK), each(PreTokenizers::deepseekV3)),
+                plain(THREE_NUMBERS, runs(DEEPSEEK_V3_CJK), each(deepseekV3(true))),
                 "deepseek-v3",
                 "hunyuan-dense",
                 "joyai-llm",
                 "hy_v4");
+        add(plain(THREE_NUMBERS, runs(DEEPSEEK_V3_CJK), each(deepseekV3(false)), SINGLE_NUMBERS), "spark2_5");
     }
 
     private static void falconFamily() {
@@ -208,6 +226,38 @@ final class PreTokenizers {
         Splitter bloom = each(PreTokenizers::bloom);
         add(plain(bloom), "bloom", "poro-chat", "gpt3-finnish");
         add(plain(bloom, SINGLE_NUMBERS), "viking");
+    }
+
+    /** Pieces may reach over spaces. */
+    private static void superwordFamily() {
+        add(plain(each(PreTokenizers::exaoneMoe)), "exaone-moe");
+        // (?=(\d{3})+(?!\d)), which cuts in front of what it finds
+        add(plain(runs(NUMBER), PreTokenizers::cutBeforeThrees), "superbpe");
+    }
+
+    private static void characterFamily() {
+        Symbols marked = Symbols.CHARACTERS_WITH_MARKED_SPACES;
+        add(new PreTokenizer(List.of(SINGLE_LINES), marked, false, true, true), "gemma4", "granite-embed-multi-311m");
+        add(new PreTokenizer(List.of(SINGLE_LINES), marked, false, false, false), "sarvam-moe");
+        Splitter words = runs(c -> !CharacterClass.isWhiteSpace(c));
+        add(new PreTokenizer(List.of(words), Symbols.CHARACTERS, false, false, false), "whitespace");
+    }
+
+    private static void chameleon() {
+        // [\p{P}!-/:-@\[-`{-~]
+        CharacterClass punctuation = PUNCTUATION.or(c -> c < 0x80 && "$+<=>^`|~".indexOf(c) >= 0);
+        add(
+                new PreTokenizer(
+                        List.of(
+                                each(PreTokenizers::sentinel),
+                                each(PreTokenizers::imageToken),
+                                each(PreTokenizers::indentation),
+                                SINGLE_NUMBERS,
+                                each((text, position, to) -> Scan.run(punctuation, 1, text, position, to)),
+                                GPT2),
+                        false,
+                        true),
+                "chameleon");
     }
 
     private static void add(PreTokenizer preTokenizer, String... names) {
@@ -264,7 +314,7 @@ final class PreTokenizers {
     }
 
     private static int threeDigits(int[] text, int position, int to) {
-        int end = Scan.run(c -> c >= '0' && c <= '9', 3, text, position, to);
+        int end = Scan.run(PreTokenizers::isAsciiDigit, 3, text, position, to);
         return end == position + 3 ? end : position;
     }
 
@@ -317,30 +367,196 @@ final class PreTokenizers {
      * |  ?[\p{P}\p{S}]+[\r\n]*
      * | \s*[\r\n]+ | \s+(?!\S) | \s+
      * </pre>
+     *
+     * and with single line breaks {@code  ?[\p{P}\p{S}]+ | [\r\n] | \s+(?!\S) | \s+} at the end.
      */
-    private static int deepseekV3(int[] text, int position, int to) {
-        int c = text[position];
-        if (c > ' ' && c < 0x7F && !isAsciiLetter(c) && !(c >= '0' && c <= '9')) {
-            int end = Scan.run(PreTokenizers::isAsciiLetter, text, position + 1, to);
-            if (end > position + 1) {
+    private static Splitter.Matcher deepseekV3(boolean joinsLineBreaks) {
+        return (text, position, to) -> {
+            int c = text[position];
+            if (c > ' ' && c < 0x7F && !isAsciiLetter(c) && !(c >= '0' && c <= '9')) {
+                int end = Scan.run(PreTokenizers::isAsciiLetter, text, position + 1, to);
+                if (end > position + 1) {
+                    return end;
+                }
+            }
+            boolean prefix =
+                    !Scan.isNewline(c) && !LETTER.contains(c) && !CharacterClass.PUNCTUATION_OR_SYMBOL.contains(c);
+            boolean skip = prefix && Scan.at(CharacterClass.LETTER_OR_MARK, text, position + 1, to);
+            int end = Scan.run(CharacterClass.LETTER_OR_MARK, text, skip ? position + 1 : position, to);
+            if (end > position) {
                 return end;
             }
-        }
-        boolean prefix = !Scan.isNewline(c) && !LETTER.contains(c) && !CharacterClass.PUNCTUATION_OR_SYMBOL.contains(c);
-        boolean skip = prefix && Scan.at(CharacterClass.LETTER_OR_MARK, text, position + 1, to);
-        int end = Scan.run(CharacterClass.LETTER_OR_MARK, text, skip ? position + 1 : position, to);
-        if (end > position) {
-            return end;
-        }
-        int start = c == ' ' ? position + 1 : position;
-        end = Scan.run(CharacterClass.PUNCTUATION_OR_SYMBOL, text, start, to);
-        if (end > start) {
-            return Scan.run(Scan::isNewline, text, end, to);
-        }
-        return Scan.whiteSpaceByLine(text, position, to);
+            int start = c == ' ' ? position + 1 : position;
+            end = Scan.run(CharacterClass.PUNCTUATION_OR_SYMBOL, text, start, to);
+            if (end > start) {
+                return joinsLineBreaks ? Scan.run(Scan::isNewline, text, end, to) : end;
+            }
+            if (joinsLineBreaks) {
+                return Scan.whiteSpaceByLine(text, position, to);
+            }
+            return Scan.isNewline(c) ? position + 1 : Scan.whiteSpace(text, position, to);
+        };
     }
 
     private static boolean isAsciiLetter(int c) {
         return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z';
+    }
+
+    /**
+     * What Jais 2 makes of white space that is no line break: {@code \s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|
+     * \s{1,2}(?!\S)|\s{1}}. Cuts the pieces that {@code \s+(?!\S)|\s+} leaves, in which no line break comes last.
+     */
+    private static void halvedWhiteSpace(int[] text, int from, int to, IntList ends) {
+        int position = from;
+        if (CharacterClass.isWhiteSpace(text[from])
+                && CharacterClass.isWhiteSpace(text[to - 1])
+                && !Scan.isNewline(text[to - 1])) {
+            for (int length = 512; length > 0; length /= 2) {
+                for (; to - position >= length; position += length) {
+                    ends.add(position + length);
+                }
+            }
+        }
+        if (position < to) {
+            ends.add(to);
+        }
+    }
+
+    /** {@code \d{1,3}(?=(?:\d{3})*\b)}: threes counted from the end of the run, unless a word goes on behind it. */
+    private static void groupedDigits(int[] text, int from, int to, IntList ends) {
+        int position = from;
+        int done = from;
+        while (position < to) {
+            int end = Scan.run(CharacterClass.DIGIT, text, position, to);
+            if (end == position) {
+                position++;
+                continue;
+            }
+            if (end == to || !CharacterClass.WORD.contains(text[end])) {
+                if (done < position) {
+                    ends.add(position);
+                }
+                for (int first = position + (end - position) % 3; first < end; first += 3) {
+                    if (first > position) {
+                        ends.add(first);
+                    }
+                }
+                ends.add(end);
+                done = end;
+            }
+            position = end;
+        }
+        if (done < to) {
+            ends.add(to);
+        }
+    }
+
+    /** Cuts in front of every three digits, counted from the end of a run of digits. */
+    private static void cutBeforeThrees(int[] text, int from, int to, IntList ends) {
+        int position = from;
+        while (position < to) {
+            int end = Scan.run(CharacterClass.DIGIT, text, position, to);
+            for (int first = position + (end - position) % 3; first < end; first += 3) {
+                if (first > from) {
+                    ends.add(first);
+                }
+            }
+            position = Math.max(end, position + 1);
+        }
+        ends.add(to);
+    }
+
+    /** {@code [가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥぀-ゟ゠-ヿ]+} */
+    private static int eastAsian(int[] text, int position, int to) {
+        for (CharacterClass script : YOUTU_SCRIPTS) {
+            int end = Scan.run(script, text, position, to);
+            if (end > position) {
+                return end;
+            }
+        }
+        return position;
+    }
+
+    /**
+     * <pre>
+     *   (?i:'s|'t|'re|'ve|'m|'ll|'d)
+     * | [^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+
+     * | \p{N} |  ?[^\s\p{L}\p{N}]+[\r\n/]?
+     * | \s*[\r\n] | \s+(?!\S) | \s+
+     * </pre>
+     */
+    private static int exaoneMoe(int[] text, int position, int to) {
+        int end = Scan.contraction(true, text, position, to);
+        if (end > position) {
+            return end;
+        }
+        int c = text[position];
+        boolean prefix = !Scan.isNewline(c) && !LETTER.contains(c) && !NUMBER.contains(c);
+        int start = prefix ? position + 1 : position;
+        if (Scan.at(LETTER, text, start, to)) {
+            end = start;
+            do {
+                end = Scan.run(CharacterClass.MARK, text, end + 1, to);
+                if (end < to && text[end] == ' ' && Scan.at(LETTER, text, end + 1, to)) {
+                    end++;
+                }
+            } while (Scan.at(LETTER, text, end, to));
+            return end;
+        }
+        if (NUMBER.contains(c)) {
+            return position + 1;
+        }
+        start = c == ' ' ? position + 1 : position;
+        end = Scan.run(PreTokenizers::isGpt2Symbol, text, start, to);
+        if (end > start) {
+            return end < to && Scan.isNewline(text[end]) ? end + 1 : end;
+        }
+        return Scan.whiteSpaceByLine(text, position, to);
+    }
+
+    /** {@code <sentinel:[0-9]+>} */
+    private static int sentinel(int[] text, int position, int to) {
+        int start = after("<sentinel:", text, position, to);
+        if (start == position) {
+            return position;
+        }
+        int end = Scan.run(PreTokenizers::isAsciiDigit, text, start, to);
+        return end > start && end < to && text[end] == '>' ? end + 1 : position;
+    }
+
+    /** {@code IMGIMG[A-I]{1,4}Z} */
+    private static int imageToken(int[] text, int position, int to) {
+        int start = after("IMGIMG", text, position, to);
+        if (start == position) {
+            return position;
+        }
+        int end = Scan.run(c -> c >= 'A' && c <= 'I', 4, text, start, to);
+        return end > start && end < to && text[end] == 'Z' ? end + 1 : position;
+    }
+
+    /** {@code [\t\n]|    |  } */
+    private static int indentation(int[] text, int position, int to) {
+        if (text[position] == '\t' || text[position] == '\n') {
+            return position + 1;
+        }
+        int end = Scan.run(c -> c == ' ', 4, text, position, to);
+        return end - position == 4 ? end : end - position >= 2 ? position + 2 : position;
+    }
+
+    /** The position after {@code word}, or {@code position} when it does not stand there. */
+    private static int after(String word, int[] text, int position, int to) {
+        if (to - position < word.length()) {
+            return position;
+        }
+        for (int i = 0; i < word.length(); i++) {
+            if (text[position + i] != word.charAt(i)) {
+                return position;
+            }
+        }
+        return position + word.length();
+    }
+
+    private static boolean isAsciiDigit(int c) {
+        return c >= '0' && c <= '9';
     }
 }

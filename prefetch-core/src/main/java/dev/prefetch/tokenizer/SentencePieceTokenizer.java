@@ -3,9 +3,6 @@ package dev.prefetch.tokenizer;
 import dev.prefetch.gguf.GgufFormatException;
 import dev.prefetch.gguf.GgufMetadata;
 import java.nio.charset.StandardCharsets;
-import java.util.Arrays;
-import java.util.HexFormat;
-import java.util.regex.Pattern;
 
 /**
  * SentencePiece's byte-pair encoding ({@code tokenizer.ggml.model = llama}): neighbouring pieces whose joined text is a
@@ -19,7 +16,6 @@ final class SentencePieceTokenizer extends VocabularyTokenizer {
 
     private static final char SPACE = '▁';
     private static final Vocabulary.Defaults DEFAULTS = new Vocabulary.Defaults(1, 2, 0, true);
-    private static final Pattern BYTE_TOKEN = Pattern.compile("<0x[0-9A-Fa-f]{2}>");
 
     private final boolean addsSpacePrefix;
 
@@ -27,7 +23,7 @@ final class SentencePieceTokenizer extends VocabularyTokenizer {
     private final int[] priorities;
 
     /** By byte: its token, else the unknown token, else -1. */
-    private final int[] byteTokens = new int[256];
+    private final int[] byteTokens;
 
     /** @throws GgufFormatException when the vocabulary is broken */
     SentencePieceTokenizer(GgufMetadata metadata) {
@@ -36,35 +32,18 @@ final class SentencePieceTokenizer extends VocabularyTokenizer {
 
     private SentencePieceTokenizer(GgufMetadata metadata, Vocabulary vocabulary) {
         super(vocabulary);
-        findByteTokens(vocabulary);
+        this.byteTokens = ByteTokens.of(vocabulary);
+        for (int b = 0; b < byteTokens.length; b++) {
+            if (byteTokens[b] < 0) {
+                byteTokens[b] = vocabulary.unknown();
+            }
+        }
         this.addsSpacePrefix = metadata.boolOr("tokenizer.ggml.add_space_prefix", true);
         float[] scores = vocabulary.scores();
         this.priorities = new int[scores.length];
         for (int i = 0; i < scores.length; i++) {
             priorities[i] = priority(scores[i]);
         }
-    }
-
-    private void findByteTokens(Vocabulary vocabulary) {
-        Arrays.fill(byteTokens, vocabulary.unknown());
-        for (int token = 0; token < vocabulary.size(); token++) {
-            String text = vocabulary.text(token);
-            boolean byteText = BYTE_TOKEN.matcher(text).matches();
-            if (vocabulary.type(token) == TokenType.BYTE && !byteText) {
-                throw vocabulary.failure(
-                        Vocabulary.TOKENS_KEY, "has '" + text + "' at index " + token + " for a byte, expected <0xHH>");
-            }
-            if (byteText && !vocabulary.typesGiven()) {
-                vocabulary.setType(token, TokenType.BYTE);
-            }
-            if (vocabulary.type(token) == TokenType.BYTE) {
-                byteTokens[byteOf(text)] = token;
-            }
-        }
-    }
-
-    private static int byteOf(String text) {
-        return HexFormat.fromHexDigits(text, 3, 5);
     }
 
     /** A number that is smaller for a larger score. */
@@ -82,7 +61,7 @@ final class SentencePieceTokenizer extends VocabularyTokenizer {
     byte[] bytes(int token) {
         String text = vocabulary().text(token);
         return switch (vocabulary().type(token)) {
-            case BYTE -> new byte[] {(byte) byteOf(text)};
+            case BYTE -> new byte[] {(byte) ByteTokens.byteOf(text)};
             case NORMAL, UNDEFINED, UNUSED -> text.replace(SPACE, ' ').getBytes(StandardCharsets.UTF_8);
             case CONTROL, UNKNOWN, USER_DEFINED -> text.getBytes(StandardCharsets.UTF_8);
         };

@@ -49,7 +49,7 @@ abstract class VocabularyTokenizer implements Tokenizer {
     }
 
     @Override
-    public final boolean addsBeginToken() {
+    public boolean addsBeginToken() {
         return vocabulary.addsBegin();
     }
 

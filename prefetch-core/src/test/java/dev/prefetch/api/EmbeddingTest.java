@@ -9,17 +9,23 @@ import static org.assertj.core.api.Assertions.within;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
+import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.Pooling;
+import dev.prefetch.inference.QueueFullException;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.RandomModel;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
 import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterAll;
@@ -258,6 +264,86 @@ class EmbeddingTest {
                 .isThrownBy(waiting::join)
                 .withCauseInstanceOf(CancellationException.class);
         assertThatIllegalStateException().isThrownBy(() -> closing.embed(List.of("x")));
+    }
+
+    @Test
+    void asManyRequestsAreAdmittedAsGenerationsAndTheOthersAreRefused() throws Exception {
+        CountDownLatch release = new CountDownLatch(1);
+        EngineOptions options = EngineOptions.of(DemoModel.file())
+                .withThreads(1)
+                .withMaxConcurrency(1)
+                .withServing(ServingOptions.DEFAULT.withQueueLimit(1));
+        try (PrefetchEngine small = PrefetchEngine.open(options);
+                ExecutorService callers = Executors.newVirtualThreadPerTaskExecutor()) {
+            Generation holdsTheEngine = hold(small, release);
+            List<CompletableFuture<EmbeddingResult>> admitted = IntStream.range(0, 2)
+                    .mapToObj(i -> CompletableFuture.supplyAsync(() -> embed(small, EmbeddingOptions.DEFAULT), callers))
+                    .toList();
+            EmbeddingOptions impatient = EmbeddingOptions.DEFAULT.withTimeout(Duration.ofMillis(1));
+            Awaitility.await()
+                    .untilAsserted(() -> assertThatExceptionOfType(QueueFullException.class)
+                            .isThrownBy(() -> embed(small, impatient))
+                            .withMessageContaining("1 requests for vectors wait already")
+                            .withMessageContaining("spring.ai.prefetch.queue-limit"));
+            assertThat(small.status().counters().refused()).isPositive();
+            assertThat(admitted).noneMatch(CompletableFuture::isDone);
+
+            release.countDown();
+            holdsTheEngine.cancel();
+            for (CompletableFuture<EmbeddingResult> request : admitted) {
+                assertThat(request.join().vectors()).hasSize(TEXTS.size());
+            }
+            assertThat(embed(small, EmbeddingOptions.DEFAULT).vectors()).hasSize(TEXTS.size());
+        }
+    }
+
+    @Test
+    void aRequestThatIsNotDoneInItsTimeFailsAndLeavesNothingBehind() throws Exception {
+        CountDownLatch release = new CountDownLatch(1);
+        try (PrefetchEngine small =
+                PrefetchEngine.open(EngineOptions.of(DemoModel.file()).withThreads(1))) {
+            Generation holdsTheEngine = hold(small, release);
+            assertThatExceptionOfType(DeadlineExceededException.class)
+                    .isThrownBy(() -> embed(small, EmbeddingOptions.DEFAULT.withTimeout(Duration.ofMillis(20))))
+                    .withMessageContaining("within 20 ms: 0 of 4 texts")
+                    .withMessageContaining("spring.ai.prefetch.embedding.timeout");
+            assertThat(small.status().counters().expired()).isEqualTo(1);
+            release.countDown();
+            holdsTheEngine.cancel();
+            assertThat(embed(small, EmbeddingOptions.DEFAULT.withTimeout(Duration.ofMinutes(1)))
+                            .vectors())
+                    .hasSize(TEXTS.size());
+            assertThat(small.status().counters().embeddedTexts())
+                    .as("nobody wanted the vectors of the first request any more")
+                    .isEqualTo(TEXTS.size());
+        }
+    }
+
+    /** A generation whose listener keeps the compute thread until it is let go. */
+    private static Generation hold(PrefetchEngine engine, CountDownLatch release) throws InterruptedException {
+        CountDownLatch held = new CountDownLatch(1);
+        Generation generation =
+                engine.generate(GenerationRequest.greedy(new Prompt.Text("Once upon")), new GenerationListener() {
+                    @Override
+                    public void onText(String text) {
+                        held.countDown();
+                        try {
+                            release.await();
+                        } catch (InterruptedException e) {
+                            throw new IllegalStateException(e);
+                        }
+                    }
+                });
+        held.await();
+        return generation;
+    }
+
+    private static EmbeddingResult embed(PrefetchEngine engine, EmbeddingOptions options) {
+        try {
+            return engine.embed(TEXTS, options);
+        } catch (InterruptedException e) {
+            throw new IllegalStateException(e);
+        }
     }
 
     private static double length(float[] vector) {

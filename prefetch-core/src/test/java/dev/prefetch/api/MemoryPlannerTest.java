@@ -4,11 +4,13 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.fail;
 
 import dev.prefetch.gguf.GgufFile;
+import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.MeasuredCosts;
 import dev.prefetch.prefetch.MemoryAmount;
+import dev.prefetch.prefetch.Planner;
 import dev.prefetch.testing.DemoModel;
 import java.util.List;
 import java.util.function.Supplier;
@@ -24,12 +26,16 @@ class MemoryPlannerTest {
             EngineOptions.of(DemoModel.file()).withThreads(1).withMaxConcurrency(1);
 
     private MemoryPlanner.Division divide(EngineOptions wanted) {
+        return divide(wanted, CONTEXT);
+    }
+
+    private static MemoryPlanner.Division divide(EngineOptions wanted, int context) {
         try (GgufFile file = GgufFile.open(DemoModel.file())) {
             ModelConfig config = ModelConfig.read(file);
             return MemoryPlanner.divide(
                     wanted,
                     new Model(file, config, ModelGraph.of(file, config), List.of()),
-                    CONTEXT,
+                    context,
                     null,
                     NOT_MEASURED);
         }
@@ -77,5 +83,52 @@ class MemoryPlannerTest {
         EngineOptions small = options.withMemory(MemoryOptions.AUTO.withWeights(MemoryAmount.parse("50%")));
         assertThat(divide(small).weights().allResident()).isFalse();
         assertThat(divide(small).weights().costs()).isEqualTo(CostModel.ASSUMED);
+    }
+
+    private static long modelBytes() {
+        try (GgufFile file = GgufFile.open(DemoModel.file())) {
+            return Planner.modelBytes(
+                    ModelGraph.of(file, ModelConfig.read(file)).blocks());
+        }
+    }
+
+    /** Options that leave so many models' bytes for weights and KV cache. */
+    private EngineOptions leaving(double models, int concurrency) {
+        try (GgufFile file = GgufFile.open(DemoModel.file())) {
+            ModelConfig config = ModelConfig.read(file);
+            int rows = EngineOptions.DEFAULT_UBATCH + concurrency;
+            long bytes = BatchLoop.activationBytes(config, rows) + (long) (models * modelBytes());
+            return options.withMaxConcurrency(concurrency)
+                    .withUbatch(EngineOptions.DEFAULT_UBATCH)
+                    .withMemory(MemoryOptions.AUTO.withRam(MemoryAmount.parse(bytes + "B")));
+        }
+    }
+
+    /** How many sequences of 64 tokens there is room for. */
+    private long shortSequences(EngineOptions wanted) {
+        long one = divide(leaving(2, 1), 64).kvBytes();
+        return divide(wanted, 64).kvBytes() / one;
+    }
+
+    @Test
+    void whereWeightsStreamThereIsRoomForAShortSequenceForEachThatMayRun() {
+        assertThat(divide(leaving(1, 4), 64).weights().allResident()).isFalse();
+        assertThat(shortSequences(leaving(1, 4))).isEqualTo(4);
+        assertThat(shortSequences(leaving(1, 64)))
+                .as("in half of the memory")
+                .isEqualTo(modelBytes() / 2 / divide(leaving(2, 1), 64).kvBytes());
+    }
+
+    @Test
+    void aModelThatFitsDoesNotStreamForTheSakeOfMoreSequences() {
+        MemoryPlanner.Division division = divide(leaving(1.2, 64), 64);
+        assertThat(division.weights().allResident()).isTrue();
+        assertThat(shortSequences(leaving(1.2, 64))).isEqualTo(2);
+    }
+
+    @Test
+    void aLongContextIsNotCountedForEachThatMayRun() {
+        long one = divide(leaving(4, 1)).kvBytes();
+        assertThat(divide(leaving(4, 4)).kvBytes()).isEqualTo(one);
     }
 }

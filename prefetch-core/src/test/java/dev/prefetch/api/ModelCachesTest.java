@@ -71,7 +71,7 @@ class ModelCachesTest {
         ModelReference reference = ModelReference.parse(text).orElseThrow();
         assertThat(reference).hasToString(canonical);
         assertThat(reference.downloadCommand()).isEqualTo(command);
-        assertThat(reference.sha256()).isNull();
+        assertThat(reference.sha256()).isEmpty();
     }
 
     @ParameterizedTest
@@ -87,7 +87,8 @@ class ModelCachesTest {
                 "ollama:",
                 "ollama:a/b/c",
                 "ollama:..:x",
-                "hf:a/b@sha256:12"
+                "hf:a/b@sha256:12",
+                "hf:a/b@sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad,"
             })
     void refusesWhatBeginsLikeAReferenceAndIsNone(String text) {
         assertThatExceptionOfType(IllegalArgumentException.class)
@@ -184,6 +185,32 @@ class ModelCachesTest {
                 .isThrownBy(() -> find("hf:a/b@sha256:" + checksum.replace('b', 'c')))
                 .withMessageContaining(checksum)
                 .withMessageContaining("Delete the file");
+    }
+
+    @Test
+    void checksEveryFileOfASplitModel() {
+        Path folder = home.resolve(".lmstudio/models/a/b");
+        Path first = write(folder.resolve("c-00001-of-00003.gguf"), "abc");
+        write(folder.resolve("c-00002-of-00003.gguf"), "");
+        Path last = write(folder.resolve("c-00003-of-00003.gguf"), "abc");
+        // Test vectors of FIPS 180.
+        String abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        String empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assertThat(find("hf:a/b@sha256:" + abc + "," + empty + "," + abc)).isEqualTo(first);
+        assertThatExceptionOfType(ModelNotFoundException.class)
+                .isThrownBy(() -> find("hf:a/b@sha256:" + abc + "," + empty + "," + empty))
+                .withMessageContaining("The file " + last)
+                .withMessageContaining(abc);
+        assertThatExceptionOfType(ModelNotFoundException.class)
+                .isThrownBy(() -> find("hf:a/b@sha256:" + abc))
+                .withMessageContaining("has 3 files")
+                .withMessageContaining("but 1 SHA-256")
+                .withMessageContaining("one checksum for each file");
+        assertThat(last.toFile().delete()).isTrue();
+        assertThatExceptionOfType(ModelNotFoundException.class)
+                .isThrownBy(() -> find("hf:a/b@sha256:" + abc + "," + empty + "," + abc))
+                .withMessageContaining("The file " + last + " of hf:a/b is missing")
+                .withMessageContaining("hf download");
     }
 
     @Test

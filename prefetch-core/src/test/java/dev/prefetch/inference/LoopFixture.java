@@ -17,6 +17,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicLong;
 import org.awaitility.Awaitility;
+import org.jspecify.annotations.Nullable;
 
 /** A model and batch loops over it, which count the tokens of their sweeps. */
 final class LoopFixture implements AutoCloseable {
@@ -56,7 +57,18 @@ final class LoopFixture implements AutoCloseable {
     }
 
     BatchLoop loop(BatchLoop.Limits limits) {
-        BatchLoop loop = new BatchLoop(Devices.of(device), config, graph, weights, tokenizer, limits);
+        return loop(limits, null);
+    }
+
+    BatchLoop loop(BatchLoop.Limits limits, @Nullable PromptCacheFile file) {
+        BatchLoop loop = new BatchLoop(
+                new Workplace(Devices.of(device), weights, List.of()),
+                Failover.NONE,
+                config,
+                graph,
+                tokenizer,
+                limits,
+                file);
         loops.add(loop);
         return loop;
     }

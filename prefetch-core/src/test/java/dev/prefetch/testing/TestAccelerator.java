@@ -113,6 +113,10 @@ public final class TestAccelerator implements BackendProvider {
             Ops real = cpu.compute().ops();
             this.ops = (Ops) Proxy.newProxyInstance(
                     Ops.class.getClassLoader(), new Class<?>[] {Ops.class}, (proxy, method, args) -> {
+                        if (args == null) {
+                            // Nothing to queue: a question what the device has, and it has nothing of its own.
+                            return null;
+                        }
                         Object[] inner = new Object[args.length];
                         for (int i = 0; i < args.length; i++) {
                             inner[i] = unwrap(args[i]);

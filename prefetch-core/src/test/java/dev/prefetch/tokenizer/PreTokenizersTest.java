@@ -40,6 +40,9 @@ class PreTokenizersTest {
             + "\u1FD6-\u1FDB\u1FE0-\u1FEC\u1FF2-\u1FF4\u1FF6-\u1FFCℂℇℊ-ℓℕℙ-ℝℤ\u2126ℨ\u212A-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳ"
             + "Ꙁ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]";
 
+    private static final String GPT4O = CASED_1 + CONTRACTIONS + "?|" + CASED_2 + CONTRACTIONS
+            + "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" + SPACE;
+
     static Stream<Arguments> expressions() {
         return Stream.of(
                 arguments("gpt-2", List.of(GPT2)),
@@ -63,10 +66,7 @@ class PreTokenizersTest {
                         List.of("\\p{N}{1,3}", CONTRACTIONS + "|" + LETTERS + "|\\p{N}+" + SYMBOLS + SPACE)),
                 arguments(
                         "tekken", List.of(CASED_1 + "|" + CASED_2 + "|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" + SPACE)),
-                arguments(
-                        "gpt-4o",
-                        List.of(CASED_1 + CONTRACTIONS + "?|" + CASED_2 + CONTRACTIONS
-                                + "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" + SPACE)),
+                arguments("gpt-4o", List.of(GPT4O)),
                 arguments(
                         "deepseek-llm",
                         List.of(
@@ -82,10 +82,7 @@ class PreTokenizersTest {
                 arguments(
                         "laguna",
                         List.of("[^\\n]+|[\\n]+", CONTRACTIONS + "|" + LETTERS + "|\\p{N}" + SYMBOLS + SPACE)),
-                arguments(
-                        "granite-embed-multi-97m",
-                        List.of(CASED_1 + CONTRACTIONS + "?|" + CASED_2 + CONTRACTIONS
-                                + "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*" + SPACE)),
+                arguments("granite-embed-multi-97m", List.of(GPT4O)),
                 arguments(
                         "kimi-k2",
                         List.of("\\p{IsHan}+|" + besideHan(CASED_1) + CONTRACTIONS + "?|" + besideHan(CASED_2)
@@ -98,6 +95,43 @@ class PreTokenizersTest {
                                         + "ꧠ-\uA9FF가-\uD7AFᄀ-ᇿ]+",
                                 DEEPSEEK_V3)),
                 arguments("deepseek-v3", List.of("\\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+", DEEPSEEK_V3)),
+                arguments(
+                        "spark2_5",
+                        List.of(
+                                "\\p{N}{1,3}",
+                                "[一-龥\u3040-ゟ゠-ヿ]+",
+                                DEEPSEEK_V3
+                                        .replace("[\\p{P}\\p{S}]+[\\r\\n]*", "[\\p{P}\\p{S}]+")
+                                        .replace("\\s*[\\r\\n]+", "[\\r\\n]"),
+                                "\\p{N}")),
+                arguments(
+                        "jais-2",
+                        List.of(CONTRACTIONS + "|" + LETTERS + "|\\p{N}{1,3}" + SYMBOLS
+                                + "|\\s*[\\r\\n]+|\\s{512}(?!\\S)|\\s{256}(?!\\S)|\\s{128}(?!\\S)|\\s{64}(?!\\S)"
+                                + "|\\s{32}(?!\\S)|\\s{16}(?!\\S)|\\s{8}(?!\\S)|\\s{4}(?!\\S)|\\s{1,2}(?!\\S)|\\s{1}")),
+                arguments("tiny_aya", List.of("\\d{1,3}(?=(?:\\d{3})*\\b)", GPT4O)),
+                arguments(
+                        "youtu",
+                        List.of(
+                                "[가-힣ㄱ-ㆎ]+|[！…“”‘’—：；，、-〿︰-﹏]+|[ㄅ-ㄯ]+|[一-龥\u3040-ゟ゠-ヿ]+",
+                                GPT4O.replace("\\p{N}{1,3}", "\\p{N}"))),
+                arguments(
+                        "exaone-moe",
+                        List.of(CONTRACTIONS + "|[^\\r\\n\\p{L}\\p{N}]?(?:\\p{L}\\p{M}*(?: \\p{L}\\p{M}*)*)+|\\p{N}"
+                                + "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]?|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+")),
+                arguments("superbpe", List.of("\\p{N}+", "(?=(\\d{3})+(?!\\d))")),
+                arguments("gemma4", List.of("[^\\n]+|[\\n]+")),
+                arguments("sarvam-moe", List.of("[^\\n]+|[\\n]+")),
+                arguments("whitespace", List.of("\\S+")),
+                arguments(
+                        "chameleon",
+                        List.of(
+                                "<sentinel:[0-9]+>",
+                                "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+                                "([\\t\\n]|    |  )",
+                                "\\p{N}",
+                                "[\\p{P}!-/:-@\\[-`{-~]",
+                                GPT2)),
                 arguments("falcon", List.of("[\\p{P}\\$\\+<=>\\^~\\|`]+", GPT2, "[0-9][0-9][0-9]")),
                 arguments("default", List.of("[\\p{P}\\$\\+<=>\\^~\\|]+", GPT2, "\\p{N}+", "[0-9][0-9][0-9]")),
                 arguments("bloom", List.of(" ?[^(\\s|.,!?…。，、।۔،)]+")),
@@ -138,6 +172,26 @@ class PreTokenizersTest {
     }
 
     @Test
+    void cutsLongWhiteSpaceLikeTheModelsOwnExpression() {
+        String name = "jais-2";
+        List<?> expressions = (List<?>) expressions()
+                .filter(arguments -> arguments.get()[0].equals(name))
+                .findAny()
+                .orElseThrow()
+                .get()[1];
+        List<Pattern> patterns =
+                List.of(Pattern.compile((String) expressions.getFirst(), Pattern.UNICODE_CHARACTER_CLASS));
+        for (int length = 0; length < 1100; length++) {
+            for (String behind : List.of("", "a", "1", "!", "\n", "\n  a")) {
+                String text = "x" + " ".repeat(length) + behind;
+                assertThat(pieces(PreTokenizers.named(name).orElseThrow(), text))
+                        .as("%d spaces and '%s'", length, behind)
+                        .isEqualTo(pieces(patterns, text));
+            }
+        }
+    }
+
+    @Test
     void knowsEveryWhiteSpaceOfUnicode() {
         Pattern whiteSpace = Pattern.compile("\\p{IsWhite_Space}");
         for (int c = 0; c <= Character.MAX_CODE_POINT; c++) {
@@ -163,7 +217,24 @@ class PreTokenizersTest {
         int length = 200_000;
         Set<PreTokenizer> all = new HashSet<>();
         PreTokenizers.names().forEach(name -> all.add(PreTokenizers.named(name).orElseThrow()));
-        for (String unit : List.of("a", "A", "中", "\u0301", "1", " ", "\n", " \t", "!", "'", "aA", "\u0301A", "\0")) {
+        for (String unit : List.of(
+                "a",
+                "A",
+                "中",
+                "\u0301",
+                "1",
+                " ",
+                "\n",
+                " \t",
+                "!",
+                "'",
+                "aA",
+                "\u0301A",
+                "\0",
+                "a ",
+                "1a",
+                "<sentinel:1",
+                "IMGIMGA")) {
             int[] text = (unit.repeat(length) + "x").codePoints().toArray();
             for (PreTokenizer preTokenizer : all) {
                 IntList ends = assertTimeoutPreemptively(Duration.ofSeconds(30), () -> preTokenizer.split(text));

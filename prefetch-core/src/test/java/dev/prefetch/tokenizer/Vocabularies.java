@@ -39,6 +39,19 @@ final class Vocabularies {
         return result.piece("▁", -1000);
     }
 
+    /** Byte pairs of characters. Ids 0 to 2 are unknown, begin and end; 3 to 258 the bytes; 259 the space, 260 to 262 a to c. */
+    static Vocabularies characters(String preTokenizer) {
+        Vocabularies result = sentencePiece();
+        result.values.put("tokenizer.ggml.model", "gpt2");
+        result.values.put("tokenizer.ggml.pre", preTokenizer);
+        result.values.put("tokenizer.ggml.bos_token_id", 1L);
+        result.values.put("tokenizer.ggml.eos_token_id", 2L);
+        for (String text : List.of("a", "b", "c")) {
+            result.token(text, TokenType.NORMAL);
+        }
+        return result;
+    }
+
     /** Ids 0 to 2 are padding, end and unknown; pieces follow. */
     static Vocabularies unigram() {
         Vocabularies result = new Vocabularies();
@@ -105,7 +118,7 @@ final class Vocabularies {
         Object model = values.get("tokenizer.ggml.model");
         if (model.equals("llama") || model.equals("t5")) {
             result.put("tokenizer.ggml.scores", scoreArray);
-        } else if (model.equals("gpt2")) {
+        } else if (List.of("gpt2", "gemma4", "whitespace").contains(model)) {
             result.put("tokenizer.ggml.merges", List.copyOf(merges));
         }
         result.putAll(values);

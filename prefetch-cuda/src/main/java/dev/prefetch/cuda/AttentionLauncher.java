@@ -10,9 +10,15 @@ import dev.prefetch.cuda.KernelModules.Kernel;
 import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.Collections;
+import java.util.EnumSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
 import jcuda.driver.CUstream;
 
-/** Launches the kernels of {@code attention.cu}: decides whether every chunk of positions gets blocks of its own. */
+/** Launches the kernels of {@code attention.cu}, which there are for each type of cache: decides whether every chunk of positions gets blocks of its own. */
 final class AttentionLauncher {
 
     /** Positions per chunk, queries per block and positions per tile, as in {@code attention.cu}. */
@@ -20,7 +26,13 @@ final class AttentionLauncher {
 
     private static final int WARPS = 8;
     private static final int TILE = 32;
-    private static final int SMALLEST_VALUE_DIM = 64;
+
+    /** What keys and values can be kept as. */
+    static final Set<GgmlType> KV_TYPES =
+            Collections.unmodifiableSet(EnumSet.of(GgmlType.F32, GgmlType.F16, GgmlType.Q8_0));
+
+    /** Most dimensions of values that there are kernels for, ascending. */
+    static final List<Integer> VALUE_DIMS = List.of(64, 128, 256, 512);
 
     /** Bytes of partial results beyond which every block walks all chunks; there are blocks enough then. */
     private static final long MOST_PARTIAL_BYTES = 64L << 20;
@@ -59,13 +71,14 @@ final class AttentionLauncher {
                     .arg(describe(shape, cache, table, count, position))
                     .arg(keys)
                     .arg(values);
-            launcher.launch(kernels.storeKv, shape.kvHeads(), count, 128);
+            launcher.launch(of(kernels.storeKv, cache.type()), shape.kvHeads(), count, 64);
         }
     }
 
     /** Attention of rows that start at those addresses; {@code sinks} is the address of one score per head, or 0. */
     void run(AttentionShape shape, KvLayer cache, long q, long sinks, int count, int position, long out) {
-        Kernel kernel = kernel(shape.valueDim());
+        PageTables.checkType(cache.type());
+        Kernel kernel = kernel(cache.type(), shape.valueDim());
         int sharedBytes = sharedBytes(shape);
         if (sharedBytes > kernels.largestSharedBytes) {
             throw new IllegalArgumentException("keys of " + shape.keyDim() + " dimensions need " + sharedBytes
@@ -99,8 +112,7 @@ final class AttentionLauncher {
 
     /** Whether there is a kernel for that shape, and room for what its blocks share. */
     boolean supports(AttentionShape shape) {
-        return shape.valueDim() <= SMALLEST_VALUE_DIM << kernels.attention.size() - 1
-                && sharedBytes(shape) <= kernels.largestSharedBytes;
+        return shape.valueDim() <= VALUE_DIMS.getLast() && sharedBytes(shape) <= kernels.largestSharedBytes;
     }
 
     private static int sharedBytes(AttentionShape shape) {
@@ -108,24 +120,23 @@ final class AttentionLauncher {
                 Float.BYTES, Math.addExact(WARPS * shape.keyDim(), TILE * Math.addExact(shape.keyDim(), 1)));
     }
 
-    private Kernel kernel(int valueDim) {
-        int largest = SMALLEST_VALUE_DIM;
-        for (Kernel kernel : kernels.attention) {
-            if (valueDim <= largest) {
-                return kernel;
+    private Kernel kernel(GgmlType type, int valueDim) {
+        for (int i = 0; i < VALUE_DIMS.size(); i++) {
+            if (valueDim <= VALUE_DIMS.get(i)) {
+                return of(kernels.attention, type).get(i);
             }
-            largest *= 2;
         }
-        throw new IllegalArgumentException("attention kernels take at most " + largest / 2
+        throw new IllegalArgumentException("attention kernels take at most " + VALUE_DIMS.getLast()
                 + " dimensions per value head but there are " + valueDim);
+    }
+
+    private static <T> T of(Map<GgmlType, T> byType, GgmlType type) {
+        return Objects.requireNonNull(byType.get(type));
     }
 
     /** {@code attention_shape} of {@code attention.cu}. */
     private MemorySegment describe(
             AttentionShape shape, KvLayer cache, PageTables.Table table, int count, int position) {
-        if (cache.type() != GgmlType.F32) {
-            throw new IllegalArgumentException("the CUDA backend keeps keys and values as F32, not " + cache.type());
-        }
         struct.set(JAVA_LONG, 0, table.address());
         struct.set(JAVA_LONG, 8, cache.keyOffset());
         struct.set(JAVA_LONG, 16, cache.valueOffset());

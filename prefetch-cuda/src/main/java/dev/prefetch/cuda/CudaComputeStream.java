@@ -1,7 +1,9 @@
 package dev.prefetch.cuda;
 
 import dev.prefetch.backend.ComputeStream;
+import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
+import java.lang.foreign.MemorySegment;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstream_flags;
 import jcuda.driver.JCudaDriver;
@@ -9,12 +11,14 @@ import jcuda.driver.JCudaDriver;
 /** The stream the kernels run on. */
 final class CudaComputeStream implements ComputeStream {
 
+    private final CudaDevice device;
     private final CudaContext context;
     private final CUstream stream = new CUstream();
     private final EventPool events;
     private final CudaOps ops;
 
     CudaComputeStream(CudaDevice device, EventClock clock) {
+        this.device = device;
         context = device.context();
         context.check(JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate");
         events = new EventPool(context, stream, clock);
@@ -42,6 +46,12 @@ final class CudaComputeStream implements ComputeStream {
     @Override
     public Event recordTimed() {
         return events.record(true);
+    }
+
+    @Override
+    public void upload(MemorySegment source, DeviceBuffer target, long targetOffset) {
+        long address = device.own(target, "target").range(targetOffset, source.byteSize());
+        device.transfers().send(source, address);
     }
 
     @Override

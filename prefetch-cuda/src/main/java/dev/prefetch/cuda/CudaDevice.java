@@ -94,6 +94,11 @@ final class CudaDevice implements Device {
     }
 
     @Override
+    public Set<GgmlType> kvTypes() {
+        return AttentionLauncher.KV_TYPES;
+    }
+
+    @Override
     public boolean supportsAttention(AttentionShape shape) {
         return compute.ops().supportsAttention(shape);
     }

@@ -7,6 +7,7 @@ import static dev.prefetch.backend.OpsChecks.checkPositive;
 import static dev.prefetch.backend.OpsChecks.checkRange;
 import static dev.prefetch.backend.OpsChecks.checkRows;
 import static dev.prefetch.backend.OpsChecks.checkVector;
+import static dev.prefetch.backend.OpsChecks.columns;
 import static dev.prefetch.backend.OpsChecks.floats;
 
 import dev.prefetch.backend.AttentionShape;
@@ -32,7 +33,7 @@ final class CudaOps implements Ops {
     private static final int NARROW_TOKENS = 64;
 
     private static final int TILE_ROWS = 64;
-    private static final int MATVEC_ROWS = 2;
+    static final int MATVEC_ROWS = 2;
     private static final int EMBED_ELEMENTS = 8 * 128;
     private static final int LARGEST_ELEMENT_GRID = 4096;
 
@@ -42,6 +43,7 @@ final class CudaOps implements Ops {
     private final ArgumentRing ring;
     private final RopeTables ropeTables;
     private final AttentionLauncher attention;
+    private final CudaExpertOps experts;
     private final DeviceScratch vectorScratch;
     private final DeviceScratch halfScratch;
 
@@ -52,6 +54,7 @@ final class CudaOps implements Ops {
         ring = new ArgumentRing(device, stream);
         ropeTables = new RopeTables(device, stream, ring, launcher);
         attention = new AttentionLauncher(device, stream, ring, launcher);
+        experts = new CudaExpertOps(this, kernels, launcher, ring);
         vectorScratch = new DeviceScratch(device, stream, "an expanded vector");
         halfScratch = new DeviceScratch(device, stream, "activations in half precision");
     }
@@ -122,10 +125,14 @@ final class CudaOps implements Ops {
                 .arg(tokens);
         launcher.arg(wide(w.type(), source, cols));
         Kernel kernel = (tokens == 1 ? kernels.matvecOne : kernels.matvecFour).get(w.type());
-        // By the length of a row alone, which decides the order of its sum.
-        int threads = cols <= 8 * 32 ? 32 : cols <= 8 * 64 ? 64 : 128;
+        int threads = matvecThreads(cols);
         launcher.launch(
                 Objects.requireNonNull(kernel), Math.ceilDiv(rows, MATVEC_ROWS), Math.ceilDiv(tokens, 4), threads);
+    }
+
+    /** Threads of a block: by the length of a row alone, which decides the order of its sum. */
+    static int matvecThreads(int cols) {
+        return cols <= 8 * 32 ? 32 : cols <= 8 * 64 ? 64 : 128;
     }
 
     /** Columns of half-precision rows: whole tiles. */
@@ -359,6 +366,35 @@ final class CudaOps implements Ops {
     }
 
     @Override
+    public void copyColumns(
+            DeviceBuffer source,
+            long sourceOffset,
+            int sourceStride,
+            DeviceBuffer target,
+            long targetOffset,
+            int targetStride,
+            int width,
+            int rows) {
+        long from = address(source, columns(sourceOffset, sourceStride, width, rows), "source") + 4 * sourceOffset;
+        long to = address(target, columns(targetOffset, targetStride, width, rows), "target") + 4 * targetOffset;
+        if (rows == 0 || width == 0) {
+            return;
+        }
+        launcher.begin().arg(from).arg(to).arg(sourceStride).arg(targetStride).arg(width);
+        int threads = Math.clamp(Integer.highestOneBit(2 * width - 1), 32, 256);
+        launcher.launch(kernels.copyColumns, rows, Math.ceilDiv(width, threads), threads);
+    }
+
+    @Override
+    public void copy(DeviceBuffer source, long sourceOffset, DeviceBuffer target, long targetOffset, long bytes) {
+        long from = own(source, "source").range(sourceOffset, bytes);
+        long to = own(target, "target").range(targetOffset, bytes);
+        if (bytes > 0) {
+            launcher.copy(from, to, bytes);
+        }
+    }
+
+    @Override
     public void scatterAddRows(DeviceBuffer x, int[] rows, float[] factors, int count, int dim, DeviceBuffer target) {
         checkCount(count, Math.min(rows.length, factors.length), "rows and factors");
         checkPositive(dim, "dim");
@@ -403,6 +439,11 @@ final class CudaOps implements Ops {
         }
     }
 
+    @Override
+    public CudaExpertOps experts() {
+        return experts;
+    }
+
     /** What {@link dev.prefetch.backend.Device#scratchBytes} says. */
     long scratchBytes(int rows, long widestInput) {
         long halves = scaleBytes(rows) + 2 * padded(widestInput) * rows;
@@ -415,11 +456,11 @@ final class CudaOps implements Ops {
 
     // checks
 
-    private CudaBuffer own(DeviceBuffer buffer, String what) {
+    CudaBuffer own(DeviceBuffer buffer, String what) {
         return device.own(buffer, what);
     }
 
-    private long address(DeviceBuffer buffer, long bytes, String what) {
+    long address(DeviceBuffer buffer, long bytes, String what) {
         CudaBuffer own = own(buffer, what);
         if (bytes > own.byteSize()) {
             throw new IndexOutOfBoundsException(
@@ -429,7 +470,7 @@ final class CudaOps implements Ops {
     }
 
     /** Address of a weight; that it lies inside its buffer was checked when the record was made. */
-    private long weight(Weight weight) {
+    long weight(Weight weight) {
         GgmlType type = weight.type();
         if (!WeightFormat.TYPES.contains(type)) {
             throw new IllegalArgumentException("the CUDA backend does not support weights of type " + type);
@@ -443,7 +484,7 @@ final class CudaOps implements Ops {
     }
 
     /** Whether rows can be read in wide words: always, except where a plain format is not aligned to them. */
-    private static int wide(GgmlType type, long address, int cols) {
+    static int wide(GgmlType type, long address, int cols) {
         return type.blockElements() > 1 || (cols % 8 == 0 && address % 16 == 0) ? 1 : 0;
     }
 

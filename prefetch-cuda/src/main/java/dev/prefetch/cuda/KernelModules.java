@@ -11,6 +11,7 @@ import java.util.ArrayList;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import jcuda.Pointer;
 import jcuda.driver.CUdevice_attribute;
 import jcuda.driver.CUfunction;
@@ -25,7 +26,7 @@ import jcuda.driver.JCudaDriver;
 final class KernelModules {
 
     /** One resource per file of kernels. */
-    static final List<String> FAMILIES = List.of("attention", "elementwise", "embed", "matmul", "matvec");
+    static final List<String> FAMILIES = List.of("attention", "elementwise", "embed", "experts", "matmul", "matvec");
 
     private final CudaContext context;
     private final List<CUmodule> modules = new ArrayList<>();
@@ -33,6 +34,7 @@ final class KernelModules {
     final Map<GgmlType, Kernel> embed = new EnumMap<>(GgmlType.class);
     final Map<GgmlType, Kernel> matvecOne = new EnumMap<>(GgmlType.class);
     final Map<GgmlType, Kernel> matvecFour = new EnumMap<>(GgmlType.class);
+    final Map<GgmlType, Kernel> matvecPicked = new EnumMap<>(GgmlType.class);
     /** All formats but F32. */
     final Map<GgmlType, Kernel> matmulNarrow = new EnumMap<>(GgmlType.class);
     /** All formats but F32. */
@@ -40,11 +42,11 @@ final class KernelModules {
 
     final Kernel matmulF32;
     final Kernel toHalf;
-    /** By the largest dimension of values: 64, 128, 256, 512. */
-    final List<Kernel> attention;
+    /** By the type of the cache, and the largest dimension of values: 64, 128, 256, 512. */
+    final Map<GgmlType, List<Kernel>> attention = new EnumMap<>(GgmlType.class);
 
+    final Map<GgmlType, Kernel> storeKv = new EnumMap<>(GgmlType.class);
     final Kernel attentionCombine;
-    final Kernel storeKv;
     final Kernel swiGlu;
     final Kernel geGlu;
     final Kernel clampedSwiGlu;
@@ -56,8 +58,13 @@ final class KernelModules {
     final Kernel ropeTable;
     final Kernel rope;
     final Kernel gatherRows;
+    final Kernel copyColumns;
     final Kernel scatterAddRows;
     final Kernel topK;
+    final Kernel chooseExperts;
+    final Kernel addPickedBias;
+    final Kernel addPicked;
+    final Kernel addByScore;
 
     /** Bytes of shared memory a block can ask for. */
     final int largestSharedBytes;
@@ -72,6 +79,7 @@ final class KernelModules {
             embed.put(type, kernel(embeds, "embed_" + suffix));
             matvecOne.put(type, kernel(matvecs, "matvec_one_" + suffix));
             matvecFour.put(type, kernel(matvecs, "matvec_four_" + suffix));
+            matvecPicked.put(type, kernel(matvecs, "matvec_picked_" + suffix));
             if (type != GgmlType.F32) {
                 matmulNarrow.put(type, kernel(matmuls, "matmul_narrow_" + suffix));
                 matmulWide.put(type, kernel(matmuls, "matmul_wide_" + suffix));
@@ -81,22 +89,25 @@ final class KernelModules {
         toHalf = kernel(matmuls, "to_half");
 
         CUmodule attentions = load("attention");
-        attention = List.of(
-                kernel(attentions, "attention_f32_64"),
-                kernel(attentions, "attention_f32_128"),
-                kernel(attentions, "attention_f32_256"),
-                kernel(attentions, "attention_f32_512"));
         attentionCombine = kernel(attentions, "attention_combine");
-        storeKv = kernel(attentions, "store_kv_f32");
         largestSharedBytes =
                 context.attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
-        for (Kernel kernel : attention) {
-            context.check(
-                    JCudaDriver.cuFuncSetAttribute(
-                            kernel.function(),
-                            CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                            largestSharedBytes),
-                    "cuFuncSetAttribute");
+        for (GgmlType type : AttentionLauncher.KV_TYPES) {
+            String suffix = WeightFormat.suffix(type);
+            storeKv.put(type, kernel(attentions, "store_kv_" + suffix));
+            attention.put(
+                    type,
+                    AttentionLauncher.VALUE_DIMS.stream()
+                            .map(dim -> kernel(attentions, "attention_" + suffix + "_" + dim))
+                            .toList());
+            for (Kernel kernel : Objects.requireNonNull(attention.get(type))) {
+                context.check(
+                        JCudaDriver.cuFuncSetAttribute(
+                                kernel.function(),
+                                CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                largestSharedBytes),
+                        "cuFuncSetAttribute");
+            }
         }
 
         CUmodule elementwise = load("elementwise");
@@ -111,8 +122,15 @@ final class KernelModules {
         ropeTable = kernel(elementwise, "rope_table");
         rope = kernel(elementwise, "rope");
         gatherRows = kernel(elementwise, "gather_rows");
+        copyColumns = kernel(elementwise, "copy_columns");
         scatterAddRows = kernel(elementwise, "scatter_add_rows");
         topK = kernel(elementwise, "top_k");
+
+        CUmodule experts = load("experts");
+        chooseExperts = kernel(experts, "choose_experts");
+        addPickedBias = kernel(experts, "add_picked_bias");
+        addPicked = kernel(experts, "add_picked");
+        addByScore = kernel(experts, "add_by_score");
     }
 
     /** The text of a family, as the driver gets it. */

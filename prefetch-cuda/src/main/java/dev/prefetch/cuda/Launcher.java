@@ -83,6 +83,15 @@ final class Launcher implements AutoCloseable {
         launch(kernel, gridX, gridY, 1, threads, 0);
     }
 
+    /** Copies inside the device's memory, in the order of the stream. */
+    void copy(long source, long target, long bytes) {
+        context.makeCurrent();
+        context.check(
+                JCudaDriver.cuMemcpyDtoDAsync(
+                        new NativePointer.InDevice(target), new NativePointer.InDevice(source), bytes, stream),
+                "cuMemcpyDtoDAsync");
+    }
+
     @Override
     public void close() {
         arena.close();

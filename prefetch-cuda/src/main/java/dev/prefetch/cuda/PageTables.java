@@ -2,6 +2,7 @@ package dev.prefetch.cuda;
 
 import dev.prefetch.backend.AttentionShape;
 import dev.prefetch.backend.KvLayer;
+import dev.prefetch.gguf.GgmlType;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -41,6 +42,8 @@ final class PageTables {
      * The table of the pages of the positions {@code from <= p < to}, which are checked.
      *
      * @throws IndexOutOfBoundsException when a page is too small
+     * @throws IllegalArgumentException when there are no kernels for the cache's type, or a head is not a whole number of
+     *     its blocks
      */
     Table table(AttentionShape shape, KvLayer cache, int from, int to) {
         int pageTokens = cache.pageTokens();
@@ -48,15 +51,18 @@ final class PageTables {
             throw new IllegalArgumentException("bad cache: " + pageTokens + " tokens per page, offsets "
                     + cache.keyOffset() + " and " + cache.valueOffset());
         }
-        if (cache.keyOffset() % Float.BYTES != 0 || cache.valueOffset() % Float.BYTES != 0) {
-            throw new IllegalArgumentException("offsets of keys and values must be multiples of 4 but are "
-                    + cache.keyOffset() + " and " + cache.valueOffset());
+        GgmlType type = cache.type();
+        checkType(type);
+        int alignment = WeightFormat.alignment(type);
+        if (cache.keyOffset() % alignment != 0 || cache.valueOffset() % alignment != 0) {
+            throw new IllegalArgumentException("offsets of keys and values must be multiples of " + alignment
+                    + " but are " + cache.keyOffset() + " and " + cache.valueOffset());
         }
-        long perHead = Float.BYTES * (long) pageTokens;
-        long needed = Math.max(
-                Math.addExact(cache.keyOffset(), Math.multiplyExact(perHead, (long) shape.kvHeads() * shape.keyDim())),
-                Math.addExact(
-                        cache.valueOffset(), Math.multiplyExact(perHead, (long) shape.kvHeads() * shape.valueDim())));
+        long rows = (long) pageTokens * shape.kvHeads();
+        long keyBytes = Math.multiplyExact(rows, type.byteSize(shape.keyDim()));
+        long valueBytes = Math.multiplyExact(rows, type.byteSize(shape.valueDim()));
+        long needed =
+                Math.max(Math.addExact(cache.keyOffset(), keyBytes), Math.addExact(cache.valueOffset(), valueBytes));
         int first = from / pageTokens;
         int count = to <= from ? 0 : (to - 1) / pageTokens - first + 1;
         if (count > wanted.length) {
@@ -71,6 +77,14 @@ final class PageTables {
             wanted[i] = page.address();
         }
         return find(first, count);
+    }
+
+    /** @throws IllegalArgumentException when there are no kernels for it */
+    static void checkType(GgmlType type) {
+        if (!AttentionLauncher.KV_TYPES.contains(type)) {
+            throw new IllegalArgumentException(
+                    "the CUDA backend keeps keys and values as one of " + AttentionLauncher.KV_TYPES + ", not " + type);
+        }
     }
 
     private Table find(int first, int count) {

@@ -6,6 +6,7 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -13,15 +14,24 @@ import java.util.SplittableRandom;
 /**
  * Queries, keys and values of a sequence, to be attended on any device.
  *
+ * @param type what the cache keeps
  * @param sinks scores as f32, or empty for none
  */
 record CachedAttention(
-        AttentionShape shape, int pageTokens, int positions, float[] q, float[] k, float[] v, byte[] sinks) {
+        AttentionShape shape,
+        GgmlType type,
+        int pageTokens,
+        int positions,
+        float[] q,
+        float[] k,
+        float[] v,
+        byte[] sinks) {
 
     static CachedAttention random(
             SplittableRandom random, AttentionShape s, int pageTokens, int positions, boolean sinks) {
         return new CachedAttention(
                 s,
+                GgmlType.F32,
                 pageTokens,
                 positions,
                 Devices.randomFloats(random, positions * s.heads() * s.keyDim()),
@@ -30,9 +40,37 @@ record CachedAttention(
                 sinks ? Devices.randomBlocks(random, GgmlType.F32, s.heads()) : new byte[0]);
     }
 
+    CachedAttention withType(GgmlType other) {
+        return new CachedAttention(shape, other, pageTokens, positions, q, k, v, sinks);
+    }
+
+    CachedAttention withKeysAndValues(float[] keys, float[] values) {
+        return new CachedAttention(shape, type, pageTokens, positions, q, keys, values, sinks);
+    }
+
+    /** What the pages of a cache hold after keys and values were stored in two calls, page by page. */
+    List<byte[]> store(Device device) {
+        Cache cache = Cache.of(device, type, shape, pageTokens, positions);
+        try (DeviceBuffer ks = Devices.buffer(device, k);
+                DeviceBuffer vs = Devices.buffer(device, v)) {
+            int first = positions / 3;
+            device.compute().ops().storeKv(shape, cache, ks, vs, 0, first, 0);
+            device.compute().ops().storeKv(shape, cache, ks, vs, first, positions - first, first);
+            List<byte[]> pages = new ArrayList<>();
+            for (DeviceBuffer page : cache.pages) {
+                byte[] bytes = new byte[(int) page.byteSize()];
+                page.download(0, MemorySegment.ofArray(bytes));
+                pages.add(bytes);
+            }
+            return pages;
+        } finally {
+            cache.pages.forEach(DeviceBuffer::close);
+        }
+    }
+
     /** Stores and attends all positions in calls that start at the given ones; {@code [positions x heads x valueDim]}. */
     float[] run(Device device, int... starts) {
-        Cache cache = Cache.of(device, shape, pageTokens, positions);
+        Cache cache = Cache.of(device, type, shape, pageTokens, positions);
         Weight scores = sinks.length == 0 ? null : Devices.weight(device, GgmlType.F32, 1, shape.heads(), sinks);
         try (DeviceBuffer qs = Devices.buffer(device, q);
                 DeviceBuffer ks = Devices.buffer(device, k);
@@ -58,20 +96,19 @@ record CachedAttention(
     }
 
     /** Pages of a sequence, to be filled through {@code storeKv}; keys do not start with the page. */
-    record Cache(AttentionShape shape, int pageTokens, List<DeviceBuffer> pages) implements KvLayer {
+    record Cache(GgmlType type, AttentionShape shape, int pageTokens, List<DeviceBuffer> pages) implements KvLayer {
 
-        @Override
-        public GgmlType type() {
-            return GgmlType.F32;
+        static Cache of(Device device, GgmlType type, AttentionShape shape, int pageTokens, int positions) {
+            Cache cache = new Cache(type, shape, pageTokens, new ArrayList<>());
+            long bytes = cache.valueOffset() + cache.bytes(shape.valueDim());
+            for (int i = 0; i < Math.ceilDiv(positions, pageTokens); i++) {
+                cache.pages.add(Devices.poisoned(device, Math.toIntExact(Math.ceilDiv(bytes, Float.BYTES))));
+            }
+            return cache;
         }
 
-        static Cache of(Device device, AttentionShape shape, int pageTokens, int positions) {
-            List<DeviceBuffer> pages = new ArrayList<>();
-            int floats = shape.kvHeads() * pageTokens * (shape.keyDim() + shape.valueDim());
-            for (int i = 0; i < Math.ceilDiv(positions, pageTokens); i++) {
-                pages.add(Devices.poisoned(device, 16 + floats));
-            }
-            return new Cache(shape, pageTokens, pages);
+        private long bytes(int dim) {
+            return (long) shape.kvHeads() * pageTokens * type.byteSize(dim);
         }
 
         @Override
@@ -86,7 +123,7 @@ record CachedAttention(
 
         @Override
         public long valueOffset() {
-            return 64 + 4L * shape.kvHeads() * pageTokens * shape.keyDim();
+            return 64 + bytes(shape.keyDim());
         }
     }
 }

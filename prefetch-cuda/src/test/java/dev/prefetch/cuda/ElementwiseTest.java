@@ -12,6 +12,7 @@ import dev.prefetch.backend.Weight;
 import dev.prefetch.cuda.simulator.SimulatedDriver;
 import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.MemorySegment;
+import java.util.Map;
 import java.util.SplittableRandom;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -224,6 +225,61 @@ class ElementwiseTest {
         float[] target = Devices.randomFloats(random, 5 * dim);
         compare(5 * dim, target, x, 2e-6, (ops, a, b) -> ops.scatterAddRows(b, rows, factors, rows.length, dim, a));
         compare(6 * dim, x, target, 0, (ops, a, b) -> ops.gatherRows(b, rows, rows.length, dim, a));
+    }
+
+    @Test
+    void copiesColumnsAndLeavesTheOthersAlone() {
+        for (int width : new int[] {1, 31, 64, 257}) {
+            for (int rows : new int[] {1, 5, 700}) {
+                int from = width + 3;
+                int to = width + 1;
+                float[] source = Devices.randomFloats(random, 7 + rows * from);
+                float[] target = Devices.randomFloats(random, 5 + rows * to);
+                compare(target.length, target, source, 0, (ops, a, b) -> {
+                    ops.copyColumns(b, 7, from, a, 5, to, width, rows);
+                    // a source that stays where it is, and one row of the target itself
+                    ops.copyColumns(b, 0, 0, a, 0, 1, 1, 4);
+                    ops.copyColumns(a, 0, 0, a, 4, 0, 1, 1);
+                });
+            }
+        }
+    }
+
+    @Test
+    void copiesInsideTheDeviceAndFromTheHostInTheOrderOfTheStream() {
+        float[] values = Devices.randomFloats(random, 3 << 20);
+        try (DeviceBuffer x = Devices.poisoned(cuda, values.length);
+                DeviceBuffer y = Devices.poisoned(cuda, values.length)) {
+            Map<String, Long> before = driver.calls();
+            float[] source = values.clone();
+            cuda.compute().upload(MemorySegment.ofArray(source), x, 0);
+            java.util.Arrays.fill(source, 0);
+            cuda.compute().ops().copy(x, 4, y, 8, 4L * (values.length - 2));
+            float[] other = {5, 6};
+            for (int i = 0; i < 3; i++) {
+                other[0] = i;
+                cuda.compute().upload(MemorySegment.ofArray(other), x, 4);
+                other[1] = -1;
+            }
+            cuda.compute().ops().copy(x, 4, y, 0, 8);
+            assertThat(driver.calls().getOrDefault("cuStreamSynchronize", 0L))
+                    .as("nobody waited for the stream")
+                    .isEqualTo(before.getOrDefault("cuStreamSynchronize", 0L));
+            float[] result = Devices.read(y, values.length);
+            assertThat(result[0]).isEqualTo(2);
+            assertThat(result[1]).isEqualTo(-1);
+            assertThat(java.util.Arrays.equals(result, 2, values.length, values, 1, values.length - 1))
+                    .isTrue();
+            Ops ops = cuda.compute().ops();
+            assertThatThrownBy(() -> ops.copy(x, 8, y, 0, x.byteSize())).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.copy(x, 0, y, 8, x.byteSize())).isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> cuda.compute().upload(MemorySegment.ofArray(other), x, x.byteSize() - 4))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.copyColumns(x, 1, values.length, y, 0, 1, 1, 2))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.copyColumns(x, 0, 1, y, 1, values.length, 1, 2))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+        }
     }
 
     @ParameterizedTest

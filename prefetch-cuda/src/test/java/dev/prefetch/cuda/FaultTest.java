@@ -117,6 +117,9 @@ class FaultTest {
                 device.compute().ops().storeKv(shape, cache, y, y, 0, tokens, 0);
                 device.compute().ops().attention(shape, cache, y, 0, tokens, 0, x);
                 device.compute().ops().gatherRows(y, new int[] {2, 0}, 2, rows, x);
+                device.compute().ops().copy(x, 0, y, 4, 8);
+                device.compute().upload(java.lang.foreign.MemorySegment.ofArray(input), y, 0);
+                device.compute().ops().copyColumns(y, 0, cols, x, 1, cols, 2, tokens);
                 Event computed = device.compute().record();
                 copies.await(computed);
                 computed.await();

@@ -4,7 +4,10 @@ import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 import reactor.core.publisher.Flux;
 
-/** Stands in front of every generation of a {@link PrefetchChatModel} and may refuse it. Thread-safe. */
+/**
+ * Stands in front of every generation of a {@link PrefetchChatModel}, and of every request of a
+ * {@link PrefetchEmbeddingModel}, and may refuse it. Thread-safe.
+ */
 public interface GenerationGuard {
 
     /** A guard that lets everything pass. */

@@ -3,7 +3,10 @@ package dev.prefetch.spring;
 import java.time.Duration;
 import org.jspecify.annotations.Nullable;
 
-/** How long generations of a {@link PrefetchChatModel} may take. Thread-safe; asked anew for each generation. */
+/**
+ * How long generations of a {@link PrefetchChatModel} may take, and, as far as the deadline goes, requests of a
+ * {@link PrefetchEmbeddingModel}. Thread-safe; asked anew for each generation.
+ */
 public interface GenerationLimits {
 
     /** No limits. */

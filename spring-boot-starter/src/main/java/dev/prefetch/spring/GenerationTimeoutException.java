@@ -2,7 +2,7 @@ package dev.prefetch.spring;
 
 import java.time.Duration;
 
-/** A generation took too long and was cancelled. The message says which limit it met and how to change it. */
+/** A generation, or a request for vectors, took too long and was cancelled. The message says which limit it met and how to change it. */
 public final class GenerationTimeoutException extends RuntimeException {
 
     private static final long serialVersionUID = 1L;
@@ -22,6 +22,14 @@ public final class GenerationTimeoutException extends RuntimeException {
     static GenerationTimeoutException deadline(Duration limit, String remedy) {
         return new GenerationTimeoutException(
                 "the generation was cancelled: it was not complete within " + seconds(limit) + " s. " + remedy, false);
+    }
+
+    static GenerationTimeoutException vectors(Duration limit, String remedy, Throwable cause) {
+        GenerationTimeoutException failure = new GenerationTimeoutException(
+                "the request for vectors was cancelled: it was not complete within " + seconds(limit) + " s. " + remedy,
+                false);
+        failure.initCause(cause);
+        return failure;
     }
 
     private static String seconds(Duration limit) {

@@ -3,7 +3,9 @@ package dev.prefetch.spring;
 import dev.prefetch.api.EmbeddingOptions;
 import dev.prefetch.api.EmbeddingResult;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.inference.DeadlineExceededException;
 import io.micrometer.observation.ObservationRegistry;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Objects;
@@ -36,6 +38,8 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
     private final MetadataMode metadataMode;
     private final ObservationRegistry observationRegistry;
     private final @Nullable EmbeddingModelObservationConvention observationConvention;
+    private final GenerationGuard guard;
+    private final GenerationLimits limits;
 
     private PrefetchEmbeddingModel(Builder builder) {
         this.engine = builder.engine;
@@ -43,6 +47,8 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
         this.metadataMode = builder.metadataMode;
         this.observationRegistry = builder.observationRegistry;
         this.observationConvention = builder.observationConvention;
+        this.guard = builder.guard;
+        this.limits = builder.limits;
     }
 
     /** A builder for a model on an engine, which the caller closes. */
@@ -60,6 +66,9 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
      *
      * @throws IllegalArgumentException for an empty text, or a model or a number of dimensions that is not the loaded one's
      * @throws dev.prefetch.api.ContextLengthExceededException when a text does not fit the context
+     * @throws dev.prefetch.inference.QueueFullException when as many requests are computed and wait as may
+     * @throws DeadlineExceededException when the time that the options give is up
+     * @throws GenerationTimeoutException when the limits' deadline is over
      * @throws IllegalStateException when the engine is closed, the model gives no vectors, or the waiting thread is
      *     interrupted
      */
@@ -87,20 +96,39 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
     }
 
     private EmbeddingResponse embed(List<String> texts, PrefetchEmbeddingOptions complete, String model) {
-        EmbeddingResult result;
-        try {
-            result = engine.embed(
-                    texts, new EmbeddingOptions(complete.getPooling(), !Boolean.FALSE.equals(complete.getNormalize())));
-        } catch (InterruptedException e) {
-            Thread.currentThread().interrupt();
-            throw new IllegalStateException("interrupted while waiting for the vectors", e);
-        }
+        EmbeddingResult result = guard.call(() -> compute(texts, complete));
         List<Embedding> embeddings = new ArrayList<>();
         for (float[] vector : result.vectors()) {
             embeddings.add(new Embedding(vector, embeddings.size()));
         }
         return new EmbeddingResponse(
                 embeddings, new EmbeddingResponseMetadata(model, new DefaultUsage(result.totalTokens(), 0)));
+    }
+
+    private EmbeddingResult compute(List<String> texts, PrefetchEmbeddingOptions complete) {
+        Duration timeout = complete.getTimeout();
+        Duration deadline = limits.deadline();
+        boolean limited = deadline != null && (timeout == null || deadline.compareTo(timeout) < 0);
+        try {
+            EmbeddingResult result = engine.embed(
+                    texts,
+                    new EmbeddingOptions(
+                            complete.getPooling(),
+                            !Boolean.FALSE.equals(complete.getNormalize()),
+                            limited ? deadline : timeout));
+            limits.kept();
+            return result;
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted while waiting for the vectors", e);
+        } catch (DeadlineExceededException e) {
+            if (!limited) {
+                throw e;
+            }
+            GenerationTimeoutException failure = GenerationTimeoutException.vectors(deadline, limits.remedy(), e);
+            limits.exceeded(failure);
+            throw failure;
+        }
     }
 
     private void requireLoadedModel(PrefetchEmbeddingOptions complete, String loaded) {
@@ -144,6 +172,8 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
         private MetadataMode metadataMode = MetadataMode.EMBED;
         private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
         private @Nullable EmbeddingModelObservationConvention observationConvention;
+        private GenerationGuard guard = GenerationGuard.NONE;
+        private GenerationLimits limits = GenerationLimits.NONE;
 
         private Builder(PrefetchEngine engine) {
             this.engine = Objects.requireNonNull(engine, "engine");
@@ -170,6 +200,18 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
         /** How observations are named and tagged, instead of Spring AI's default. */
         public Builder observationConvention(@Nullable EmbeddingModelObservationConvention value) {
             this.observationConvention = value;
+            return this;
+        }
+
+        /** What may refuse requests; without it every one is let through to the engine. */
+        public Builder guard(GenerationGuard value) {
+            this.guard = Objects.requireNonNull(value, "guard");
+            return this;
+        }
+
+        /** How long requests may take, of which the deadline holds here; without it as long as their options say. */
+        public Builder limits(GenerationLimits value) {
+            this.limits = Objects.requireNonNull(value, "limits");
             return this;
         }
 

@@ -1,6 +1,7 @@
 package dev.prefetch.spring;
 
 import dev.prefetch.inference.Pooling;
+import java.time.Duration;
 import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import org.springframework.ai.embedding.EmbeddingOptions;
@@ -15,12 +16,14 @@ public final class PrefetchEmbeddingOptions implements EmbeddingOptions {
     private final @Nullable Integer dimensions;
     private final @Nullable Pooling pooling;
     private final @Nullable Boolean normalize;
+    private final @Nullable Duration timeout;
 
     private PrefetchEmbeddingOptions(Builder builder) {
         this.model = builder.model;
         this.dimensions = builder.dimensions;
         this.pooling = builder.pooling;
         this.normalize = builder.normalize;
+        this.timeout = builder.timeout;
     }
 
     /** A builder with nothing set. */
@@ -60,6 +63,14 @@ public final class PrefetchEmbeddingOptions implements EmbeddingOptions {
         return normalize;
     }
 
+    /**
+     * How long all texts of a request together may take, waiting included, before it fails with
+     * {@link dev.prefetch.inference.DeadlineExceededException}; unset for as long as it takes.
+     */
+    public @Nullable Duration getTimeout() {
+        return timeout;
+    }
+
     /** These options with what is unset taken from others. */
     PrefetchEmbeddingOptions withDefaults(PrefetchEmbeddingOptions defaults) {
         return builder()
@@ -67,12 +78,18 @@ public final class PrefetchEmbeddingOptions implements EmbeddingOptions {
                 .dimensions(dimensions != null ? dimensions : defaults.dimensions)
                 .pooling(pooling != null ? pooling : defaults.pooling)
                 .normalize(normalize != null ? normalize : defaults.normalize)
+                .timeout(timeout != null ? timeout : defaults.timeout)
                 .build();
     }
 
     /** A builder with these options. */
     public Builder mutate() {
-        return builder().model(model).dimensions(dimensions).pooling(pooling).normalize(normalize);
+        return builder()
+                .model(model)
+                .dimensions(dimensions)
+                .pooling(pooling)
+                .normalize(normalize)
+                .timeout(timeout);
     }
 
     @Override
@@ -81,18 +98,19 @@ public final class PrefetchEmbeddingOptions implements EmbeddingOptions {
                 && Objects.equals(model, that.model)
                 && Objects.equals(dimensions, that.dimensions)
                 && pooling == that.pooling
-                && Objects.equals(normalize, that.normalize);
+                && Objects.equals(normalize, that.normalize)
+                && Objects.equals(timeout, that.timeout);
     }
 
     @Override
     public int hashCode() {
-        return Objects.hash(model, dimensions, pooling, normalize);
+        return Objects.hash(model, dimensions, pooling, normalize, timeout);
     }
 
     @Override
     public String toString() {
         return "PrefetchEmbeddingOptions[model=" + model + ", dimensions=" + dimensions + ", pooling=" + pooling
-                + ", normalize=" + normalize + "]";
+                + ", normalize=" + normalize + ", timeout=" + timeout + "]";
     }
 
     /** Builds {@link PrefetchEmbeddingOptions}. Not thread-safe. */
@@ -102,6 +120,7 @@ public final class PrefetchEmbeddingOptions implements EmbeddingOptions {
         private @Nullable Integer dimensions;
         private @Nullable Pooling pooling;
         private @Nullable Boolean normalize;
+        private @Nullable Duration timeout;
 
         private Builder() {}
 
@@ -128,6 +147,12 @@ public final class PrefetchEmbeddingOptions implements EmbeddingOptions {
         /** See {@link PrefetchEmbeddingOptions#getNormalize()}. */
         public Builder normalize(@Nullable Boolean value) {
             this.normalize = value;
+            return this;
+        }
+
+        /** See {@link PrefetchEmbeddingOptions#getTimeout()}. */
+        public Builder timeout(@Nullable Duration value) {
+            this.timeout = value;
             return this;
         }
 

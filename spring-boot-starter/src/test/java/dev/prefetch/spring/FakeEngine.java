@@ -58,6 +58,7 @@ public final class FakeEngine implements PrefetchEngine {
     private String promptEnd = "";
     private final List<FakeGeneration> generations = new CopyOnWriteArrayList<>();
     private final List<EmbeddingOptions> embeddings = new CopyOnWriteArrayList<>();
+    private volatile @Nullable RuntimeException embeddingFailure;
     private final AtomicBoolean closed = new AtomicBoolean();
 
     private FakeEngine(Consumer<FakeGeneration> script) {
@@ -148,9 +149,18 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public EmbeddingResult embed(List<String> texts, EmbeddingOptions options) {
         embeddings.add(options);
+        RuntimeException failure = embeddingFailure;
+        if (failure != null) {
+            throw failure;
+        }
         return new EmbeddingResult(
                 texts.stream().map(text -> new float[] {text.length()}).toList(),
                 texts.stream().map(text -> text.split(" ").length).toList());
+    }
+
+    /** Has requests for vectors fail from now on; null for no longer. */
+    public void failEmbeddings(@Nullable RuntimeException failure) {
+        embeddingFailure = failure;
     }
 
     /** The options of the requests for vectors so far. */

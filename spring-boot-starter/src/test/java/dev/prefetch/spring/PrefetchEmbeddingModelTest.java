@@ -3,9 +3,12 @@ package dev.prefetch.spring;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.Pooling;
 import io.micrometer.observation.tck.TestObservationRegistry;
 import io.micrometer.observation.tck.TestObservationRegistryAssert;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -88,6 +91,51 @@ class PrefetchEmbeddingModelTest {
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("asks for 3");
         assertThat(engine.embeddings()).isEmpty();
+    }
+
+    @Test
+    void theTighterOfTheTwoLimitsOfTimeHoldsAndItsErrorIsThrown() {
+        List<GenerationTimeoutException> exceeded = new ArrayList<>();
+        PrefetchEmbeddingModel limited = PrefetchEmbeddingModel.builder(engine)
+                .limits(new GenerationLimits() {
+                    @Override
+                    public Duration deadline() {
+                        return Duration.ofSeconds(30);
+                    }
+
+                    @Override
+                    public String remedy() {
+                        return "Set the key.";
+                    }
+
+                    @Override
+                    public void exceeded(GenerationTimeoutException failure) {
+                        exceeded.add(failure);
+                    }
+                })
+                .build();
+        PrefetchEmbeddingOptions patient = PrefetchEmbeddingOptions.builder()
+                .timeout(Duration.ofMinutes(5))
+                .build();
+        PrefetchEmbeddingOptions hasty = PrefetchEmbeddingOptions.builder()
+                .timeout(Duration.ofSeconds(1))
+                .build();
+        DeadlineExceededException late = new DeadlineExceededException("late");
+        engine.failEmbeddings(late);
+
+        assertThatThrownBy(() -> limited.embed("a"))
+                .isInstanceOf(GenerationTimeoutException.class)
+                .hasMessageContaining("within 30 s. Set the key.")
+                .hasCause(late);
+        assertThatThrownBy(() -> limited.call(new EmbeddingRequest(List.of("a"), patient)))
+                .isInstanceOf(GenerationTimeoutException.class);
+        assertThatThrownBy(() -> limited.call(new EmbeddingRequest(List.of("a"), hasty)))
+                .isSameAs(late);
+
+        assertThat(exceeded).hasSize(2);
+        assertThat(engine.embeddings())
+                .extracting(dev.prefetch.api.EmbeddingOptions::timeout)
+                .containsExactly(Duration.ofSeconds(30), Duration.ofSeconds(30), Duration.ofSeconds(1));
     }
 
     @Test

@@ -40,6 +40,13 @@ final class CpuDevice implements Device {
                 + selection.kernels().name() + " kernels";
     }
 
+    /** The number of threads changes no bit. */
+    @Override
+    public String numerics() {
+        return backend() + ": " + System.getProperty("os.arch") + ", "
+                + selection.kernels().name() + " kernels";
+    }
+
     @Override
     public Tier tier() {
         return Tier.HOST;

@@ -7,6 +7,7 @@ import static dev.prefetch.backend.OpsChecks.checkPositive;
 import static dev.prefetch.backend.OpsChecks.checkRange;
 import static dev.prefetch.backend.OpsChecks.checkRows;
 import static dev.prefetch.backend.OpsChecks.checkVector;
+import static dev.prefetch.backend.OpsChecks.columns;
 import static dev.prefetch.backend.OpsChecks.floats;
 
 import dev.prefetch.backend.AttentionShape;
@@ -18,6 +19,7 @@ import dev.prefetch.backend.Rope;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
 import java.util.List;
+import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -461,17 +463,11 @@ final class CpuOps implements Ops {
             int targetStride,
             int width,
             int rows) {
-        if (sourceOffset < 0 || targetOffset < 0 || sourceStride < 0 || targetStride < 0 || width < 0 || rows < 0) {
-            throw new IndexOutOfBoundsException("columns must not be negative but were " + width + " of " + rows
-                    + " rows, " + sourceStride + " and " + targetStride + " apart, from " + sourceOffset + " to "
-                    + targetOffset);
-        }
+        long from = readable(source, columns(sourceOffset, sourceStride, width, rows), "source");
+        long to = writable(target, columns(targetOffset, targetStride, width, rows), "target");
         if (rows == 0 || width == 0) {
             return;
         }
-        long last = rows - 1L;
-        long from = readable(source, floats(1, sourceOffset + last * sourceStride + width), "source");
-        long to = writable(target, floats(1, targetOffset + last * targetStride + width), "target");
         awaitPending.run();
         for (int i = 0; i < rows; i++) {
             Memory.copy(
@@ -479,6 +475,16 @@ final class CpuOps implements Ops {
                     to + 4 * (targetOffset + (long) targetStride * i),
                     4L * width);
         }
+    }
+
+    @Override
+    public void copy(DeviceBuffer source, long sourceOffset, DeviceBuffer target, long targetOffset, long bytes) {
+        Objects.checkFromIndexSize(sourceOffset, bytes, source.byteSize());
+        Objects.checkFromIndexSize(targetOffset, bytes, target.byteSize());
+        long from = readable(source, bytes, "source");
+        long to = writable(target, bytes, "target");
+        awaitPending.run();
+        Memory.copy(from + sourceOffset, to + targetOffset, bytes);
     }
 
     @Override

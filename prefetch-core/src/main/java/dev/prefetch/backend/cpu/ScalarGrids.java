@@ -125,7 +125,7 @@ final class ScalarGrids {
         }
     }
 
-    private static float iq1mScale(long scales) {
+    static float iq1mScale(long scales) {
         int bits = 0;
         for (int i = 0; i < 4; i++) {
             bits |= (getUnsignedByte(scales + 2 * i + 1) >> 4) << 4 * i;
@@ -145,7 +145,7 @@ final class ScalarGrids {
         }
     }
 
-    private static void ternaryDigits(long q, int bytes, int digits, float d, long out) {
+    static void ternaryDigits(long q, int bytes, int digits, float d, long out) {
         for (int n = 0; n < digits; n++) {
             for (int m = 0; m < bytes; m++) {
                 int fraction = getUnsignedByte(q + m) * POWERS_OF_3[n] & 0xff;

@@ -64,6 +64,7 @@ final class VectorKernels implements Kernels {
         expanders.put(GgmlType.Q4_K, Isolated.expand(VectorExpand.class, "q4k"));
         expanders.put(GgmlType.Q5_K, Isolated.expand(VectorExpand.class, "q5k"));
         expanders.put(GgmlType.Q6_K, Isolated.expand(VectorExpand.class, "q6k"));
+        expanders.putAll(VectorGrids.expanders());
     }
 
     /** Vector width that this machine prefers. */

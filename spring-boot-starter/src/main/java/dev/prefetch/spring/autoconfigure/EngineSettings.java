@@ -98,6 +98,19 @@ final class EngineSettings {
         if (queueLimit != null) {
             serving = serving.withQueueLimit(queueLimit);
         }
+        Integer ubatchBesideDecode = atLeast("ubatch-beside-decode", properties.ubatchBesideDecode(), 1);
+        if (ubatchBesideDecode != null) {
+            serving = serving.withUbatchBesideDecode(ubatchBesideDecode);
+        }
+        Path promptCacheFile = properties.promptCacheFile();
+        if (promptCacheFile != null) {
+            if (promptCacheFile.getFileName() == null
+                    || promptCacheFile.toString().isBlank()
+                    || Files.isDirectory(promptCacheFile)) {
+                throw definition.invalid("prompt-cache-file", promptCacheFile, "a file, which need not exist");
+            }
+            serving = serving.withPromptCacheFile(promptCacheFile);
+        }
         return properties.speculation() == null ? serving : serving.withSpeculation(properties.speculation());
     }
 

@@ -40,12 +40,8 @@ final class ModelFactory {
                 .recorder(provider(GenerationRecorder.class)
                         .getIfUnique(() -> GenerationRecorder.NONE)
                         .forEngine(definition.name()))
-                .guard(provider(GenerationGuard.class)
-                        .getIfUnique(() -> GenerationGuard.NONE)
-                        .forEngine(definition.name()))
-                .limits(provider(GenerationLimits.class)
-                        .getIfUnique(() -> GenerationLimits.NONE)
-                        .forEngine(definition.name()))
+                .guard(guard(definition))
+                .limits(limits(definition))
                 .fallback(fallback(definition))
                 .build();
     }
@@ -57,12 +53,27 @@ final class ModelFactory {
                 .options(PrefetchEmbeddingOptions.builder()
                         .pooling(embedding.pooling())
                         .normalize(embedding.normalize())
+                        .timeout(embedding.requireTimeout(definition))
                         .build())
                 .metadataMode(embedding.metadataMode())
                 .observationRegistry(provider(ObservationRegistry.class).getIfUnique(() -> ObservationRegistry.NOOP))
                 .observationConvention(
                         provider(EmbeddingModelObservationConvention.class).getIfUnique())
+                .guard(guard(definition))
+                .limits(limits(definition))
                 .build();
+    }
+
+    private GenerationGuard guard(EngineDefinition definition) {
+        return provider(GenerationGuard.class)
+                .getIfUnique(() -> GenerationGuard.NONE)
+                .forEngine(definition.name());
+    }
+
+    private GenerationLimits limits(EngineDefinition definition) {
+        return provider(GenerationLimits.class)
+                .getIfUnique(() -> GenerationLimits.NONE)
+                .forEngine(definition.name());
     }
 
     private <T> ObjectProvider<T> provider(Class<T> type) {

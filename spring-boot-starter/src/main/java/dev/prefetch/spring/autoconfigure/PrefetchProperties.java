@@ -33,14 +33,20 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  *     By default 'auto'.
  * @param memory How much memory the engine may use.
  * @param cuda How a CUDA device is used.
- * @param maxConcurrency Most generations that run at the same time; more wait in the queue. By default 8.
+ * @param maxConcurrency Most generations that run at the same time, and as many requests for vectors; more wait in the
+ *     queue. By default 8.
  * @param kvCacheType What the KV cache keeps keys and values as: 'f32', 'f16' with half the bytes, or 'q8_0' with 27 % of
  *     them. By default 'f32'.
  * @param ubatch Most tokens the engine computes in one pass over the weights. By default 512.
- * @param queueLimit Most generations that wait because as many run as may; further ones are refused. By default there is no
+ * @param ubatchBesideDecode Most prompt tokens of a pass that also generates for others, who wait for its end. By default as many
+ *     as are computed while weights are read, and at least 64.
+ * @param queueLimit Most generations that wait because as many run as may, and as many requests for vectors; further ones are
+ *     refused. By default there is no
  *     limit, but for the bulkhead where Resilience4j is there.
  * @param promptCache Most of the KV cache that earlier prompts may keep for later ones that begin alike: a size, or a share of
  *     the KV cache; 0 to keep none. By default what running requests leave.
+ * @param promptCacheFile File that keeps them when the application ends, for its next start with the same model; each model needs
+ *     its own. It holds what users wrote. By default there is none.
  * @param speculation Whether tokens are guessed from the prompt and verified together: 'auto' where it pays, 'on' or 'off'.
  *     The answer is the same. By default 'auto'.
  * @param traceSweeps How many of the last passes over the weights the trace of the 'prefetch' endpoint shows. By default 0,
@@ -70,8 +76,10 @@ public record PrefetchProperties(
         @Nullable Integer maxConcurrency,
         @Nullable KvCacheType kvCacheType,
         @Nullable Integer ubatch,
+        @Nullable Integer ubatchBesideDecode,
         @Nullable Integer queueLimit,
         @Nullable String promptCache,
+        @Nullable Path promptCacheFile,
         @Nullable Speculation speculation,
         @Nullable Integer traceSweeps,
         @DefaultValue List<Lora> lora,
@@ -100,8 +108,10 @@ public record PrefetchProperties(
                 maxConcurrency,
                 kvCacheType,
                 ubatch,
+                ubatchBesideDecode,
                 queueLimit,
                 promptCache,
+                promptCacheFile,
                 speculation,
                 traceSweeps,
                 lora,
@@ -124,8 +134,10 @@ public record PrefetchProperties(
      * @param maxConcurrency Most generations that run at the same time.
      * @param kvCacheType What the KV cache keeps keys and values as: 'f32', 'f16' or 'q8_0'.
      * @param ubatch Most tokens the engine computes in one pass over the weights.
+     * @param ubatchBesideDecode Most prompt tokens of a pass that also generates for others.
      * @param queueLimit Most generations that wait because as many run as may.
      * @param promptCache Most of the KV cache that earlier prompts may keep for later ones.
+     * @param promptCacheFile File that keeps them when the application ends, for its next start.
      * @param speculation Whether tokens are guessed from the prompt and verified together.
      * @param traceSweeps How many of the last passes over the weights the trace shows.
      * @param lora LoRA adapters in GGUF files, whose changes are added to the model's in this order.
@@ -145,8 +157,10 @@ public record PrefetchProperties(
             @Nullable Integer maxConcurrency,
             @Nullable KvCacheType kvCacheType,
             @Nullable Integer ubatch,
+            @Nullable Integer ubatchBesideDecode,
             @Nullable Integer queueLimit,
             @Nullable String promptCache,
+            @Nullable Path promptCacheFile,
             @Nullable Speculation speculation,
             @Nullable Integer traceSweeps,
             @DefaultValue List<Lora> lora,
@@ -213,11 +227,28 @@ public record PrefetchProperties(
      *     file says, and 'mean' where it says nothing.
      * @param normalize Whether vectors get the length 1. By default they do.
      * @param metadataMode Which metadata of a document becomes part of its text: 'none', 'embed', 'inference' or 'all'.
+     * @param timeout How long the texts of a request together may take, waiting included; afterwards it fails. By default as
+     *     long as it takes.
      */
     public record Embedding(
             @Nullable Pooling pooling,
             @Nullable Boolean normalize,
-            @DefaultValue("embed") MetadataMode metadataMode) {}
+            @DefaultValue("embed") MetadataMode metadataMode,
+            @Nullable Duration timeout) {
+
+        /**
+         * The time limit.
+         *
+         * @throws org.springframework.boot.diagnostics.FailureAnalyzedException for a value out of its range
+         */
+        @Nullable
+        Duration requireTimeout(EngineDefinition definition) {
+            if (timeout != null && !timeout.isPositive()) {
+                throw definition.invalid("embedding.timeout", timeout, "above 0");
+            }
+            return timeout;
+        }
+    }
 
     /**
      * A LoRA adapter.

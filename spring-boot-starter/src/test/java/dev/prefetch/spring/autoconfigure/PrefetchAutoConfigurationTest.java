@@ -228,6 +228,8 @@ class PrefetchAutoConfigurationTest {
                         "spring.ai.prefetch.max-concurrency=4",
                         "spring.ai.prefetch.kv-cache-type=q8_0",
                         "spring.ai.prefetch.ubatch=64",
+                        "spring.ai.prefetch.ubatch-beside-decode=32",
+                        "spring.ai.prefetch.prompt-cache-file=prompts.cache",
                         "spring.ai.prefetch.look-ahead=3",
                         "spring.ai.prefetch.trace-sweeps=9",
                         "spring.ai.prefetch.queue-limit=16",
@@ -258,6 +260,8 @@ class PrefetchAutoConfigurationTest {
                                         .withTraceSweeps(9))
                                 .withServing(ServingOptions.DEFAULT
                                         .withQueueLimit(16)
+                                        .withUbatchBesideDecode(32)
+                                        .withPromptCacheFile(Path.of("prompts.cache"))
                                         .withPromptCache(MemoryAmount.parse("25%"))
                                         .withSpeculation(Speculation.OFF))));
     }

@@ -11,6 +11,7 @@ import dev.prefetch.spring.PrefetchEmbeddingModel;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -118,20 +119,31 @@ class PrefetchEmbeddingAutoConfigurationTest {
         runner.withPropertyValues(
                         "spring.ai.prefetch.embedding.pooling=last",
                         "spring.ai.prefetch.embedding.normalize=false",
-                        "spring.ai.prefetch.embedding.metadata-mode=none")
+                        "spring.ai.prefetch.embedding.metadata-mode=none",
+                        "spring.ai.prefetch.embedding.timeout=10s")
                 .run(context -> {
                     EmbeddingModel model = context.getBean(EmbeddingModel.class);
                     model.embed(Document.builder()
                             .text("text")
                             .metadata("author", "Ann")
                             .build());
-                    assertThat(engine.embeddings()).containsExactly(new EmbeddingOptions(Pooling.LAST, false));
+                    assertThat(engine.embeddings())
+                            .containsExactly(new EmbeddingOptions(Pooling.LAST, false, Duration.ofSeconds(10)));
                     assertThat(model.getEmbeddingContent(Document.builder()
                                     .text("text")
                                     .metadata("author", "Ann")
                                     .build()))
                             .isEqualTo("text");
                 });
+    }
+
+    @Test
+    void anImpossibleLimitOfTimeNamesItsProperty() {
+        runner.withPropertyValues("spring.ai.prefetch.embedding.timeout=0s")
+                .run(context -> assertThat(context)
+                        .getFailure()
+                        .rootCause()
+                        .hasMessageContaining("spring.ai.prefetch.embedding.timeout"));
     }
 
     @Test

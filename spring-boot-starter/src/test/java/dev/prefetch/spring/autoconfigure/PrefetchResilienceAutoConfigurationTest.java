@@ -11,6 +11,8 @@ import dev.prefetch.spring.GenerationGuard;
 import dev.prefetch.spring.GenerationLimits;
 import dev.prefetch.spring.GenerationTimeoutException;
 import dev.prefetch.spring.PrefetchChatModel;
+import dev.prefetch.spring.PrefetchEmbeddingModel;
+import io.github.resilience4j.bulkhead.Bulkhead;
 import io.github.resilience4j.bulkhead.BulkheadFullException;
 import io.github.resilience4j.bulkhead.BulkheadRegistry;
 import io.github.resilience4j.circuitbreaker.CallNotPermittedException;
@@ -153,6 +155,33 @@ class PrefetchResilienceAutoConfigurationTest {
                             .isInstanceOf(GenerationTimeoutException.class)
                             .hasMessageContaining("resilience4j.timelimiter.instances.prefetch.timeout-duration");
                     assertThat(engine.last().isCancelled()).isTrue();
+                });
+    }
+
+    @Test
+    void requestsForVectorsPassTheSameInstances() {
+        resilient
+                .withConfiguration(AutoConfigurations.of(PrefetchEmbeddingAutoConfiguration.class))
+                .withPropertyValues(
+                        "spring.ai.model.embedding=prefetch",
+                        "resilience4j.bulkhead.instances.prefetch.max-concurrent-calls=1",
+                        "resilience4j.circuitbreaker.instances.prefetch.minimum-number-of-calls=2",
+                        "resilience4j.timelimiter.instances.prefetch.timeout-duration=90s")
+                .run(context -> {
+                    PrefetchEmbeddingModel model = context.getBean(PrefetchEmbeddingModel.class);
+                    model.embed("a");
+                    assertThat(engine.embeddings().getLast().timeout()).isEqualTo(Duration.ofSeconds(90));
+
+                    Bulkhead bulkhead = context.getBean(BulkheadRegistry.class).bulkhead("prefetch");
+                    assertThat(bulkhead.tryAcquirePermission()).isTrue();
+                    assertThatThrownBy(() -> model.embed("a")).isInstanceOf(BulkheadFullException.class);
+                    bulkhead.onComplete();
+
+                    WeightUnavailableException fault =
+                            new WeightUnavailableException("Block L03 could not be read", null);
+                    engine.failEmbeddings(fault);
+                    assertThatThrownBy(() -> model.embed("a")).isSameAs(fault);
+                    assertThatThrownBy(() -> model.embed("a")).isInstanceOf(CallNotPermittedException.class);
                 });
     }
 

@@ -165,6 +165,8 @@ class StartupFailureTest {
         "backend, ' '",
         "max-concurrency, 0",
         "ubatch, 0",
+        "ubatch-beside-decode, 0",
+        "prompt-cache-file, /",
         "queue-limit, -1",
         "prompt-cache, much",
         "chat.timeout, PT0S",
