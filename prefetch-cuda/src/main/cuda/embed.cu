@@ -1,5 +1,5 @@
 // Expands rows of a weight to f32: out[i] = table[tokens[i]], or row i where there are no tokens. Block (part of a row, i).
-#include "formats.cuh"
+#include "weights.cuh"
 
 #define THREADS 128
 #define ARGUMENTS                                                                                            \
@@ -20,19 +20,8 @@ static __device__ __forceinline__ void embed(
     for (int i = 0; i < 8 && u * 8 + i < cols; i++) target[u * 8 + i] = fmaf(scale, q[i], -minimum);
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) embed_f32(ARGUMENTS) { embed<F32>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_f16(ARGUMENTS) { embed<F16>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_bf16(ARGUMENTS) { embed<BF16>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q4_0(ARGUMENTS) { embed<Q4_0>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q4_1(ARGUMENTS) { embed<Q4_1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q5_0(ARGUMENTS) { embed<Q5_0>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q5_1(ARGUMENTS) { embed<Q5_1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q8_0(ARGUMENTS) { embed<Q8_0>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_iq4_nl(ARGUMENTS) { embed<IQ4_NL>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_mxfp4(ARGUMENTS) { embed<MXFP4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q2_k(ARGUMENTS) { embed<Q2_K>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q3_k(ARGUMENTS) { embed<Q3_K>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q4_k(ARGUMENTS) { embed<Q4_K>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q5_k(ARGUMENTS) { embed<Q5_K>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_q6_k(ARGUMENTS) { embed<Q6_K>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) embed_iq4_xs(ARGUMENTS) { embed<IQ4_XS>(PASS); }
+#define KERNEL(F, name) \
+    extern "C" __global__ void __launch_bounds__(THREADS) embed_##name(ARGUMENTS) { embed<F>(PASS); }
+KERNEL(F32, f32)
+HALF_FORMATS(KERNEL)
+BLOCK_FORMATS(KERNEL)

@@ -9,7 +9,7 @@
 //
 // matmul_f32 is for f32 weights, whose precision half would not hold: a plain tile of fused multiply-adds.
 #include <mma.h>
-#include "formats.cuh"
+#include "weights.cuh"
 
 using namespace nvcuda;
 
@@ -160,33 +160,8 @@ extern "C" __global__ void __launch_bounds__(256) matmul_f32(const float* __rest
     }
 }
 
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_f16(ARGUMENTS) { matmul<F16, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_f16(ARGUMENTS) { matmul<F16, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_bf16(ARGUMENTS) { matmul<BF16, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_bf16(ARGUMENTS) { matmul<BF16, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q4_0(ARGUMENTS) { matmul<Q4_0, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q4_0(ARGUMENTS) { matmul<Q4_0, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q4_1(ARGUMENTS) { matmul<Q4_1, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q4_1(ARGUMENTS) { matmul<Q4_1, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q5_0(ARGUMENTS) { matmul<Q5_0, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q5_0(ARGUMENTS) { matmul<Q5_0, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q5_1(ARGUMENTS) { matmul<Q5_1, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q5_1(ARGUMENTS) { matmul<Q5_1, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q8_0(ARGUMENTS) { matmul<Q8_0, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q8_0(ARGUMENTS) { matmul<Q8_0, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_iq4_nl(ARGUMENTS) { matmul<IQ4_NL, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_iq4_nl(ARGUMENTS) { matmul<IQ4_NL, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_mxfp4(ARGUMENTS) { matmul<MXFP4, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_mxfp4(ARGUMENTS) { matmul<MXFP4, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q2_k(ARGUMENTS) { matmul<Q2_K, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q2_k(ARGUMENTS) { matmul<Q2_K, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q3_k(ARGUMENTS) { matmul<Q3_K, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q3_k(ARGUMENTS) { matmul<Q3_K, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q4_k(ARGUMENTS) { matmul<Q4_K, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q4_k(ARGUMENTS) { matmul<Q4_K, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q5_k(ARGUMENTS) { matmul<Q5_K, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q5_k(ARGUMENTS) { matmul<Q5_K, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_q6_k(ARGUMENTS) { matmul<Q6_K, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_q6_k(ARGUMENTS) { matmul<Q6_K, 128>(PASS); }
-extern "C" __global__ void __launch_bounds__(64) matmul_narrow_iq4_xs(ARGUMENTS) { matmul<IQ4_XS, 32>(PASS); }
-extern "C" __global__ void __launch_bounds__(256) matmul_wide_iq4_xs(ARGUMENTS) { matmul<IQ4_XS, 128>(PASS); }
+#define KERNELS(F, name)                                                                                         \
+    extern "C" __global__ void __launch_bounds__(64) matmul_narrow_##name(ARGUMENTS) { matmul<F, 32>(PASS); }  \
+    extern "C" __global__ void __launch_bounds__(256) matmul_wide_##name(ARGUMENTS) { matmul<F, 128>(PASS); }
+HALF_FORMATS(KERNELS)
+BLOCK_FORMATS(KERNELS)

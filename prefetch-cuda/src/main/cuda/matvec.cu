@@ -4,7 +4,7 @@
 // elements in turn, so that they read consecutive bytes and every activation serves ROWS rows. Each thread sums its own part, then the lanes of a warp, then the
 // warps, always in the same order: the result of a row of activations has the same bits whether it comes alone (ONE) or
 // with others (FOUR), because every step is an explicit fused multiply-add that the compiler cannot regroup.
-#include "formats.cuh"
+#include "weights.cuh"
 
 #define ROWS 2
 #define THREADS 128
@@ -92,51 +92,10 @@ static __device__ __forceinline__ void matvec(const uint8_t* __restrict__ weight
     (const uint8_t*)table[picks[blockIdx.y]], x + ((long long)(blockIdx.y / per_input) - blockIdx.y) * cols, y, rows, \
         cols, (int)gridDim.y, wide != 0
 
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_f32(ARGUMENTS) { matvec<F32, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_f32(ARGUMENTS) { matvec<F32, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_f16(ARGUMENTS) { matvec<F16, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_f16(ARGUMENTS) { matvec<F16, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_bf16(ARGUMENTS) { matvec<BF16, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_bf16(ARGUMENTS) { matvec<BF16, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q4_0(ARGUMENTS) { matvec<Q4_0, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q4_0(ARGUMENTS) { matvec<Q4_0, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q4_1(ARGUMENTS) { matvec<Q4_1, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q4_1(ARGUMENTS) { matvec<Q4_1, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q5_0(ARGUMENTS) { matvec<Q5_0, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q5_0(ARGUMENTS) { matvec<Q5_0, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q5_1(ARGUMENTS) { matvec<Q5_1, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q5_1(ARGUMENTS) { matvec<Q5_1, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q8_0(ARGUMENTS) { matvec<Q8_0, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q8_0(ARGUMENTS) { matvec<Q8_0, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_iq4_nl(ARGUMENTS) { matvec<IQ4_NL, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_iq4_nl(ARGUMENTS) { matvec<IQ4_NL, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_mxfp4(ARGUMENTS) { matvec<MXFP4, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_mxfp4(ARGUMENTS) { matvec<MXFP4, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q2_k(ARGUMENTS) { matvec<Q2_K, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q2_k(ARGUMENTS) { matvec<Q2_K, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q3_k(ARGUMENTS) { matvec<Q3_K, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q3_k(ARGUMENTS) { matvec<Q3_K, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q4_k(ARGUMENTS) { matvec<Q4_K, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q4_k(ARGUMENTS) { matvec<Q4_K, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q5_k(ARGUMENTS) { matvec<Q5_K, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q5_k(ARGUMENTS) { matvec<Q5_K, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_q6_k(ARGUMENTS) { matvec<Q6_K, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_q6_k(ARGUMENTS) { matvec<Q6_K, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_iq4_xs(ARGUMENTS) { matvec<IQ4_XS, 1>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_iq4_xs(ARGUMENTS) { matvec<IQ4_XS, 4>(PASS); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_f32(PICKED_ARGUMENTS) { matvec<F32, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_f16(PICKED_ARGUMENTS) { matvec<F16, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_bf16(PICKED_ARGUMENTS) { matvec<BF16, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q4_0(PICKED_ARGUMENTS) { matvec<Q4_0, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q4_1(PICKED_ARGUMENTS) { matvec<Q4_1, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q5_0(PICKED_ARGUMENTS) { matvec<Q5_0, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q5_1(PICKED_ARGUMENTS) { matvec<Q5_1, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q8_0(PICKED_ARGUMENTS) { matvec<Q8_0, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_iq4_nl(PICKED_ARGUMENTS) { matvec<IQ4_NL, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_mxfp4(PICKED_ARGUMENTS) { matvec<MXFP4, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q2_k(PICKED_ARGUMENTS) { matvec<Q2_K, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q3_k(PICKED_ARGUMENTS) { matvec<Q3_K, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q4_k(PICKED_ARGUMENTS) { matvec<Q4_K, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q5_k(PICKED_ARGUMENTS) { matvec<Q5_K, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_q6_k(PICKED_ARGUMENTS) { matvec<Q6_K, 1>(PICKED); }
-extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_iq4_xs(PICKED_ARGUMENTS) { matvec<IQ4_XS, 1>(PICKED); }
+#define KERNELS(F, name)                                                                                          \
+    extern "C" __global__ void __launch_bounds__(THREADS) matvec_one_##name(ARGUMENTS) { matvec<F, 1>(PASS); } \
+    extern "C" __global__ void __launch_bounds__(THREADS) matvec_four_##name(ARGUMENTS) { matvec<F, 4>(PASS); } \
+    extern "C" __global__ void __launch_bounds__(THREADS) matvec_picked_##name(PICKED_ARGUMENTS) { matvec<F, 1>(PICKED); }
+KERNELS(F32, f32)
+HALF_FORMATS(KERNELS)
+BLOCK_FORMATS(KERNELS)

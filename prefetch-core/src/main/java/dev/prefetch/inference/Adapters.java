@@ -29,7 +29,7 @@ final class Adapters implements AutoCloseable {
     private final DeviceBuffer inner;
     private final DeviceBuffer change;
 
-    private record Place(int block, TensorRole role) {}
+    private record Place(int block, TensorRole role, int part) {}
 
     private record Change(Weight down, Weight up, float scale) {}
 
@@ -50,7 +50,7 @@ final class Adapters implements AutoCloseable {
             offset += aligned(update.down());
             Weight up = upload(update.up(), buffer, offset);
             offset += aligned(update.up());
-            changes.computeIfAbsent(new Place(update.block(), update.role()), place -> new ArrayList<>())
+            changes.computeIfAbsent(new Place(update.block(), update.role(), update.part()), place -> new ArrayList<>())
                     .add(new Change(down, up, update.scale()));
         }
     }
@@ -79,7 +79,7 @@ final class Adapters implements AutoCloseable {
     private static long widestInner(List<LoraAdapter> adapters) {
         return adapters.stream()
                 .flatMap(adapter -> adapter.updates().stream())
-                .mapToLong(u -> u.down().rows())
+                .mapToLong(Update::rank)
                 .max()
                 .orElse(0);
     }
@@ -110,15 +110,41 @@ final class Adapters implements AutoCloseable {
      * @param y the product, {@code [count x rows]}
      */
     void add(WeightBlock block, TensorRole role, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y) {
-        if (changes.isEmpty()) {
-            return;
-        }
-        for (Change c : changes.getOrDefault(new Place(block.index(), role), List.of())) {
+        add(block, role, 0, x, decodeRows, count, y);
+    }
+
+    /**
+     * Adds the changes of one of the matrices that are a tensor together.
+     *
+     * @param part index of the matrix
+     */
+    void add(WeightBlock block, TensorRole role, int part, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y) {
+        for (Change c : changesOf(block, role, part)) {
             ops.matmul(c.down(), x, decodeRows, count, inner);
-            ops.scale(inner, c.scale(), count * c.down().rows());
-            ops.matmul(c.up(), inner, decodeRows, count, change);
-            ops.add(y, change, count * c.up().rows());
+            addInner(c, decodeRows, count, y);
         }
+    }
+
+    /**
+     * Adds the changes of the embedding to what it has for some tokens.
+     *
+     * @param y embeddings, {@code [count x dim]}
+     */
+    void addEmbedding(WeightBlock block, int[] tokens, int decodeRows, int count, DeviceBuffer y) {
+        for (Change c : changesOf(block, TensorRole.TOKEN_EMBEDDING, 0)) {
+            ops.embed(c.down(), tokens, count, inner);
+            addInner(c, decodeRows, count, y);
+        }
+    }
+
+    private List<Change> changesOf(WeightBlock block, TensorRole role, int part) {
+        return changes.isEmpty() ? List.of() : changes.getOrDefault(new Place(block.index(), role, part), List.of());
+    }
+
+    private void addInner(Change c, int decodeRows, int count, DeviceBuffer y) {
+        ops.scale(inner, c.scale(), count * c.up().cols());
+        ops.matmul(c.up(), inner, decodeRows, count, change);
+        ops.add(y, change, count * c.up().rows());
     }
 
     @Override

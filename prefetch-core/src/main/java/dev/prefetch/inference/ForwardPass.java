@@ -198,6 +198,7 @@ final class ForwardPass implements AutoCloseable {
             } else {
                 host.embed(table, batch.tokens(), batch.size(), x);
             }
+            adapters.addEmbedding(w.block(), batch.tokens(), batch.decodeRows(), batch.size(), x);
         }
         Activations.scale(ops, x, config.scaling().embedding(), (long) batch.size() * config.dim());
         for (int layer = 0; layer < config.layers(); layer++) {

@@ -143,6 +143,14 @@ final class LatentAttention implements AutoCloseable {
             ops.copyColumns(
                     queries, (long) head * shape.keyDim(), heads * shape.keyDim(), headInput, 0, plain, plain, n);
             ops.matmul(part(transposedKeys, head, rank), headInput, batch.decodeRows(), n, headOutput);
+            adapters.add(
+                    w.block(),
+                    TensorRole.ATTENTION_K_UP_TRANSPOSED,
+                    head,
+                    headInput,
+                    batch.decodeRows(),
+                    n,
+                    headOutput);
             ops.copyColumns(headOutput, 0, rank, q, (long) head * (rank + rotated), heads * (rank + rotated), rank, n);
         }
         ops.copyColumns(rotatedQueries, 0, rotated, q, rank, rank + rotated, rotated, n * heads);
@@ -156,6 +164,7 @@ final class LatentAttention implements AutoCloseable {
         int valueDim = shape.valueDim();
         int n = batch.size();
         ops.matmul(w.weight(TensorRole.ATTENTION_KV_UP), latents, batch.decodeRows(), n, keysAndValues);
+        adapters.add(w.block(), TensorRole.ATTENTION_KV_UP, latents, batch.decodeRows(), n, keysAndValues);
         ops.copyColumns(keysAndValues, 0, plain + valueDim, k, 0, keyDim, plain, n * heads);
         ops.copyColumns(keysAndValues, plain, plain + valueDim, v, 0, valueDim, valueDim, n * heads);
         for (int head = 0; head < heads; head++) {
@@ -177,6 +186,7 @@ final class LatentAttention implements AutoCloseable {
         for (int head = 0; head < heads; head++) {
             ops.copyColumns(attended, (long) head * rank, heads * rank, headInput, 0, rank, rank, n);
             ops.matmul(part(values, head, valueDim), headInput, batch.decodeRows(), n, headOutput);
+            adapters.add(w.block(), TensorRole.ATTENTION_V_UP, head, headInput, batch.decodeRows(), n, headOutput);
             ops.copyColumns(headOutput, 0, valueDim, results, (long) head * valueDim, heads * valueDim, valueDim, n);
         }
         return results;

@@ -145,6 +145,7 @@ final class MixtureOfExperts implements AutoCloseable {
         }
         if (score != null) {
             ops.matmul(score, x, decodeRows, n, scores);
+            adapters.add(w.block(), TensorRole.FFN_SHARED_SCORE, x, decodeRows, n, scores);
             scores.download(0, MemorySegment.ofArray(hostScores).asSlice(0, (long) n * Float.BYTES));
         }
         sharedRows.count = 0;

@@ -30,11 +30,18 @@ public record LoraAdapter(GgufFile file, List<Update> updates) {
      *
      * @param block index of the block with the matrix
      * @param role the matrix
-     * @param down {@code [rank x cols]}
+     * @param part index of the head whose matrix it is, where those of all heads are one tensor; else 0
+     * @param down {@code [rank x cols]}; of the embedding {@code [vocabulary x rank]}, one row per token
      * @param up {@code [rows x rank]}
      * @param scale factor on the change
      */
-    public record Update(int block, TensorRole role, Matrix down, Matrix up, float scale) {}
+    public record Update(int block, TensorRole role, int part, Matrix down, Matrix up, float scale) {
+
+        /** Length of the vector between the two matrices. */
+        public long rank() {
+            return up.cols();
+        }
+    }
 
     /**
      * A matrix in the adapter's file.
@@ -51,6 +58,7 @@ public record LoraAdapter(GgufFile file, List<Update> updates) {
             TensorRole.ATTENTION_V,
             TensorRole.ATTENTION_Q_DOWN,
             TensorRole.ATTENTION_KV_DOWN,
+            TensorRole.ATTENTION_KV_UP,
             TensorRole.ATTENTION_OUTPUT,
             TensorRole.DELTA_QKV,
             TensorRole.DELTA_GATE,
@@ -62,7 +70,12 @@ public record LoraAdapter(GgufFile file, List<Update> updates) {
             TensorRole.FFN_UP,
             TensorRole.FFN_DOWN,
             TensorRole.FFN_ROUTER,
+            TensorRole.FFN_SHARED_SCORE,
             TensorRole.OUTPUT);
+
+    /** Those that every head has its own of. */
+    private static final Set<TensorRole> PER_HEAD =
+            EnumSet.of(TensorRole.ATTENTION_K_UP_TRANSPOSED, TensorRole.ATTENTION_V_UP);
 
     private static final String DOWN = ".lora_a";
     private static final String UP = ".lora_b";
@@ -89,6 +102,8 @@ public record LoraAdapter(GgufFile file, List<Update> updates) {
         return updates.stream().flatMap(u -> Stream.of(u.down().type(), u.up().type()));
     }
 
+    private record Pair(GgufTensor down, GgufTensor up) {}
+
     private record Reader(GgufFile file, GgufFile model, float scale) {
 
         LoraAdapter read(ModelConfig config, ModelGraph graph) {
@@ -104,11 +119,18 @@ public record LoraAdapter(GgufFile file, List<Update> updates) {
             Set<String> used = new HashSet<>();
             for (WeightBlock block : graph.blocks()) {
                 for (BlockTensor tensor : block.tensors()) {
-                    // Changes of a tied matrix are meant for the embedding, which has no product.
+                    // Changes of a tied matrix are those of the embedding.
                     boolean tied =
                             tensor.role() == TensorRole.OUTPUT && !tensor.name().equals("output.weight");
-                    if (ROLES.contains(tensor.role()) && !tied) {
-                        update(block, tensor, alpha, used).ifPresent(updates::add);
+                    if (tensor.role() == TensorRole.TOKEN_EMBEDDING) {
+                        embedding(block, tensor, alpha, used).ifPresent(updates::add);
+                    } else if (PER_HEAD.contains(tensor.role())) {
+                        long heads = model.find(tensor.name()).orElseThrow().dimension(2);
+                        for (int head = 0; head < heads; head++) {
+                            update(block, tensor, head, heads, alpha, used).ifPresent(updates::add);
+                        }
+                    } else if (ROLES.contains(tensor.role()) && !tied) {
+                        update(block, tensor, 0, 1, alpha, used).ifPresent(updates::add);
                     }
                 }
             }
@@ -128,33 +150,70 @@ public record LoraAdapter(GgufFile file, List<Update> updates) {
             }
         }
 
-        /** The part of the pair that belongs to the rows which a block has of a tensor. */
-        private Optional<Update> update(WeightBlock block, BlockTensor target, float alpha, Set<String> used) {
-            Optional<GgufTensor> down = file.find(target.name() + DOWN);
-            Optional<GgufTensor> up = file.find(target.name() + UP);
+        /** The two tensors that change a matrix, if the file has them. */
+        private Optional<Pair> pair(String target, Set<String> used) {
+            Optional<GgufTensor> down = file.find(target + DOWN);
+            Optional<GgufTensor> up = file.find(target + UP);
             if (down.isEmpty() && up.isEmpty()) {
                 return Optional.empty();
             }
             if (down.isEmpty() || up.isEmpty()) {
-                throw refuse("tensor " + target.name() + (down.isEmpty() ? DOWN : UP) + " is missing");
+                throw refuse("tensor " + target + (down.isEmpty() ? DOWN : UP) + " is missing");
             }
-            GgufTensor whole = model.find(target.name()).orElseThrow();
-            long rank = down.get().dimension(1);
-            long experts = whole.dimension(2);
-            requireDimensions(down.get(), whole.dimension(0), rank, experts);
-            requireDimensions(up.get(), rank, whole.dimension(1), experts);
             used.add(down.get().name());
             used.add(up.get().name());
+            return Optional.of(new Pair(down.get(), up.get()));
+        }
+
+        /** The part of the pair that belongs to the rows which a block has of a tensor, or to one part of several. */
+        private Optional<Update> update(
+                WeightBlock block, BlockTensor target, int part, long parts, float alpha, Set<String> used) {
+            Optional<Pair> found = pair(target.name(), used);
+            if (found.isEmpty()) {
+                return Optional.empty();
+            }
+            GgufTensor down = found.get().down();
+            GgufTensor up = found.get().up();
+            GgufTensor whole = model.find(target.name()).orElseThrow();
+            long rank = down.dimension(1);
+            long experts = whole.dimension(2);
+            requireDimensions(down, whole.dimension(0), rank, experts);
+            requireDimensions(up, rank, whole.dimension(1), experts);
+            long rows = target.rows() / parts;
             long firstRow =
-                    (target.fileOffset() - whole.offset()) / target.type().byteSize(target.cols());
+                    (target.fileOffset() - whole.offset()) / target.type().byteSize(target.cols()) + part * rows;
             long expert = firstRow / whole.dimension(1);
-            float factor = alpha == 0 ? scale : scale * alpha / rank;
             return Optional.of(new Update(
                     block.index(),
                     target.role(),
-                    rows(down.get(), expert * rank, rank),
-                    rows(up.get(), firstRow, target.rows()),
-                    factor));
+                    part,
+                    rows(down, expert * rank, rank),
+                    rows(up, firstRow, rows),
+                    factor(alpha, rank)));
+        }
+
+        /** The change of the embedding, whose first matrix has a row per token. */
+        private Optional<Update> embedding(WeightBlock block, BlockTensor target, float alpha, Set<String> used) {
+            Optional<Pair> found = pair(target.name(), used);
+            if (found.isEmpty()) {
+                return Optional.empty();
+            }
+            GgufTensor down = found.get().down();
+            GgufTensor up = found.get().up();
+            long rank = down.dimension(0);
+            requireDimensions(down, rank, target.rows(), 1);
+            requireDimensions(up, rank, target.cols(), 1);
+            return Optional.of(new Update(
+                    block.index(),
+                    target.role(),
+                    0,
+                    rows(down, 0, target.rows()),
+                    rows(up, 0, target.cols()),
+                    factor(alpha, rank)));
+        }
+
+        private float factor(float alpha, long rank) {
+            return alpha == 0 ? scale : scale * alpha / rank;
         }
 
         private void requireDimensions(GgufTensor tensor, long cols, long rows, long experts) {

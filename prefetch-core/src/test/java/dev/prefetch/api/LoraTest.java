@@ -3,13 +3,18 @@ package dev.prefetch.api;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufFormatException;
+import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.SamplingOptions;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.MemoryAmount;
+import dev.prefetch.testing.GgufFields;
 import dev.prefetch.testing.GgufWriter;
 import dev.prefetch.testing.RandomAdapter;
 import dev.prefetch.testing.RandomModel;
+import java.io.IOException;
+import java.lang.foreign.ValueLayout;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -27,9 +32,10 @@ class LoraTest {
     private static final int[] TOKENS =
             IntStream.range(0, 24).map(i -> (i * 7919 + 13) % 259).toArray();
 
-    private static final Predicate<String> EVERY_MATRIX = name ->
-            name.startsWith("blk.") && !name.matches(".*(bias|attn_[kv]_b\\.weight|conv1d\\.weight|shexp\\.weight)")
-                    || name.equals("output.weight");
+    private static final Predicate<String> EVERY_MATRIX =
+            name -> name.startsWith("blk.") && !name.matches(".*(bias|norm\\.weight|conv1d\\.weight)")
+                    || name.equals("output.weight")
+                    || name.equals("token_embd.weight");
 
     @TempDir
     private Path folder;
@@ -44,7 +50,7 @@ class LoraTest {
         }
     }
 
-    /** Plain, fused and experts' matrices, latent and linear attention. */
+    /** Plain, fused, experts' and heads' matrices, linear attention, the embedding and the output. */
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -53,6 +59,8 @@ class LoraTest {
                 "qwen3moe-F32",
                 "qwen2moe-F32",
                 "deepseek2-F32",
+                "deepseek2-whole-F32",
+                "granite-F32",
                 "qwen3next-F32",
                 "qwen3next-first-F32",
                 "qwen35-F32"
@@ -60,7 +68,7 @@ class LoraTest {
     void adaptersAddWhatMergedWeightsHave(String name) throws Exception {
         Path model = RandomModel.file(name);
         RandomAdapter first = new RandomAdapter(model, EVERY_MATRIX, 6, 1);
-        RandomAdapter second = new RandomAdapter(model, n -> n.contains("attn_"), 0, 2);
+        RandomAdapter second = new RandomAdapter(model, n -> n.matches(".*attn_.*(?<!norm)\\.weight"), 0, 2);
         if (name.startsWith("deepseek2")) {
             second = new RandomAdapter(model, n -> n.contains("attn_output"), 0, 2);
         }
@@ -73,6 +81,53 @@ class LoraTest {
                         new LoraSource(second.write(folder.resolve("second.gguf")), -0.5f)));
         float[] expected = logits(options(merged), false);
         assertThat(ReferenceLogitsTest.relativeRms(logits(options(model), false), expected))
+                .as("the change matters")
+                .isGreaterThan(0.1);
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, false), expected))
+                .isLessThan(1e-5);
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, true), expected))
+                .isLessThan(1e-5);
+    }
+
+    /** A copy of a model without one of its tensors. */
+    private static GgufWriter without(Path model, String left) throws IOException {
+        GgufWriter writer = new GgufWriter();
+        GgufFields.of(Files.readAllBytes(model)).entries().forEach(writer::entry);
+        try (GgufFile file = GgufFile.open(model)) {
+            for (GgufTensor tensor : file.tensors()) {
+                if (!tensor.name().equals(left)) {
+                    byte[] bytes = file.slice(tensor).toArray(ValueLayout.JAVA_BYTE);
+                    writer.tensor(tensor.name(), tensor.type(), tensor.dimensions(), bytes);
+                }
+            }
+        }
+        return writer;
+    }
+
+    /** A tied output keeps the matrix without the change, as in the training of such adapters. */
+    @Test
+    void anAdapterOfATiedEmbeddingLeavesTheOutputAlone() throws Exception {
+        Path model = RandomModel.file("llama-F32");
+        byte[] bytes = Files.readAllBytes(model);
+        int embedding;
+        int output;
+        int length;
+        try (GgufFile file = GgufFile.open(model)) {
+            embedding = (int) file.find("token_embd.weight").orElseThrow().offset();
+            output = (int) file.find("output.weight").orElseThrow().offset();
+            length = (int) file.find("output.weight").orElseThrow().byteSize();
+        }
+        System.arraycopy(bytes, embedding, bytes, output, length);
+        Path merged = Files.write(folder.resolve("untied.gguf"), bytes);
+        RandomAdapter adapter = new RandomAdapter(merged, n -> n.equals("token_embd.weight"), 24, 1);
+        adapter.mergeInto(merged, 1);
+
+        // Without its output matrix, which is a copy of the embedding, the model is tied.
+        Path tied = without(model, "output.weight").write(folder.resolve("tied.gguf"));
+        EngineOptions adapted =
+                options(tied).withLora(List.of(new LoraSource(adapter.write(folder.resolve("adapter.gguf")), 1)));
+        float[] expected = logits(options(merged), false);
+        assertThat(ReferenceLogitsTest.relativeRms(logits(options(tied), false), expected))
                 .as("the change matters")
                 .isGreaterThan(0.1);
         assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, false), expected))
@@ -140,8 +195,14 @@ class LoraTest {
                 "blk.7.attn_q.weight.lora_a");
         assertRefused(
                 model,
-                adapter.writer().f32Tensor("token_embd.weight.lora_a", List.of(256L, 1L), new float[256]),
-                "token_embd.weight.lora_a");
+                adapter.writer().f32Tensor("token_embd.weight.lora_a", List.of(1L, 260L), new float[260]),
+                "token_embd.weight.lora_b is missing");
+        assertRefused(
+                model,
+                adapter.writer()
+                        .f32Tensor("token_embd.weight.lora_a", List.of(256L, 1L), new float[256])
+                        .f32Tensor("token_embd.weight.lora_b", List.of(1L, 260L), new float[260]),
+                "dimensions");
         assertRefused(
                 model,
                 adapter.writer().f32Tensor("blk.0.attn_k.weight.lora_a", List.of(256L, 1L), new float[256]),

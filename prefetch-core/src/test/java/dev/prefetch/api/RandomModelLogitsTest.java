@@ -3,6 +3,7 @@ package dev.prefetch.api;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.model.Architecture;
+import dev.prefetch.testing.ExactLogits;
 import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -12,7 +13,6 @@ import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
-import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -21,20 +21,12 @@ import tools.jackson.databind.ObjectMapper;
 
 /**
  * Logits of a small random model of every architecture in every usual weight format against exact ones, which
- * {@code exact.py} beside them has computed in float64 from the dequantised weights. The tolerance is 1.25 times the
- * distance llama.cpp itself has from exact; F32 must be exact up to the rounding of
- * f32.
+ * {@code exact.py} beside them has computed in float64 from the dequantised weights; see {@link ExactLogits} for the
+ * tolerance.
  */
 class RandomModelLogitsTest {
 
     private static final Path FOLDER = Path.of("src/test/resources/dev/prefetch/api/logits");
-
-    /** Largest tolerance: beyond it llama.cpp has chosen another expert somewhere. */
-    private static final double MOST = 0.04;
-
-    /** Tokens of {@code exact.py}. */
-    private static final int[] TOKENS =
-            IntStream.range(0, 16).map(i -> (i * 7919 + 13) % 259).toArray();
 
     static List<String> models() {
         return RandomModel.names();
@@ -58,19 +50,16 @@ class RandomModelLogitsTest {
     @ParameterizedTest
     @MethodSource("models")
     void staysWithinTheToleranceInPrefillAndDecode(String model) throws Exception {
-        float[] exact = ReferenceLogitsTest.readFloats(FOLDER.resolve(model + ".exact.f32"));
-        double tolerance = model.endsWith("-F32")
-                ? 1e-5
-                : Math.min(MOST, 1.25 * reference(model).get("peerRelativeRms").asDouble());
+        ExactLogits exact = ExactLogits.of(model);
         EngineOptions options =
                 EngineOptions.of(RandomModel.file(model)).withThreads(2).withMaxConcurrency(1);
         try (PrefetchEngine engine = PrefetchEngine.open(options)) {
             for (boolean stepByStep : new boolean[] {false, true}) {
-                float[] logits = engine.logits(TOKENS, stepByStep);
-                assertThat(logits).hasSameSizeAs(exact);
-                assertThat(ReferenceLogitsTest.relativeRms(logits, exact))
+                float[] logits = engine.logits(ExactLogits.tokens(), stepByStep);
+                assertThat(logits).hasSameSizeAs(exact.logits());
+                assertThat(ReferenceLogitsTest.relativeRms(logits, exact.logits()))
                         .as("%s %s", model, stepByStep ? "decode" : "prefill")
-                        .isLessThanOrEqualTo(tolerance);
+                        .isLessThanOrEqualTo(exact.tolerance());
             }
         }
     }

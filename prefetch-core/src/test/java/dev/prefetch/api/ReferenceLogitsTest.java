@@ -11,7 +11,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
+import java.util.TreeSet;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -28,6 +30,17 @@ class ReferenceLogitsTest {
 
     /** Relative error of a position beyond which it cannot be rounding: five times what is measured otherwise. */
     private static final double TURNED = 0.1;
+
+    /**
+     * Positions at which the exact scores of the last expert that is chosen and the first that is not are less than 0.03
+     * apart in some layer, where the scores have a standard deviation of 2. llama.cpp, too, turns some of them: 27 and 20 of
+     * gpt-oss, 15 of qwen3moe-Q4_K_M, 39 of qwen3moe-Q8_0.
+     */
+    private static final Map<String, Set<Integer>> TIES = Map.of(
+            "mixtral-Q4_K_M", Set.of(5, 27),
+            "qwen3moe-Q4_K_M", Set.of(15, 32),
+            "qwen3moe-Q8_0", Set.of(20, 39),
+            "gpt-oss-MXFP4", Set.of(8, 16, 17, 20, 27));
 
     /** Models of every supported architecture; one name so that the test does not vanish where the data is absent. */
     static Stream<String> models() throws IOException {
@@ -72,12 +85,30 @@ class ReferenceLogitsTest {
         int[] tokens = tokens(folder);
         try (PrefetchEngine engine = PrefetchEngine.open(options(folder, model))) {
             float[] logits = engine.logits(tokens, true);
-            if (Set.of("mixtral-Q4_K_M", "qwen3moe-Q4_K_M", "qwen3moe-Q8_0", "gpt-oss-MXFP4")
-                    .contains(model)) {
+            if (TIES.containsKey(model)) {
                 assertCloseBarTies(model, logits);
             } else {
                 assertClose(model, logits);
             }
+        }
+    }
+
+    static Stream<String> modelsWithTies() {
+        return TIES.keySet().stream().sorted();
+    }
+
+    /** Nothing but the 8-bit activations of the fast kernels turns a choice of experts. */
+    @ParameterizedTest
+    @MethodSource("modelsWithTies")
+    void decodeWithFloatActivationsChoosesTheSameExpertsAtTies(String model) throws Exception {
+        Path folder = Conformance.folder().resolve("logits");
+        int[] tokens = tokens(folder);
+        System.setProperty("prefetch.cpu.kernels", "scalar");
+        try (PrefetchEngine engine = PrefetchEngine.open(options(folder, model))) {
+            float[] exact = readFloats(folder.resolve(model + ".exact.f32"));
+            assertThat(relativeRms(engine.logits(tokens, true), exact)).isLessThan(1e-5);
+        } finally {
+            System.clearProperty("prefetch.cpu.kernels");
         }
     }
 
@@ -98,8 +129,8 @@ class ReferenceLogitsTest {
 
     /**
      * The same for a mixture of experts in which two experts score almost the same at some positions: 8-bit activations in
-     * front of the router, which itself computes in f32, turn the choice there. A position with another expert is far
-     * outside; there may be three of 48, and all others together must stay within the tolerance.
+     * front of the router, which itself computes in f32, may turn the choice there. A position with another expert is far
+     * outside; all others together must stay within the tolerance.
      */
     private static void assertCloseBarTies(String model, float[] actual) throws IOException {
         float[] exact = readFloats(Conformance.folder().resolve("logits").resolve(model + ".exact.f32"));
@@ -107,13 +138,13 @@ class ReferenceLogitsTest {
         int vocabulary = tolerances().get(model).get("vocabulary").asInt();
         double error = 0;
         double size = 0;
-        int turned = 0;
+        Set<Integer> turned = new TreeSet<>();
         for (int position = 0; position < exact.length; position += vocabulary) {
             float[] own = Arrays.copyOfRange(actual, position, position + vocabulary);
             float[] reference = Arrays.copyOfRange(exact, position, position + vocabulary);
             double relative = relativeRms(own, reference);
             if (!(relative <= TURNED)) {
-                turned++;
+                turned.add(position / vocabulary);
                 continue;
             }
             double positionSize = IntStream.range(0, vocabulary)
@@ -122,7 +153,9 @@ class ReferenceLogitsTest {
             error += relative * relative * positionSize;
             size += positionSize;
         }
-        assertThat(turned).as("positions of %s with another expert", model).isLessThanOrEqualTo(3);
+        assertThat(TIES.get(model))
+                .as("positions of %s with another expert", model)
+                .containsAll(turned);
         assertThat(Math.sqrt(error / size)).as(model).isLessThanOrEqualTo(Math.min(tolerance, 0.03));
     }
 

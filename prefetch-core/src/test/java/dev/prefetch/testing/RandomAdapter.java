@@ -23,7 +23,13 @@ public final class RandomAdapter {
     private final List<Change> changes = new ArrayList<>();
 
     /** {@code down [experts x rank x cols]}, {@code up [experts x rows x rank]}. */
-    private record Change(GgufTensor target, float[] down, float[] up) {}
+    private record Change(GgufTensor target, float[] down, float[] up) {
+
+        /** The file has the matrices of an embedding the other way round: a row of the first per token. */
+        boolean ofEmbedding() {
+            return target.name().equals("token_embd.weight");
+        }
+    }
 
     /**
      * @param names which tensors it changes
@@ -35,7 +41,8 @@ public final class RandomAdapter {
         try (GgufFile file = GgufFile.open(model)) {
             architecture = file.metadata().requireString("general.architecture");
             for (GgufTensor tensor : file.tensors()) {
-                if (names.test(tensor.name()) && tensor.dimensions().size() > 1) {
+                boolean oneRow = tensor.name().endsWith("ffn_gate_inp_shexp.weight");
+                if (names.test(tensor.name()) && (oneRow || tensor.dimensions().size() > 1)) {
                     int cols = (int) tensor.dimension(0);
                     int rows = (int) tensor.dimension(1);
                     int experts = (int) tensor.dimension(2);
@@ -71,10 +78,26 @@ public final class RandomAdapter {
         for (Change change : changes) {
             GgufTensor target = change.target();
             long experts = target.dimension(2);
+            if (change.ofEmbedding()) {
+                long tokens = target.dimension(1);
+                writer.f32Tensor(target.name() + ".lora_a", List.of((long) RANK, tokens), change.up());
+                float[] transposed = transposed(change.down(), RANK);
+                writer.f32Tensor(target.name() + ".lora_b", List.of((long) RANK, target.dimension(0)), transposed);
+                continue;
+            }
             writer.f32Tensor(target.name() + ".lora_a", dimensions(target.dimension(0), RANK, experts), change.down());
             writer.f32Tensor(target.name() + ".lora_b", dimensions(RANK, target.dimension(1), experts), change.up());
         }
         return writer;
+    }
+
+    private static float[] transposed(float[] matrix, int rows) {
+        int cols = matrix.length / rows;
+        float[] result = new float[matrix.length];
+        for (int i = 0; i < matrix.length; i++) {
+            result[i % cols * rows + i / cols] = matrix[i];
+        }
+        return result;
     }
 
     private static List<Long> dimensions(long cols, long rows, long experts) {

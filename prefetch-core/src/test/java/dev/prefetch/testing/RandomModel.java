@@ -18,8 +18,8 @@ import java.util.stream.Stream;
  * wide, because the super-block formats need rows of that length, with a byte-level vocabulary of 260 tokens. What is
  * drawn at random are the blocks of a format themselves, so no quantiser stands between a model and its reference.
  *
- * <p>Their exact logits lie among the test resources of {@code dev.prefetch.api}; {@code exact.py} there has computed them
- * from the files that {@link #main} writes.
+ * <p>Their exact logits ({@link ExactLogits}) lie among the test resources of {@code dev.prefetch.api}; {@code exact.py}
+ * there has computed them from the files that {@link #main} writes.
  */
 public final class RandomModel {
 
@@ -146,7 +146,8 @@ public final class RandomModel {
         }
     }
 
-    private static Path write(String name, Path folder) {
+    /** Writes the model with that name into a folder that exists; returns the file, which is named after the model. */
+    public static Path write(String name, Path folder) {
         int split = name.lastIndexOf('-');
         String family = name.substring(0, split);
         int layers = switch (family) {

@@ -25,7 +25,16 @@ final class WeightFormat {
             GgmlType.Q4_K,
             GgmlType.Q5_K,
             GgmlType.Q6_K,
-            GgmlType.IQ4_XS));
+            GgmlType.IQ4_XS,
+            GgmlType.IQ2_XXS,
+            GgmlType.IQ2_XS,
+            GgmlType.IQ2_S,
+            GgmlType.IQ3_XXS,
+            GgmlType.IQ3_S,
+            GgmlType.IQ1_S,
+            GgmlType.IQ1_M,
+            GgmlType.TQ1_0,
+            GgmlType.TQ2_0));
 
     private WeightFormat() {}
 

@@ -99,7 +99,8 @@ final class Devices {
                 case BF16 ->
                     out.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, (short)
                             (Float.floatToRawIntBits((float) random.nextGaussian()) >>> 16));
-                case F16, Q8_0, Q4_0, Q5_0, IQ4_NL, IQ4_XS -> scale(out, at, random);
+                case F16, Q8_0, Q4_0, Q5_0, IQ4_NL, IQ4_XS, IQ2_XXS, IQ2_XS, IQ2_S, IQ3_XXS, IQ3_S, IQ1_S ->
+                    scale(out, at, random);
                 case Q4_1, Q5_1, Q4_K, Q5_K -> {
                     scale(out, at, random);
                     scale(out, at + 2, random);
@@ -110,6 +111,15 @@ final class Devices {
                 }
                 case Q3_K -> scale(out, at + 108, random);
                 case Q6_K -> scale(out, at + 208, random);
+                case TQ1_0 -> scale(out, at + 52, random);
+                case TQ2_0 -> scale(out, at + 64, random);
+                case IQ1_M -> {
+                    // The scale is spread over the upper nibbles of four words.
+                    int d = scaleBits(random) & 0xffff;
+                    for (int i = 0; i < 4; i++) {
+                        bytes[at + 49 + 2 * i] = (byte) (bytes[at + 49 + 2 * i] & 15 | (d >> 4 * i & 15) << 4);
+                    }
+                }
                 case MXFP4 -> bytes[at] = (byte) random.nextInt(115, 125);
                 default -> throw new IllegalArgumentException("no random blocks of " + type);
             }
@@ -118,7 +128,10 @@ final class Devices {
     }
 
     private static void scale(MemorySegment out, int at, SplittableRandom random) {
-        float value = (float) (random.nextDouble(0.25, 1) * (random.nextBoolean() ? 0.05 : -0.05));
-        out.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, Float.floatToFloat16(value));
+        out.set(ValueLayout.JAVA_SHORT_UNALIGNED, at, scaleBits(random));
+    }
+
+    private static short scaleBits(SplittableRandom random) {
+        return Float.floatToFloat16((float) (random.nextDouble(0.25, 1) * (random.nextBoolean() ? 0.05 : -0.05)));
     }
 }

@@ -15,7 +15,6 @@ import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.Arrays;
-import java.util.Comparator;
 import java.util.List;
 import java.util.Objects;
 import java.util.SplittableRandom;
@@ -63,50 +62,6 @@ class ExpertsTest {
                 new ExpertChoice(1024, 10, true, true, 1, 1, 1));
     }
 
-    private record Pick(int expert, double weight) {}
-
-    /** What {@link ExpertChoice} says, by sorting. */
-    private static List<Pick> reference(ExpertChoice how, float[] scores, float[] bias) {
-        double most = IntStream.range(0, scores.length)
-                .mapToDouble(i -> scores[i])
-                .max()
-                .orElseThrow();
-        double[] p = new double[scores.length];
-        for (int i = 0; i < p.length; i++) {
-            p[i] = how.sigmoid() ? 1 / (1 + Math.exp(-scores[i])) : Math.exp(scores[i] - most);
-        }
-        double all = how.sigmoid() ? 1 : Arrays.stream(p).sum();
-        double[] ranks = new double[p.length];
-        for (int i = 0; i < p.length; i++) {
-            p[i] /= all;
-            ranks[i] = p[i] + (bias == null ? 0 : bias[i]);
-        }
-        int size = how.experts() / how.groups();
-        Comparator<Integer> byScore =
-                Comparator.comparingDouble(group -> -IntStream.range(group * size, group * size + size)
-                        .mapToObj(i -> ranks[i])
-                        .sorted(Comparator.reverseOrder())
-                        .limit(how.sigmoid() ? 2 : 1)
-                        .mapToDouble(r -> r)
-                        .sum());
-        List<Integer> groups = IntStream.range(0, how.groups())
-                .boxed()
-                .sorted(byScore)
-                .limit(how.groupsUsed())
-                .toList();
-        List<Integer> chosen = IntStream.range(0, how.experts())
-                .boxed()
-                .filter(i -> groups.contains(i / size))
-                .sorted(Comparator.comparingDouble(i -> -ranks[i]))
-                .limit(how.used())
-                .toList();
-        double sum = chosen.stream().mapToDouble(i -> p[i]).sum();
-        return chosen.stream()
-                .sorted()
-                .map(i -> new Pick(i, (how.normalised() ? p[i] / sum : p[i]) * how.scale()))
-                .toList();
-    }
-
     @ParameterizedTest
     @MethodSource("choices")
     void choosesWhatTheDefinitionSays(ExpertChoice how) {
@@ -120,14 +75,18 @@ class ExpertsTest {
             float[] bias = withBias ? Devices.randomFloats(random, how.experts()) : null;
             int[] picks = choose(how, scores, bias, rows);
             for (int row = 0; row < rows; row++) {
-                List<Pick> expected = reference(
+                List<ExpertReference.Pick> expected = ExpertReference.choose(
                         how, Arrays.copyOfRange(scores, row * how.experts(), (row + 1) * how.experts()), bias);
                 for (int j = 0; j < how.used(); j++) {
                     int at = row * how.used() + j;
-                    assertThat(picks[at]).as("%s, row %d, pick %d", how, row, j).isEqualTo(expected.get(j).expert);
+                    assertThat(picks[at])
+                            .as("%s, row %d, pick %d", how, row, j)
+                            .isEqualTo(expected.get(j).expert());
                     double weight = Float.intBitsToFloat(picks[rows * how.used() + at]);
                     assertThat(weight)
-                            .isCloseTo(expected.get(j).weight, within(Math.abs(expected.get(j).weight) * 1e-6));
+                            .isCloseTo(
+                                    expected.get(j).weight(),
+                                    within(Math.abs(expected.get(j).weight()) * 1e-6));
                 }
             }
             // The choice of a row does not depend on the others.

@@ -9,6 +9,8 @@ import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
+import dev.prefetch.backend.ExpertChoice;
+import dev.prefetch.backend.ExpertOps;
 import dev.prefetch.backend.HostMemory;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Rope;
@@ -29,6 +31,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 
@@ -156,7 +159,75 @@ final class GpuCheck {
             }
             elementwise(cuda, cpu, random);
             attention(cuda, cpu, random);
+            choiceOfExperts(cuda, random);
+            pickedWeights(cuda, random);
         }
+    }
+
+    private void choiceOfExperts(Device cuda, SplittableRandom random) {
+        ExpertOps experts = Objects.requireNonNull(cuda.compute().ops().experts());
+        int rows = small ? 3 : 300;
+        for (ExpertChoice how : List.of(
+                new ExpertChoice(128, 8, false, true, 1, 1, 1), new ExpertChoice(256, 8, true, true, 2.5f, 8, 4))) {
+            int used = how.used();
+            float[] scores = Devices.randomFloats(random, rows * how.experts());
+            int[] picks = new int[2 * rows * used];
+            try (DeviceBuffer in = Devices.buffer(cuda, scores);
+                    DeviceBuffer out = Devices.poisoned(cuda, picks.length)) {
+                experts.choose(how, in, null, rows, out);
+                out.download(0, MemorySegment.ofArray(picks));
+            }
+            float[] actual = new float[rows * used];
+            float[] expected = new float[rows * used];
+            boolean same = true;
+            for (int i = 0; i < rows * used; i++) {
+                int row = i / used;
+                ExpertReference.Pick pick = ExpertReference.choose(
+                                how, Arrays.copyOfRange(scores, row * how.experts(), (row + 1) * how.experts()), null)
+                        .get(i % used);
+                same &= picks[i] == pick.expert();
+                actual[i] = Float.intBitsToFloat(picks[rows * used + i]);
+                expected[i] = (float) pick.weight();
+            }
+            check(same, "others than the %d best of %d experts", used, how.experts());
+            agree("weights of " + used + " of " + how.experts() + " experts", actual, expected, 1e-6);
+        }
+    }
+
+    /** Weights that the device picks against the decode kernels, bit by bit. */
+    private void pickedWeights(Device cuda, SplittableRandom random) {
+        ExpertOps experts = Objects.requireNonNull(cuda.compute().ops().experts());
+        int rows = small ? 33 : 768;
+        int cols = small ? 256 : 2048;
+        int[] chosen = {2, 0, 1, 2};
+        for (GgmlType type : WeightFormat.TYPES) {
+            List<Weight> weights = new ArrayList<>();
+            for (int i = 0; i < 3; i++) {
+                byte[] blocks = Devices.randomBlocks(random, type, (long) rows * cols);
+                weights.add(Devices.weight(cuda, type, rows, cols, blocks));
+            }
+            float[] x = Devices.randomFloats(random, cols);
+            try (DeviceBuffer in = Devices.buffer(cuda, x);
+                    DeviceBuffer picks = cuda.allocate(4L * chosen.length, "check");
+                    DeviceBuffer addresses = cuda.allocate(64, "check");
+                    DeviceBuffer all = Devices.poisoned(cuda, chosen.length * rows);
+                    DeviceBuffer one = Devices.poisoned(cuda, rows)) {
+                picks.upload(MemorySegment.ofArray(chosen), 0);
+                experts.matmul(experts.tabulate(weights, addresses, 0), picks, in, chosen.length, chosen.length, all);
+                float[] actual = Devices.read(all, chosen.length * rows);
+                for (int i = 0; i < chosen.length; i++) {
+                    cuda.compute().ops().matmul(weights.get(chosen[i]), in, 1, 1, one);
+                    check(
+                            Arrays.equals(
+                                    Devices.read(one, rows), Arrays.copyOfRange(actual, i * rows, (i + 1) * rows)),
+                            "picked %s: other bits than the decode kernels",
+                            type);
+                }
+            } finally {
+                weights.forEach(weight -> weight.buffer().close());
+            }
+        }
+        say("%-34s %s", "picked weights", "compared with the decode kernels");
     }
 
     /** Changes or fills x. */
@@ -200,6 +271,7 @@ final class GpuCheck {
         int[] rows = {3, 1, 3, 9};
         float[] factors = {1, 0.5f, 2, -1};
         compare(cuda, cpu, "scatterAddRows", x, y, (d, ops, a, b) -> ops.scatterAddRows(b, rows, factors, 4, dim, a));
+        compare(cuda, cpu, "copyColumns", x, y, (d, ops, a, b) -> ops.copyColumns(b, 3, dim, a, 5, dim, dim - 9, 9));
         compare(cuda, cpu, "gatherRows", unwritten(4 * dim), y, (d, ops, a, b) -> ops.gatherRows(b, rows, 4, dim, a));
     }
 
@@ -257,7 +329,7 @@ final class GpuCheck {
         // Long enough for parts that are merged, and once for few rows and once for many.
         int positions = small ? 300 : 2500;
         List<AttentionShape> shapes = small
-                ? List.of(new AttentionShape(4, 2, 16, 16, 0.25f, 0, 0), new AttentionShape(3, 3, 8, 10, 0.35f, 20, 33))
+                ? List.of(new AttentionShape(4, 2, 32, 32, 0.2f, 0, 0), new AttentionShape(3, 3, 8, 10, 0.35f, 20, 33))
                 : List.of(
                         new AttentionShape(32, 8, 128, 128, 0.088f, 0, 0),
                         new AttentionShape(8, 1, 256, 256, 0.0625f, 50, 0),
@@ -265,23 +337,34 @@ final class GpuCheck {
                         new AttentionShape(6, 3, 80, 130, 0.11f, 20, 33));
         for (AttentionShape shape : shapes) {
             for (boolean sinks : new boolean[] {false, true}) {
-                CachedAttention attention = CachedAttention.random(random, shape, 64, positions, sinks);
-                int[] starts = {0, positions - 9, positions - 1};
-                String name = "attention %d/%d x %d%s%s"
-                        .formatted(
-                                shape.heads(),
-                                shape.kvHeads(),
-                                shape.keyDim(),
-                                shape.window() > 0 ? ", window" : "",
-                                sinks ? ", sinks" : "");
-                float[] actual = attention.run(cuda, starts);
-                agree(name, actual, attention.run(cpu, starts), 1e-5);
-                check(
-                        Arrays.equals(actual, attention.run(cuda, 0, positions / 2)),
-                        "%s: other bits when the prompt is cut elsewhere",
-                        name);
+                attention(cuda, cpu, CachedAttention.random(random, shape, 64, positions, sinks));
+            }
+            CachedAttention kept = CachedAttention.random(random, shape, 64, positions, false);
+            attention(cuda, cpu, kept.withType(GgmlType.F16));
+            if (shape.keyDim() % 32 == 0 && shape.valueDim() % 32 == 0) {
+                attention(cuda, cpu, kept.withType(GgmlType.Q8_0));
             }
         }
+    }
+
+    private void attention(Device cuda, Device cpu, CachedAttention attention) {
+        AttentionShape shape = attention.shape();
+        int positions = attention.positions();
+        int[] starts = {0, positions - 9, positions - 1};
+        String name = "attention %s %d/%d x %d%s%s"
+                .formatted(
+                        attention.type(),
+                        shape.heads(),
+                        shape.kvHeads(),
+                        shape.keyDim(),
+                        shape.window() > 0 ? ", window" : "",
+                        attention.sinks().length > 0 ? ", sinks" : "");
+        float[] actual = attention.run(cuda, starts);
+        agree(name, actual, attention.run(cpu, starts), 1e-5);
+        check(
+                Arrays.equals(actual, attention.run(cuda, 0, positions / 2)),
+                "%s: other bits when the prompt is cut elsewhere",
+                name);
     }
 
     private void compare(Device cuda, Device cpu, String name, float[] x, float[] y, Operation operation) {

@@ -1,6 +1,7 @@
 package dev.prefetch.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
@@ -44,6 +45,18 @@ class MatmulTest {
 
     static Stream<GgmlType> types() {
         return WeightFormat.TYPES.stream();
+    }
+
+    @Test
+    void readsEveryFormatThatTheHostReads() {
+        assertThat(cuda.weightTypes()).isEqualTo(cpu.weightTypes());
+    }
+
+    @Test
+    void refusesAFormatThatIsNotOneOfWeightsByItsName() {
+        assertThatThrownBy(() -> multiply(cuda, GgmlType.Q8_K, new byte[292], new float[256], 1, 256, 1, 1))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("Q8_K");
     }
 
     private record Case(int rows, int cols, int decodeRows, int count) {}

@@ -1,7 +1,6 @@
 package dev.prefetch.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
-import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
@@ -11,6 +10,8 @@ import dev.prefetch.cuda.simulator.SimulatedDriver;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.prefetch.PlanException;
+import dev.prefetch.testing.ExactLogits;
+import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -18,11 +19,16 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -32,13 +38,34 @@ import org.junit.jupiter.params.provider.MethodSource;
 class WholeModelTest {
 
     private static final Path DEMO = Path.of("../sample-app/src/main/resources/demo-model/tiny-demo-chat-Q8_0.gguf");
-    private static final int TOKENS = 20;
+    private static final System.Logger LOG = System.getLogger(WholeModelTest.class.getName());
     private static final int DECODED = 5;
+
+    /** What the CPU backend rounds activations to where it multiplies whole numbers, and CUDA does not. */
+    private static final double AS_CPU = 5e-3;
 
     /** A link so fast that nothing is left to the host, and no time spent on measuring it. */
     private static final CostModel FAST_LINK = new CostModel(1e12, 8e9, 60e9, 0.6, false);
 
+    /** Resident weights compute what several tests compare with, once. */
+    private static final Map<String, Logits> RESIDENT = new HashMap<>();
+
     private SimulatedDriver driver;
+
+    /**
+     * A model, and its tokens.
+     *
+     * @param exact its exact logits, where there are any
+     */
+    private record Model(
+            String name, Path file, int[] tokens, @Nullable ExactLogits exact) {
+        @Override
+        public String toString() {
+            return name;
+        }
+    }
+
+    private record Logits(float[] prefill, float[] decode) {}
 
     @BeforeEach
     void load() {
@@ -51,53 +78,64 @@ class WholeModelTest {
         assertThat(driver.live()).isEqualTo(SimulatedDriver.Live.NONE);
     }
 
-    private static Path conformance() {
-        String folder = System.getProperty("prefetch.conformance.dir", "");
-        return folder.isBlank() ? Path.of("absent") : Path.of(folder).resolve("logits");
-    }
-
-    private static boolean hasConformance() {
-        return Files.isDirectory(conformance());
-    }
-
-    /** Models with exact logits; one name so that the test does not vanish where the data is absent. */
-    static List<String> referenceModels() throws IOException {
-        return hasConformance()
-                ? conformanceModels().stream().filter(WholeModelTest::inSuite).toList()
-                : List.of("llama-F32");
-    }
-
-    private static List<String> conformanceModels() throws IOException {
-        try (Stream<Path> files = Files.list(conformance())) {
-            return files.map(file -> file.getFileName().toString())
-                    .filter(name -> name.endsWith(".gguf"))
-                    .map(name -> name.replace(".gguf", ""))
-                    .sorted()
-                    .toList();
-        }
-    }
-
     /**
-     * Every architecture in one quantised format, and one in some more; with {@code -Dprefetch.test.everyModel=true} every
-     * model there is, which takes minutes.
+     * Every architecture once, in the mixture that most models are published in, and each of the smallest formats once; with
+     * {@code -Dprefetch.test.everyModel=true} every model there is, in every format, which takes minutes.
      */
-    static List<Path> models() throws IOException {
-        return allModels().stream()
-                .filter(model -> !model.startsWith(conformance())
-                        || inSuite(model.getFileName().toString().replace(".gguf", "")))
+    static List<Model> models() throws IOException {
+        List<Model> models = new ArrayList<>();
+        for (String name : RandomModel.names()) {
+            if (everyModel() || inSuite(name)) {
+                models.add(new Model(name, RandomModel.file(name), ExactLogits.tokens(), ExactLogits.of(name)));
+            }
+        }
+        int[] tokens = IntStream.range(0, 16).map(i -> (i * 7919 + 13) % 1000).toArray();
+        models.add(new Model("the demo model", DEMO, tokens, null));
+        if (everyModel()) {
+            models.addAll(conformanceModels());
+        }
+        return models;
+    }
+
+    static List<Model> modelsWithExactLogits() throws IOException {
+        return models().stream().filter(model -> model.exact != null).toList();
+    }
+
+    /** The core's tests hold the CPU backend to the same exact logits, so few builds need to compare the two themselves. */
+    static List<Model> modelsToCompareWithTheCpuBackend() throws IOException {
+        return models().stream()
+                .filter(model -> everyModel() || model.exact == null)
                 .toList();
     }
 
-    private static boolean inSuite(String name) {
-        return Boolean.getBoolean("prefetch.test.everyModel")
-                || name.matches("llama-(F16|Q8_0|IQ4_XS)|.*-Q4_K_M|gpt-oss-MXFP4");
+    private static boolean everyModel() {
+        return Boolean.getBoolean("prefetch.test.everyModel");
     }
 
-    private static List<Path> allModels() throws IOException {
-        List<Path> models = new ArrayList<>(List.of(DEMO));
-        if (hasConformance()) {
-            for (String name : conformanceModels()) {
-                models.add(conformance().resolve(name + ".gguf"));
+    private static boolean inSuite(String name) {
+        return name.matches("(?!gpt-oss).*-Q4_K_M|gpt-oss-MXFP4|deepseek2-whole-Q8_0|llama-(IQ|TQ).*");
+    }
+
+    /** Larger models with exact logits, and more formats, where the folder with such data is at hand. */
+    private static List<Model> conformanceModels() throws IOException {
+        String folder = System.getProperty("prefetch.conformance.dir", "");
+        Path logits = folder.isBlank() ? Path.of("absent") : Path.of(folder).resolve("logits");
+        if (!Files.isDirectory(logits)) {
+            return List.of();
+        }
+        String tolerances = Files.readString(logits.resolve("tolerances.json"));
+        int[] tokens = Arrays.stream(
+                        Files.readString(logits.resolve("ids.txt")).strip().split(","))
+                .mapToInt(Integer::parseInt)
+                .toArray();
+        List<Model> models = new ArrayList<>();
+        try (Stream<Path> files = Files.list(logits)) {
+            for (Path file :
+                    files.filter(f -> f.toString().endsWith(".gguf")).sorted().toList()) {
+                String name = file.getFileName().toString().replace(".gguf", "");
+                float[] exact = readFloats(logits.resolve(name + ".exact.f32"));
+                double tolerance = 1.25 * peerDistance(tolerances, name);
+                models.add(new Model("larger " + name, file, tokens, new ExactLogits(exact, tolerance)));
             }
         }
         return models;
@@ -113,60 +151,55 @@ class WholeModelTest {
         return options.withMemory(options.memory().withCosts(FAST_LINK));
     }
 
-    /**
-     * The tolerance is that of the CPU backend: 1.25 times the distance llama.cpp has from exact, 1e-3 at least for F16.
-     * Decoding computes in f32 throughout and must be ten times as close, where that is not closer than f32 itself.
-     */
-    @ParameterizedTest
-    @MethodSource("referenceModels")
-    void staysWithinTheToleranceOfTheReference(String model) throws Exception {
-        assumeTrue(
-                hasConformance(), "no conformance data: the system property prefetch.conformance.dir names no folder");
-        int[] tokens = Arrays.stream(Files.readString(conformance().resolve("ids.txt"))
-                        .strip()
-                        .split(","))
-                .mapToInt(Integer::parseInt)
-                .toArray();
-        float[] exact = readFloats(conformance().resolve(model + ".exact.f32"));
-        double tolerance = 1.25 * peerDistance(model);
-        if (model.endsWith("-F16")) {
-            tolerance = Math.max(tolerance, 1e-3);
+    private static Logits resident(Model model) throws Exception {
+        Logits known = RESIDENT.get(model.name);
+        if (known != null) {
+            return known;
         }
-        try (PrefetchEngine engine = PrefetchEngine.open(options(conformance().resolve(model + ".gguf")))) {
+        try (PrefetchEngine engine = PrefetchEngine.open(options(model.file))) {
             assertThat(engine.plan().accelerated()).isTrue();
             assertThat(engine.plan().allResident()).isTrue();
-            double prefill = relativeRms(engine.logits(tokens, false), exact);
-            double decode = relativeRms(engine.logits(tokens, true), exact);
-            assertThat(prefill).as("prefill of %s", model).isLessThanOrEqualTo(tolerance);
-            assertThat(decode).as("decode of %s", model).isLessThanOrEqualTo(Math.max(tolerance / 10, 1e-5));
+            int[] decoded = model.exact == null ? Arrays.copyOf(model.tokens, DECODED) : model.tokens;
+            Logits logits = new Logits(engine.logits(model.tokens, false), engine.logits(decoded, true));
+            RESIDENT.put(model.name, logits);
+            return logits;
         }
+    }
+
+    /**
+     * The tolerance is that of the CPU backend, 1e-3 at least for F16, because activations are rounded to it. Decoding
+     * computes in f32 throughout and must be ten times as close, where that is not closer than f32 itself.
+     */
+    @ParameterizedTest
+    @MethodSource("modelsWithExactLogits")
+    void staysWithinTheToleranceOfTheReference(Model model) throws Exception {
+        ExactLogits exact = Objects.requireNonNull(model.exact);
+        double tolerance = model.name.endsWith("-F16") ? Math.max(exact.tolerance(), 1e-3) : exact.tolerance();
+        Logits logits = resident(model);
+        double prefill = relativeRms(logits.prefill, exact.logits());
+        double decode = relativeRms(logits.decode, exact.logits());
+        report("%-28s prefill %.2e, decode %.2e, tolerance %.2e", model, prefill, decode, tolerance);
+        assertThat(prefill).as("prefill of %s", model).isLessThanOrEqualTo(tolerance);
+        assertThat(decode).as("decode of %s", model).isLessThanOrEqualTo(Math.max(tolerance / 10, 1e-5));
     }
 
     @ParameterizedTest
     @MethodSource("models")
-    void streamedWeightsGiveTheBitsOfResidentOnes(Path model) throws Exception {
-        int[] tokens;
-        float[] prefill;
-        float[] decode;
-        try (PrefetchEngine engine = PrefetchEngine.open(options(model))) {
-            assertThat(engine.plan().allResident()).isTrue();
-            tokens = IntStream.range(0, TOKENS)
-                    .map(i -> (i * 7919 + 13) % engine.info().vocabularySize())
-                    .toArray();
-            prefill = engine.logits(tokens, false);
-            decode = engine.logits(Arrays.copyOf(tokens, DECODED), true);
-        }
+    void streamedWeightsGiveTheBitsOfResidentOnes(Model model) throws Exception {
+        Logits resident = resident(model);
+        int vocabulary = resident.prefill.length / model.tokens.length;
+        float[] decode = Arrays.copyOf(resident.decode, DECODED * vocabulary);
         int streaming = 0;
         for (int lookAhead : new int[] {0, 2}) {
-            EngineOptions half = options(model);
+            EngineOptions half = options(model.file);
             half = half.withMemory(
                     half.memory().withWeights(MemoryAmount.parse("60%")).withLookAheadBlocks(lookAhead));
             try (PrefetchEngine engine = PrefetchEngine.open(half)) {
                 assertThat(engine.plan().allResident()).isFalse();
-                assertThat(Arrays.equals(engine.logits(tokens, false), prefill))
+                assertThat(Arrays.equals(engine.logits(model.tokens, false), resident.prefill))
                         .as("prefill of %s, look-ahead %d", model, lookAhead)
                         .isTrue();
-                assertThat(Arrays.equals(engine.logits(Arrays.copyOf(tokens, DECODED), true), decode))
+                assertThat(Arrays.equals(engine.logits(Arrays.copyOf(model.tokens, DECODED), true), decode))
                         .as("decode of %s, look-ahead %d", model, lookAhead)
                         .isTrue();
                 assertThat(engine.statistics().linkBytes()).isPositive();
@@ -181,25 +214,28 @@ class WholeModelTest {
     }
 
     @ParameterizedTest
-    @MethodSource("models")
-    void agreesWithTheCpuBackend(Path model) throws Exception {
-        int[] tokens;
-        float[] cpu;
-        try (PrefetchEngine engine = PrefetchEngine.open(
-                EngineOptions.of(model).withThreads(2).withMaxConcurrency(1).withUbatch(16))) {
-            tokens = IntStream.range(0, TOKENS)
-                    .map(i -> (i * 7919 + 13) % engine.info().vocabularySize())
-                    .toArray();
-            cpu = engine.logits(tokens, false);
-        }
-        try (PrefetchEngine engine = PrefetchEngine.open(options(model))) {
+    @MethodSource("modelsToCompareWithTheCpuBackend")
+    void agreesWithTheCpuBackend(Model model) throws Exception {
+        EngineOptions options = EngineOptions.of(model.file)
+                .withThreads(2)
+                .withMaxConcurrency(1)
+                .withUbatch(16);
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
             // Both prefill in at least half precision; what is left is its rounding, and a router's near ties.
-            assertThat(relativeRms(engine.logits(tokens, false), cpu)).isLessThanOrEqualTo(5e-3);
+            double distance = relativeRms(resident(model).prefill, engine.logits(model.tokens, false));
+            report("%-28s from the CPU backend %.2e", model, distance);
+            assertThat(distance).isLessThanOrEqualTo(AS_CPU);
         }
     }
 
-    private static double peerDistance(String model) throws IOException {
-        String text = Files.readString(conformance().resolve("tolerances.json"));
+    /** What a run over every model has measured, for the record. */
+    private static void report(String format, Object... values) {
+        if (everyModel()) {
+            LOG.log(System.Logger.Level.INFO, String.format(Locale.ROOT, format, values));
+        }
+    }
+
+    private static double peerDistance(String text, String model) {
         Matcher matcher = Pattern.compile(
                         "\"" + Pattern.quote(model) + "\"\\s*:\\s*\\{[^}]*\"peerRelativeRms\"\\s*:\\s*([-+.eE0-9]+)")
                 .matcher(text);
