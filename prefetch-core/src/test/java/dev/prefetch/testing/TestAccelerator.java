@@ -114,7 +114,7 @@ public final class TestAccelerator implements BackendProvider {
             this.ops = (Ops) Proxy.newProxyInstance(
                     Ops.class.getClassLoader(), new Class<?>[] {Ops.class}, (proxy, method, args) -> {
                         if (args == null) {
-                            // Nothing to queue: a question what the device has, and it has nothing of its own.
+                            // It has no operations for experts: the host chooses them.
                             return null;
                         }
                         Object[] inner = new Object[args.length];
