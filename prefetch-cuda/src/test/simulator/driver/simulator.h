@@ -76,7 +76,8 @@ struct Settings {
     int register_result = SUCCESS;   // what cuMemHostRegister answers
     int driver_version = 13000, device_count = 1;
     int compute_capability = 90, newest_ptx = 90, multiprocessors = 132;
-    std::string kernel_libraries;    // files, separated by ':'
+    // Files, separated by ':'. The environment names them for a program that is not a test of this module.
+    std::string kernel_libraries = getenv("SIMULATED_CUDA_KERNELS") ? getenv("SIMULATED_CUDA_KERNELS") : "";
     std::string device_name = "Simulated GPU";
     std::map<std::string, double> kernel_us_by_name;
 

@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import static dev.prefetch.testing.DocumentedTable.assertDocumented;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.backend.Device;
@@ -8,19 +9,12 @@ import dev.prefetch.model.Architecture;
 import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Collectors;
 import org.junit.jupiter.api.Test;
 
-/**
- * The tables of {@code docs/models.md} are what the code says. {@code -Dprefetch.docs.write=true} writes them anew.
- */
+/** The tables of {@code docs/models.md} are what the code says. */
 class SupportTableTest {
-
-    private static final Path DOCS = Path.of("..", "docs", "models.md");
 
     @Test
     void architecturesAreThoseOfTheCodeWithTheirReferences() throws IOException {
@@ -82,21 +76,5 @@ class SupportTableTest {
                     .collect(Collectors.joining(", "));
             assertDocumented("formats", types + "\n");
         }
-    }
-
-    private static void assertDocumented(String name, String expected) throws IOException {
-        String begin = "<!-- generated: " + name + " -->\n";
-        String end = "<!-- end -->";
-        String text = Files.readString(DOCS);
-        int from = text.indexOf(begin) + begin.length();
-        int to = text.indexOf(end, from);
-        assertThat(text).contains(begin);
-        if (Boolean.getBoolean("prefetch.docs.write")) {
-            Files.writeString(DOCS, text.substring(0, from) + expected + text.substring(to));
-            return;
-        }
-        assertThat(Arrays.asList(text.substring(from, to).split("\n")))
-                .as("the table '%s' of docs/models.md", name)
-                .containsExactly(expected.split("\n"));
     }
 }

@@ -1,5 +1,6 @@
 package dev.prefetch.tokenizer;
 
+import static dev.prefetch.testing.DocumentedTable.assertDocumented;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.gguf.GgufFile;
@@ -19,6 +20,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
@@ -75,6 +77,29 @@ class RecordedIdsTest {
         }
         assertThat(compared).isEqualTo(PreTokenizers.names());
         assertThat(otherwise).as(String.join("\n", differences)).isEqualTo(OTHERWISE);
+    }
+
+    @Test
+    void namesAndWhatTheyAreHeldToAreDocumented() throws IOException {
+        Map<PreTokenizer, List<String>> groups = new LinkedHashMap<>();
+        for (String name : PreTokenizers.names()) {
+            groups.computeIfAbsent(PreTokenizers.named(name).orElseThrow(), g -> new ArrayList<>())
+                    .add(name);
+        }
+        long texts = read("texts.txt").split(SEPARATOR, -1).length - 1;
+        StringBuilder table = new StringBuilder("| `tokenizer.ggml.pre` | same ids as llama.cpp 0.5.0 |\n|---|---|\n");
+        for (List<String> names : groups.values()) {
+            int otherwise = OTHERWISE.getOrDefault(names.getFirst(), List.of()).size();
+            assertThat(names)
+                    .allSatisfy(name ->
+                            assertThat(OTHERWISE.getOrDefault(name, List.of())).hasSize(otherwise));
+            table.append("| %s | %d of %d texts |\n"
+                    .formatted(
+                            names.stream().map(name -> "`" + name + "`").collect(Collectors.joining(", ")),
+                            texts - otherwise,
+                            texts));
+        }
+        assertDocumented("pre-tokenizers", table.toString());
     }
 
     private static List<Section> sections() {

@@ -1,6 +1,5 @@
 package dev.prefetch.cuda;
 
-import dev.prefetch.api.AcceleratorOptions;
 import dev.prefetch.api.EngineOptions;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.backend.AttentionShape;
@@ -20,11 +19,9 @@ import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import java.io.IOException;
-import java.io.PrintStream;
 import java.io.UncheckedIOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -40,29 +37,38 @@ import java.util.stream.Stream;
  * streamed weights against those of resident ones; then measures. Everything is written to a folder: {@code report.txt},
  * {@code figures.csv} and the timeline of a streamed sweep, {@code timeline.json}.
  *
- * <pre>{@code GpuCheck OUT MODELS [small]}</pre>
+ * <pre>{@code GpuCheck OUT MODELS [small|usual|every]}</pre>
  *
  * MODELS is a folder of GGUF files; the first also lends its tokenizer to the generated model of the figures. {@code small}
- * takes sizes that the simulated driver can run. Exit status 1 when a check failed, 2 when there is no card to check.
+ * takes sizes that the simulated driver can run, {@code every} checks every architecture in every format. Exit status 1 when
+ * a check failed, 2 when there is no card to check.
  */
 final class GpuCheck {
 
+    /** How much is checked and measured. */
+    enum Size {
+        /** What the simulated driver can run. */
+        SMALL,
+        /** Every kernel, every architecture, and every format. */
+        USUAL,
+        /** Every architecture in every format. */
+        EVERY
+    }
+
     private final Path out;
     private final Path models;
+    private final Size size;
     private final boolean small;
     private final long seed;
-    private final PrintStream report;
-    private final PrintStream figures;
-    private int failures;
+    private final CheckReport report;
 
-    private GpuCheck(Path out, Path models, boolean small) throws IOException {
+    private GpuCheck(Path out, Path models, Size size, CheckReport report) {
         this.out = out;
         this.models = models;
-        this.small = small;
+        this.size = size;
+        this.report = report;
+        small = size == Size.SMALL;
         seed = Long.getLong("prefetch.check.seed", System.nanoTime());
-        Files.createDirectories(out);
-        report = new PrintStream(Files.newOutputStream(out.resolve("report.txt")), true, StandardCharsets.UTF_8);
-        figures = new PrintStream(Files.newOutputStream(out.resolve("figures.csv")), true, StandardCharsets.UTF_8);
     }
 
     public static void main(String[] args) throws Exception {
@@ -71,15 +77,17 @@ final class GpuCheck {
             System.err.println("Nothing was checked: " + reason + ". Remedy: " + remedy);
             System.exit(2);
         }
-        int failures = run(Path.of(args[0]), Path.of(args[1]), args.length > 2 && args[2].equals("small"));
-        System.exit(failures == 0 ? 0 : 1);
+        Size size = args.length > 2 ? Size.valueOf(args[2].toUpperCase(Locale.ROOT)) : Size.USUAL;
+        System.exit(run(Path.of(args[0]), Path.of(args[1]), size) == 0 ? 0 : 1);
     }
 
     /** Returns the number of checks that failed. */
-    static int run(Path out, Path models, boolean small) throws Exception {
-        GpuCheck check = new GpuCheck(out, models, small);
-        check.all();
-        return check.failures;
+    static int run(Path out, Path models, Size size) throws Exception {
+        Files.createDirectories(out);
+        try (CheckReport report = new CheckReport(out)) {
+            new GpuCheck(out, models, size, report).all();
+            return report.failures();
+        }
     }
 
     private interface Part {
@@ -87,46 +95,25 @@ final class GpuCheck {
     }
 
     private void all() throws Exception {
-        figures.println("figure,subject,value,unit");
-        say("seed %d", seed);
+        report.say("seed %d", seed);
         part("kernels", this::kernels);
         part("whole models", this::wholeModels);
         part("link", this::link);
         part("kernel rates", this::kernelRates);
         part("streaming", this::streaming);
-        say("%d checks failed", failures);
+        report.say("%d checks failed", report.failures());
     }
 
     /** A part that cannot be finished is a failure, and does not keep the others from running. */
     private void part(String name, Part part) {
-        say("== %s", name);
+        report.say("== %s", name);
         long start = System.nanoTime();
         try {
             part.run();
         } catch (Exception | Error e) {
-            failures++;
-            say("FAILED: %s", e);
-            e.printStackTrace(report);
+            report.failed(e);
         }
-        say("(%.1f s)", (System.nanoTime() - start) / 1e9);
-    }
-
-    private void say(String format, Object... arguments) {
-        String line = String.format(Locale.ROOT, format, arguments);
-        report.println(line);
-        System.out.println(line);
-    }
-
-    private void figure(String name, String subject, double value, String unit) {
-        figures.printf(Locale.ROOT, "%s,%s,%.4g,%s%n", name, subject, value, unit);
-        say("%-34s %-34s %12.4g %s", name, subject, value, unit);
-    }
-
-    private void check(boolean holds, String format, Object... arguments) {
-        if (!holds) {
-            failures++;
-            say("FAILED: " + format, arguments);
-        }
+        report.say("(%.1f s)", (System.nanoTime() - start) / 1e9);
     }
 
     // correctness
@@ -134,23 +121,25 @@ final class GpuCheck {
     private void kernels() {
         SplittableRandom random = new SplittableRandom(seed);
         int rows = small ? 33 : 130;
-        int tokens = small ? 5 : 140;
+        // More than the narrow tile takes; a row alone is multiplied by that.
+        int prefill = small ? 70 : 140;
         try (Device cuda = Devices.cuda();
                 Device cpu = Devices.reference()) {
-            say("%s", cuda.description());
+            report.say("%s", cuda.description());
             for (GgmlType type : WeightFormat.TYPES) {
                 int cols = small ? 256 : 4096;
                 byte[] blocks = Devices.randomBlocks(random, type, (long) rows * cols);
-                float[] x = Devices.randomFloats(random, tokens * cols);
+                float[] x = Devices.randomFloats(random, prefill * cols);
                 for (boolean decode : new boolean[] {true, false}) {
+                    int tokens = decode ? 5 : prefill;
                     int decoded = decode ? tokens : 0;
                     float[] expected = multiply(cpu, type, blocks, x, rows, cols, decoded, tokens);
                     float[] actual = multiply(cuda, type, blocks, x, rows, cols, decoded, tokens);
                     String name = (decode ? "decode " : "prefill ") + type;
-                    agree(name, actual, expected, decode || type == GgmlType.F32 ? 2e-6 : 1e-3);
+                    report.agree(name, actual, expected, decode || type == GgmlType.F32 ? 2e-6 : 1e-3);
                     float[] alone = multiply(
                             cuda, type, blocks, Arrays.copyOfRange(x, cols, 2 * cols), rows, cols, decode ? 1 : 0, 1);
-                    check(
+                    report.check(
                             Arrays.equals(alone, Arrays.copyOfRange(actual, rows, 2 * rows)),
                             "%s: a row has other bits in a batch of %d",
                             name,
@@ -189,8 +178,8 @@ final class GpuCheck {
                 actual[i] = Float.intBitsToFloat(picks[rows * used + i]);
                 expected[i] = (float) pick.weight();
             }
-            check(same, "others than the %d best of %d experts", used, how.experts());
-            agree("weights of " + used + " of " + how.experts() + " experts", actual, expected, 1e-6);
+            report.check(same, "others than the %d best of %d experts", used, how.experts());
+            report.agree("weights of " + used + " of " + how.experts() + " experts", actual, expected, 1e-6);
         }
     }
 
@@ -217,7 +206,7 @@ final class GpuCheck {
                 float[] actual = Devices.read(all, chosen.length * rows);
                 for (int i = 0; i < chosen.length; i++) {
                     cuda.compute().ops().matmul(weights.get(chosen[i]), in, 1, 1, one);
-                    check(
+                    report.check(
                             Arrays.equals(
                                     Devices.read(one, rows), Arrays.copyOfRange(actual, i * rows, (i + 1) * rows)),
                             "picked %s: other bits than the decode kernels",
@@ -227,7 +216,7 @@ final class GpuCheck {
                 weights.forEach(weight -> weight.buffer().close());
             }
         }
-        say("%-34s %s", "picked weights", "compared with the decode kernels");
+        report.say("%-34s %s", "picked weights", "compared with the decode kernels");
     }
 
     /** Changes or fills x. */
@@ -292,8 +281,8 @@ final class GpuCheck {
         }
         // The bits of indices are those of tiny floats.
         boolean same = Arrays.equals(found[0], found[2]) && Arrays.equals(found[1], found[3]);
-        say("%-34s %s", "topK", same ? "the same" : "others");
-        check(same, "topK: others than the CPU backend finds");
+        report.say("%-34s %s", "topK", same ? "the same" : "others");
+        report.check(same, "topK: others than the CPU backend finds");
     }
 
     private void rotation(Device cuda, Device cpu, SplittableRandom random) {
@@ -360,21 +349,15 @@ final class GpuCheck {
                         shape.window() > 0 ? ", window" : "",
                         attention.sinks().length > 0 ? ", sinks" : "");
         float[] actual = attention.run(cuda, starts);
-        agree(name, actual, attention.run(cpu, starts), 1e-5);
-        check(
+        report.agree(name, actual, attention.run(cpu, starts), 1e-5);
+        report.check(
                 Arrays.equals(actual, attention.run(cuda, 0, positions / 2)),
                 "%s: other bits when the prompt is cut elsewhere",
                 name);
     }
 
     private void compare(Device cuda, Device cpu, String name, float[] x, float[] y, Operation operation) {
-        agree(name, run(cuda, x, y, operation), run(cpu, x, y, operation), 2e-6);
-    }
-
-    private void agree(String name, float[] actual, float[] expected, double bound) {
-        double error = relativeRms(actual, expected);
-        say("%-34s relative error %.2e", name, error);
-        check(error <= bound, "%s: relative error %.3e, allowed %.0e", name, error, bound);
+        report.agree(name, run(cuda, x, y, operation), run(cpu, x, y, operation), 2e-6);
     }
 
     private static float[] unwritten(int n) {
@@ -403,17 +386,6 @@ final class GpuCheck {
         }
     }
 
-    /** NaN when any value is: no comparison with it holds. */
-    private static double relativeRms(float[] actual, float[] expected) {
-        double error = 0;
-        double size = 0;
-        for (int i = 0; i < expected.length; i++) {
-            error += Math.pow((double) actual[i] - expected[i], 2);
-            size += Math.pow(expected[i], 2);
-        }
-        return Math.sqrt(error / size);
-    }
-
     private List<Path> modelFiles() {
         try (Stream<Path> files = Files.list(models)) {
             return files.filter(file -> file.toString().endsWith(".gguf"))
@@ -424,44 +396,12 @@ final class GpuCheck {
         }
     }
 
-    private static EngineOptions options(Path model, String backend) {
-        return EngineOptions.of(model)
-                .withMaxConcurrency(1)
-                .withBackend(backend)
-                .withAccelerator(AcceleratorOptions.AUTO.withDecodeOnHost(false));
-    }
-
     private void wholeModels() throws Exception {
+        ModelChecks checks = new ModelChecks(report, size);
+        checks.random(out);
         for (Path model : modelFiles()) {
-            int[] tokens;
-            float[] cpu;
-            try (PrefetchEngine engine = PrefetchEngine.open(options(model, "cpu"))) {
-                tokens = tokens(small ? 8 : 40, engine.info().vocabularySize());
-                cpu = engine.logits(tokens, false);
-            }
-            float[] resident;
-            float[] decoded;
-            try (PrefetchEngine engine = PrefetchEngine.open(options(model, "cuda"))) {
-                resident = engine.logits(tokens, false);
-                decoded = engine.logits(tokens, true);
-            }
-            double error = relativeRms(resident, cpu);
-            say("%-40s distance from the CPU backend %.2e", model.getFileName(), error);
-            check(error <= 0.01, "%s: distance %.3e", model.getFileName(), error);
-            EngineOptions half = options(model, "cuda");
-            half = half.withMemory(half.memory().withWeights(MemoryAmount.parse("60%")));
-            try (PrefetchEngine engine = PrefetchEngine.open(half)) {
-                boolean same = Arrays.equals(engine.logits(tokens, false), resident)
-                        && Arrays.equals(engine.logits(tokens, true), decoded);
-                check(same, "%s: streamed weights give other bits", model.getFileName());
-            }
+            checks.file(model);
         }
-    }
-
-    private static int[] tokens(int count, int vocabulary) {
-        int[] tokens = new int[count];
-        Arrays.setAll(tokens, i -> (i * 7919 + 13) % vocabulary);
-        return tokens;
     }
 
     // figures
@@ -477,12 +417,13 @@ final class GpuCheck {
             pageable.fill((byte) 1);
             locked.memory().fill((byte) 1);
             for (long chunk = 256 << 10; chunk <= largest; chunk *= 4) {
-                figure(
+                report.figure(
                         "link page-locked",
                         (chunk >> 10) + " KiB",
                         copyRate(copies, locked.memory(), target, chunk),
                         "GB/s");
-                figure("link pageable", (chunk >> 10) + " KiB", copyRate(copies, pageable, target, chunk), "GB/s");
+                report.figure(
+                        "link pageable", (chunk >> 10) + " KiB", copyRate(copies, pageable, target, chunk), "GB/s");
             }
         }
     }
@@ -515,7 +456,7 @@ final class GpuCheck {
             try (DeviceBuffer other = device.allocate(4 * n, "memory")) {
                 memory = 12.0 * n / time(device, () -> device.compute().ops().add(other, y, n));
             }
-            figure("device memory", "add, read and written", memory, "GB/s");
+            report.figure("device memory", "add, read and written", memory, "GB/s");
             for (GgmlType type : WeightFormat.TYPES) {
                 byte[] some = Devices.randomBlocks(random, type, (long) 64 * cols);
                 try (DeviceBuffer weights = device.allocate(rows * type.byteSize(cols), "weights")) {
@@ -526,11 +467,12 @@ final class GpuCheck {
                     for (int batch : new int[] {1, 4}) {
                         double nanos = time(device, () -> device.compute().ops().matmul(w, x, batch, batch, y));
                         double rate = weights.byteSize() / nanos;
-                        figure("decode of " + batch, type.name(), rate, "GB/s");
-                        figure("decode of " + batch + ", part of memory", type.name(), 100 * rate / memory, "%");
+                        report.figure("decode of " + batch, type.name(), rate, "GB/s");
+                        report.figure("decode of " + batch + ", part of memory", type.name(), 100 * rate / memory, "%");
                     }
                     double nanos = time(device, () -> device.compute().ops().matmul(w, x, 0, tokens, y));
-                    figure("prefill of " + tokens, type.name(), 2.0 * rows * cols * tokens / nanos / 1e3, "TFLOP/s");
+                    report.figure(
+                            "prefill of " + tokens, type.name(), 2.0 * rows * cols * tokens / nanos / 1e3, "TFLOP/s");
                 }
             }
         }
@@ -556,8 +498,8 @@ final class GpuCheck {
                 : new GeneratedModel(24, 4096, 11264, 32, 8, GgmlType.Q4_K);
         Path model = shape.write(modelFiles().getFirst(), out.resolve("generated.gguf"));
         try {
-            say("generated model: %d MiB", Files.size(model) >> 20);
-            EngineOptions resident = options(model, "cuda").withUbatch(small ? 32 : 2048);
+            report.say("generated model: %d MiB", Files.size(model) >> 20);
+            EngineOptions resident = ModelChecks.options(model, "cuda").withUbatch(small ? 32 : 2048);
             EngineOptions streamed = resident.withMemory(resident.memory()
                     .withWeights(MemoryAmount.parse(small ? "70%" : "50%"))
                     .withTraceSweeps(4));
@@ -565,9 +507,9 @@ final class GpuCheck {
             for (EngineOptions options : List.of(resident, streamed)) {
                 String name = options == resident ? "resident" : "streamed";
                 try (PrefetchEngine engine = PrefetchEngine.open(options)) {
-                    say("%s: %s", name, engine.plan().summary());
+                    report.say("%s: %s", name, engine.plan().summary());
                     int prompt = small ? 16 : 2048;
-                    int[] tokens = tokens(prompt, engine.info().vocabularySize());
+                    int[] tokens = ModelChecks.tokens(prompt, engine.info().vocabularySize());
                     engine.logits(tokens, false);
                     logits.add(measured(engine, name, Regime.PREFILL, tokens, false));
                     logits.add(measured(engine, name, Regime.DECODE, Arrays.copyOf(tokens, small ? 4 : 32), true));
@@ -576,8 +518,8 @@ final class GpuCheck {
                     }
                 }
             }
-            check(Arrays.equals(logits.get(0), logits.get(2)), "streamed prefill gives other bits");
-            check(Arrays.equals(logits.get(1), logits.get(3)), "streamed decode gives other bits");
+            report.check(Arrays.equals(logits.get(0), logits.get(2)), "streamed prefill gives other bits");
+            report.check(Arrays.equals(logits.get(1), logits.get(3)), "streamed decode gives other bits");
         } finally {
             Files.delete(model);
         }
@@ -589,15 +531,15 @@ final class GpuCheck {
         float[] logits = engine.logits(tokens, stepByStep);
         PrefetchStatistics spent = engine.statistics(regime).since(before);
         String what = name + " " + regime.name().toLowerCase(Locale.ROOT) + " of " + tokens.length;
-        figure("tokens per second", what, tokens.length / (spent.sweepNanos() / 1e9), "1/s");
-        figure("stall", what, 100.0 * spent.stallNanos() / Math.max(1, spent.sweepNanos()), "%");
+        report.figure("tokens per second", what, tokens.length / (spent.sweepNanos() / 1e9), "1/s");
+        report.figure("stall", what, 100.0 * spent.stallNanos() / Math.max(1, spent.sweepNanos()), "%");
         if (spent.linkBytes() > 0) {
-            figure("link", what, spent.linkBytes() / (double) Math.max(1, spent.linkBusyNanos()), "GB/s");
+            report.figure("link", what, spent.linkBytes() / (double) Math.max(1, spent.linkBusyNanos()), "GB/s");
             double bound = Math.max(spent.computeNanos(), spent.linkBusyNanos());
-            figure("max(compute, transfer) of time", what, 100 * bound / Math.max(1, spent.sweepNanos()), "%");
+            report.figure("max(compute, transfer) of time", what, 100 * bound / Math.max(1, spent.sweepNanos()), "%");
             double hidden = spent.computeNanos() + spent.linkBusyNanos() - spent.sweepNanos();
             double shorter = Math.min(spent.computeNanos(), spent.linkBusyNanos());
-            figure("overlap efficiency", what, 100 * hidden / Math.max(1, shorter), "%");
+            report.figure("overlap efficiency", what, 100 * hidden / Math.max(1, shorter), "%");
         }
         return logits;
     }

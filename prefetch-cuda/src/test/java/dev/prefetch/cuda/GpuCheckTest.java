@@ -21,10 +21,11 @@ class GpuCheckTest {
         Path models = Files.createDirectory(folder.resolve("models"));
         Files.copy(DEMO, models.resolve("demo.gguf"));
         Path out = folder.resolve("out");
-        int failures = GpuCheck.run(out, models, true);
+        int failures = GpuCheck.run(out, models, GpuCheck.Size.SMALL);
         String report = Files.readString(out.resolve("report.txt"));
         assertThat(failures).as(report).isZero();
-        assertThat(report).contains("decode Q4_K", "prefill MXFP4", "0 checks failed");
+        assertThat(report)
+                .contains("decode Q4_K", "prefill MXFP4", "embed IQ1_M", "deepseek2-Q4_K_M: decode", "0 checks failed");
         assertThat(Files.readString(out.resolve("figures.csv")))
                 .contains(
                         "link page-locked,256 KiB,", "decode of 1,Q6_K,", "tokens per second,streamed prefill of 16,");
@@ -39,6 +40,7 @@ class GpuCheckTest {
         SimulatedDriver.load(Settings.defaults().kernels(Devices.KERNELS, Settings.Kernels.FAST));
         Path models = Files.createDirectory(folder.resolve("models"));
         Files.writeString(models.resolve("broken.gguf"), "nothing");
-        assertThat(GpuCheck.run(folder.resolve("out"), models, true)).isEqualTo(2);
+        assertThat(GpuCheck.run(folder.resolve("out"), models, GpuCheck.Size.SMALL))
+                .isEqualTo(2);
     }
 }
