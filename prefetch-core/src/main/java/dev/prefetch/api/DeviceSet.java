@@ -93,6 +93,11 @@ final class DeviceSet implements AutoCloseable {
                             + " dimensions, as the model's attention has them, are not supported by backend "
                             + device.backend() + "; use backend 'cpu'");
         }
+        if (model.config().delta() != null && !device.supportsDeltaRule()) {
+            throw new UnsupportedModelException(model.file().path() + ": layers of linear attention, as architecture '"
+                    + model.config().architecture().id() + "' has them, are not supported by backend "
+                    + device.backend() + "; use spring.ai.prefetch.backend=cpu");
+        }
         requireSupport(model, shape, kvCacheType);
     }
 

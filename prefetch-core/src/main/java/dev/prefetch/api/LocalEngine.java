@@ -2,6 +2,7 @@ package dev.prefetch.api;
 
 import dev.prefetch.backend.BackendProvider;
 import dev.prefetch.backend.Device;
+import dev.prefetch.backend.Device.SlowPath;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufFile;
@@ -10,6 +11,7 @@ import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.PromptCacheFile;
 import dev.prefetch.inference.SequenceRequest;
+import dev.prefetch.inference.Speculation;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.LoadListener;
@@ -143,6 +145,7 @@ final class LocalEngine implements PrefetchEngine {
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
+        computedAnew(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
         LOG.debug("Opened {}", info);
         return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
@@ -226,6 +229,20 @@ final class LocalEngine implements PrefetchEngine {
         }
     }
 
+    /** What is off for a model with layers of linear attention and was not turned off by the options. */
+    private static List<SlowPath> computedAnew(Model model, EngineOptions options) {
+        ServingOptions serving = options.serving();
+        if (model.config().delta() == null
+                || promptCacheBytes(serving, 1L << 40) == 0 && serving.speculation() == Speculation.OFF) {
+            return List.of();
+        }
+        return List.of(new SlowPath(
+                "the state of the model's layers of linear attention cannot be taken back to an earlier position: every"
+                        + " prompt is computed from its first token on, and no tokens are guessed",
+                "prompt-cache=0 and speculation=off say that this is known; conversations are faster with a model that"
+                        + " has no such layers"));
+    }
+
     private static EngineInfo info(
             Model model,
             EngineOptions options,
@@ -254,7 +271,8 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
-                Stream.concat(device.slowPaths().stream(), preparation.slowPath().stream())
+                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), computedAnew(model, options))
+                        .flatMap(List::stream)
                         .toList(),
                 preparation.link());
     }

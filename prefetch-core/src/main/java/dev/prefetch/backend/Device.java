@@ -37,6 +37,11 @@ public interface Device extends AutoCloseable {
         return true;
     }
 
+    /** Whether it has {@link Ops#gatedDeltaRule} and what goes with it, for models with layers of linear attention. */
+    default boolean supportsDeltaRule() {
+        return false;
+    }
+
     /** Slow paths this device is on, each with its remedy; empty when none. */
     List<SlowPath> slowPaths();
 

@@ -106,6 +106,80 @@ public interface Ops {
      */
     void clampedSwiGlu(DeviceBuffer gate, DeviceBuffer up, float slope, float limit, long n);
 
+    /** {@code x *= sigmoid(gate)}, {@code n} elements; only where {@link Device#supportsDeltaRule}. */
+    default void sigmoidGate(DeviceBuffer x, DeviceBuffer gate, long n) {
+        throw new UnsupportedOperationException("sigmoidGate");
+    }
+
+    /**
+     * Convolves every channel of a sequence over its own last positions and applies SiLU: for the rows {@code t} from
+     * {@code firstRow} on, {@code out[t][c] = silu(sum over j of weights[c][j] * x[t - K + 1 + j][c])} with
+     * {@code K = shape.kernel()}. Only where {@link Device#supportsDeltaRule}.
+     *
+     * <p>The rows before the first are read from the state, {@code [(K - 1) x channels]}, oldest first, which then holds the
+     * last rows there are. At position 0 they are zero whatever the state holds. A row's result does not depend on how the
+     * sequence is cut into calls.
+     *
+     * @param weights {@code [channels x K]}, F32
+     * @param state holds the rows from byte {@code stateOffset} on
+     * @param x {@code [.. x channels]}
+     * @param position of the first row
+     * @param out {@code [.. x channels]}, same rows
+     */
+    default void causalConvolution(
+            DeltaShape shape,
+            Weight weights,
+            DeviceBuffer state,
+            long stateOffset,
+            DeviceBuffer x,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
+        throw new UnsupportedOperationException("causalConvolution");
+    }
+
+    /**
+     * The gated delta rule (Yang et al. 2024, arXiv 2412.06464), position by position. Every value head has a matrix
+     * {@code S [headDim x headDim]}, of keys by values. With the query {@code q} and the key {@code k} of its key head,
+     * each divided by its length (or by {@code epsilon} where that is more), its value {@code v},
+     * {@code g = exp(decay * softplus(alpha + decayBias))} and {@code b = sigmoid(beta)}:
+     *
+     * <pre>
+     * S = g S + k (b (v - g S^T k))^T
+     * out = S^T q / sqrt(headDim)
+     * </pre>
+     *
+     * <p>Only where {@link Device#supportsDeltaRule}. At position 0 all matrices are zero whatever the state holds. A row's
+     * result does not depend on how the sequence is cut into calls.
+     *
+     * @param state holds the matrices, {@code [valueHeads x headDim x headDim]}, f32, from byte {@code stateOffset} on, and
+     *     those behind the last row afterwards
+     * @param qkv {@code [.. x channels]}: queries, keys, values
+     * @param alpha {@code [.. x valueHeads]}
+     * @param beta {@code [.. x valueHeads]}
+     * @param decay a vector of {@code valueHeads}, F32
+     * @param decayBias a vector of {@code valueHeads}, F32
+     * @param position of the first row
+     * @param out {@code [.. x valueHeads x headDim]}, same rows
+     */
+    default void gatedDeltaRule(
+            DeltaShape shape,
+            float epsilon,
+            DeviceBuffer state,
+            long stateOffset,
+            DeviceBuffer qkv,
+            DeviceBuffer alpha,
+            DeviceBuffer beta,
+            Weight decay,
+            Weight decayBias,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
+        throw new UnsupportedOperationException("gatedDeltaRule");
+    }
+
     /** {@code x *= factor}, {@code n} elements. */
     void scale(DeviceBuffer x, float factor, long n);
 

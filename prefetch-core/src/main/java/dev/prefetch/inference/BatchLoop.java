@@ -301,7 +301,7 @@ public final class BatchLoop implements AutoCloseable {
         List<AttentionShape> layers = config.layerConfigs().stream()
                 .map(ModelConfig.LayerConfig::attention)
                 .toList();
-        return new KvLayout(layers, type);
+        return new KvLayout(layers, type, config.delta());
     }
 
     /** Bytes of LoRA adapters on one device, and of what they need for sweeps of at most {@code rows} tokens. */
@@ -327,6 +327,7 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
+     * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say
      * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere
      */
     public BatchLoop(
@@ -341,7 +342,9 @@ public final class BatchLoop implements AutoCloseable {
         this.config = config;
         this.graph = graph;
         this.tokenizer = tokenizer;
-        this.limits = limits;
+        // A state cannot be taken back to an earlier position.
+        this.limits =
+                config.delta() == null ? limits : limits.withPromptCacheBytes(0).withSpeculation(Speculation.OFF);
         this.vocabularySize = config.vocabularySize();
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
         long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());
@@ -349,10 +352,10 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
-        this.promptCacheFile = promptCacheFile;
+        this.promptCacheFile = config.delta() == null ? promptCacheFile : null;
         this.machine = machine(place);
-        if (promptCacheFile != null) {
-            promptCacheFile.load(machine.kvPool);
+        if (this.promptCacheFile != null) {
+            this.promptCacheFile.load(machine.kvPool);
         }
         this.thread = Thread.ofPlatform().name("prefetch-compute").daemon().unstarted(this::loop);
         thread.start();

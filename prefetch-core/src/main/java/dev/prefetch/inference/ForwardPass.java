@@ -66,6 +66,8 @@ final class ForwardPass implements AutoCloseable {
     private final int[] hostBest = new int[2 * OUTPUT_ROWS];
     private final Adapters adapters;
     private final @Nullable LatentAttention latent;
+    private final @Nullable AttentionGate gate;
+    private final @Nullable DeltaNetwork delta;
     private final FeedForward network;
     private final @Nullable HostNetworks host;
 
@@ -95,11 +97,13 @@ final class ForwardPass implements AutoCloseable {
         hostLogits = new float[config.vocabularySize()];
         hostState = new float[config.dim()];
         hostStates = new float[OUTPUT_ROWS * config.dim()];
-        qkv = List.of(q, k, v);
+        gate = config.gatesAttention() ? new AttentionGate(device, config, maxRows) : null;
+        qkv = List.of(gate == null ? q : gate.projected(), k, v);
         adapters = new Adapters(device, lora, maxRows);
         latent = config.latent() == null
                 ? null
                 : new LatentAttention(device, config, config.latent(), adapters, maxRows);
+        delta = config.delta() == null ? null : new DeltaNetwork(device, config, config.delta(), adapters, maxRows);
         network = new FeedForward(device, config, graph, weights, adapters, maxRows);
         host = devices.accelerated() ? new HostNetworks(devices, config, graph, weights, lora, maxRows) : null;
     }
@@ -121,10 +125,14 @@ final class ForwardPass implements AutoCloseable {
         long columns =
                 3L * config.dim() + config.queryDim() + config.keyDim() + config.valueDim() + attendedDim(config);
         long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
+        long gate = config.gatesAttention() ? AttentionGate.activationBytes(config, maxRows) : 0;
+        long delta = config.delta() == null ? 0 : DeltaNetwork.activationBytes(config.delta(), maxRows);
         long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 3);
         return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
                 + FeedForward.activationBytes(config, maxRows)
-                + latent;
+                + latent
+                + gate
+                + delta;
     }
 
     private DeviceBuffer activations(int rows, int columns) {
@@ -212,27 +220,11 @@ final class ForwardPass implements AutoCloseable {
         try (WeightLease w = weights.acquire(graph.attention(layer))) {
             DeviceBuffer input = norm(n, w.find(TensorRole.ATTENTION_NORM));
 
-            // queries, keys, values
-            if (latent != null) {
-                latent.project(w, input, batch, q, k, v);
-            } else {
-                project(w, input, batch, layer);
-            }
-
-            // attention, sequence by sequence
-            Weight sinks = w.find(TensorRole.ATTENTION_SINKS);
-            for (Batch.Segment s : batch.segments()) {
-                var cache = s.cache().layer(layer);
-                ops.storeKv(shape, cache, k, v, s.firstRow(), s.count(), s.position());
-                if (sinks == null) {
-                    ops.attention(shape, cache, q, s.firstRow(), s.count(), s.position(), attended);
-                } else {
-                    ops.attentionWithSinks(shape, cache, q, sinks, s.firstRow(), s.count(), s.position(), attended);
-                }
-            }
+            // attention, linear in some layers of some models
+            DeviceBuffer values =
+                    shape == null ? delta.run(w, input, batch, layer) : attend(w, input, batch, layer, shape);
 
             // output projection and residual
-            DeviceBuffer values = latent != null ? latent.values(w, attended, batch) : attended;
             ops.matmul(w.weight(TensorRole.ATTENTION_OUTPUT), values, batch.decodeRows(), n, projected);
             adapters.add(w.block(), TensorRole.ATTENTION_OUTPUT, values, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
@@ -240,20 +232,47 @@ final class ForwardPass implements AutoCloseable {
         }
     }
 
+    private DeviceBuffer attend(WeightLease w, DeviceBuffer input, Batch batch, int layer, AttentionShape shape) {
+        // queries, keys, values
+        if (latent != null) {
+            latent.project(w, input, batch, q, k, v);
+        } else {
+            project(w, input, batch, layer, shape);
+        }
+
+        // sequence by sequence
+        Weight sinks = w.find(TensorRole.ATTENTION_SINKS);
+        for (Batch.Segment s : batch.segments()) {
+            var cache = s.cache().layer(layer);
+            ops.storeKv(shape, cache, k, v, s.firstRow(), s.count(), s.position());
+            if (sinks == null) {
+                ops.attention(shape, cache, q, s.firstRow(), s.count(), s.position(), attended);
+            } else {
+                ops.attentionWithSinks(shape, cache, q, sinks, s.firstRow(), s.count(), s.position(), attended);
+            }
+        }
+        if (gate != null) {
+            gate.apply(batch.size(), attended);
+        }
+        return latent != null ? latent.values(w, attended, batch) : attended;
+    }
+
     /** Queries, keys and values, each by a matrix of its own. */
-    private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer) {
+    private void project(WeightLease w, DeviceBuffer input, Batch batch, int layer, AttentionShape shape) {
         int n = batch.size();
-        AttentionShape shape = config.layerConfigs().get(layer).attention();
         projections.set(0, w.weight(TensorRole.ATTENTION_Q));
         projections.set(1, w.weight(TensorRole.ATTENTION_K));
         projections.set(2, w.weight(TensorRole.ATTENTION_V));
         ops.matmuls(projections, input, batch.decodeRows(), n, qkv);
-        adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, q);
+        adapters.add(w.block(), TensorRole.ATTENTION_Q, input, batch.decodeRows(), n, qkv.getFirst());
         adapters.add(w.block(), TensorRole.ATTENTION_K, input, batch.decodeRows(), n, k);
         adapters.add(w.block(), TensorRole.ATTENTION_V, input, batch.decodeRows(), n, v);
-        ops.addBias(q, n, w.find(TensorRole.ATTENTION_Q_BIAS));
+        ops.addBias(qkv.getFirst(), n, w.find(TensorRole.ATTENTION_Q_BIAS));
         ops.addBias(k, n, w.find(TensorRole.ATTENTION_K_BIAS));
         ops.addBias(v, n, w.find(TensorRole.ATTENTION_V_BIAS));
+        if (gate != null) {
+            gate.split(n, q);
+        }
         normHeads(q, n * config.queryDim(), w.find(TensorRole.ATTENTION_Q_NORM));
         normHeads(k, n * config.keyDim(), w.find(TensorRole.ATTENTION_K_NORM));
         Rope rope = config.layerConfigs().get(layer).rope();
@@ -371,6 +390,12 @@ final class ForwardPass implements AutoCloseable {
         network.close();
         if (latent != null) {
             latent.close();
+        }
+        if (gate != null) {
+            gate.close();
+        }
+        if (delta != null) {
+            delta.close();
         }
         adapters.close();
         owned.forEach(DeviceBuffer::close);

@@ -11,7 +11,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Keys and values of one sequence, all layers: first the pages it shares with others, which it only reads, then its own.
+ * Keys and values of one sequence, all layers, and the state of those that have one instead: first the pages it shares with others, which it only reads, then its own.
  * Pages of layers with a window are its own, and given back once the window has left them. Used by the compute thread only.
  */
 final class KvCache implements AutoCloseable {
@@ -24,6 +24,11 @@ final class KvCache implements AutoCloseable {
     private final List<DeviceBuffer> full = new ArrayList<>();
     /** By page; null where the window has left it. Nothing when no layer has a window. */
     private final List<@Nullable DeviceBuffer> window = new ArrayList<>();
+
+    /** What layers of linear attention have kept of the positions so far; null before the first, or without such layers. */
+    private @Nullable DeviceBuffer state;
+    /** Position that the state goes on at. */
+    private int statePosition;
 
     private final List<KvLayer> layers = new ArrayList<>();
     private final int cachedTokens;
@@ -123,6 +128,9 @@ final class KvCache implements AutoCloseable {
             throw new IllegalStateException(
                     "sequence was promised " + capacityPages + " pages of KV cache but needs " + needed);
         }
+        if (layout.hasState()) {
+            advance(from, to);
+        }
         if (layout.slides()) {
             leaveWindowsBefore(layout.firstSeen(from) / KvLayout.PAGE_TOKENS);
             while (window.size() < needed) {
@@ -134,6 +142,34 @@ final class KvCache implements AutoCloseable {
                 full.add(pool.takePage(Span.FULL));
             }
         }
+    }
+
+    /** A state cannot be taken back: every position is computed once, in order. */
+    private void advance(int from, int to) {
+        if (from != statePosition) {
+            throw new IllegalStateException(
+                    "the state goes on at position " + statePosition + ", so " + from + " cannot be computed");
+        }
+        if (state == null) {
+            state = pool.takePage(Span.STATE);
+        }
+        statePosition = to;
+    }
+
+    /** Memory of the states of all layers of linear attention; see {@link #stateOffset}. */
+    DeviceBuffer state() {
+        if (state == null) {
+            throw new IllegalStateException("there is no state before the first position is computed");
+        }
+        return state;
+    }
+
+    /**
+     * Where the state of a layer begins, in bytes: the rows that the convolution sees, then the matrices. Both are undefined
+     * at position 0.
+     */
+    long stateOffset(int layer) {
+        return layout.stateOffset(layer);
     }
 
     private void leaveWindowsBefore(int page) {
@@ -226,6 +262,9 @@ final class KvCache implements AutoCloseable {
             if (page != givenPage) {
                 pool.free(Span.FULL, full.get(page));
             }
+        }
+        if (state != null) {
+            pool.free(Span.STATE, state);
         }
         for (Node node : nodes) {
             pool.cached().unpin(node);

@@ -45,6 +45,9 @@ import org.slf4j.LoggerFactory;
  */
 public final class PromptCacheFile {
 
+    /** Pages that are kept; of a state nothing is. */
+    private static final List<Span> KEPT = List.of(Span.FULL, Span.WINDOW);
+
     private static final Logger LOG = LoggerFactory.getLogger(PromptCacheFile.class);
 
     private static final byte[] MAGIC = "PREFETCH".getBytes(StandardCharsets.US_ASCII);
@@ -242,7 +245,7 @@ public final class PromptCacheFile {
             CRC32C crc = new CRC32C();
             crc.update(head.duplicate());
             writeAll(channel, head);
-            for (Span span : Span.values()) {
+            for (Span span : KEPT) {
                 DeviceBuffer page = span == Span.FULL ? full : window;
                 if (page != null) {
                     ByteBuffer bytes = pages.downloaded(span, page);
@@ -385,7 +388,7 @@ public final class PromptCacheFile {
             @Nullable DeviceBuffer[] taken = new @Nullable DeviceBuffer[Span.values().length];
             boolean kept = false;
             try {
-                for (Span span : Span.values()) {
+                for (Span span : KEPT) {
                     if ((kinds & (span == Span.FULL ? FULL : WINDOW)) != 0) {
                         taken[span.ordinal()] = read(span, crc);
                     }
@@ -408,7 +411,7 @@ public final class PromptCacheFile {
                 kept = true;
                 return node;
             } finally {
-                for (Span span : Span.values()) {
+                for (Span span : KEPT) {
                     DeviceBuffer page = taken[span.ordinal()];
                     if (!kept && page != null) {
                         pool.free(span, page);

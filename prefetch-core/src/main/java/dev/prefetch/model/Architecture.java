@@ -2,6 +2,7 @@ package dev.prefetch.model;
 
 import dev.prefetch.backend.Rope.Layout;
 import dev.prefetch.model.Traits.Activation;
+import dev.prefetch.model.Traits.DeltaHeads;
 import dev.prefetch.model.Traits.HeadNorms;
 import dev.prefetch.model.Traits.LayerNorms;
 import dev.prefetch.model.Traits.Routing;
@@ -81,7 +82,31 @@ public enum Architecture {
     DEEPSEEK2(
             "deepseek2",
             "DeepSeek V2, V3, R1 and their Lite models; Kimi K2",
-            Traits.rotating(Layout.ADJACENT).withLatentAttention().with(Routing.OF_THE_FILE));
+            Traits.rotating(Layout.ADJACENT).withLatentAttention().with(Routing.OF_THE_FILE)),
+
+    QWEN3_NEXT(
+            "qwen3next",
+            "Qwen 3 Next",
+            Traits.rotating(Layout.HALVES)
+                    .with(HeadNorms.EACH_HEAD)
+                    .with(LayerNorms.BEFORE_BY_ANOTHER_NAME)
+                    .with(DeltaHeads.SIDE_BY_SIDE)),
+
+    QWEN35(
+            "qwen35",
+            "Qwen 3.5 and 3.6 (text)",
+            Traits.rotating(Layout.HALVES)
+                    .with(HeadNorms.EACH_HEAD)
+                    .with(LayerNorms.BEFORE_BY_ANOTHER_NAME)
+                    .with(DeltaHeads.INTERLEAVED)),
+
+    QWEN35_MOE(
+            "qwen35moe",
+            "Qwen 3.5 and 3.6 mixtures of experts (text)",
+            Traits.rotating(Layout.HALVES)
+                    .with(HeadNorms.EACH_HEAD)
+                    .with(LayerNorms.BEFORE_BY_ANOTHER_NAME)
+                    .with(DeltaHeads.INTERLEAVED));
 
     private final String id;
     private final String models;

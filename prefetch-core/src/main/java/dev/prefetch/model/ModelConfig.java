@@ -1,11 +1,13 @@
 package dev.prefetch.model;
 
 import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.DeltaShape;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufMetadata;
 import dev.prefetch.gguf.GgufTensor;
+import dev.prefetch.model.Traits.DeltaHeads;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -16,6 +18,7 @@ import org.jspecify.annotations.Nullable;
  * @param architecture what kind of model
  * @param name {@code general.name}, or the file's name
  * @param layers number of layers
+ * @param guessingLayers layers of the file behind those, which would guess tokens ahead and are left out
  * @param dim width of the residual stream
  * @param ffnDim width of the feed-forward network of a layer without experts; 0 when there is no such layer
  * @param experts experts of a layer that has some; 0 for a dense model
@@ -25,6 +28,7 @@ import org.jspecify.annotations.Nullable;
  * @param routing how experts are chosen
  * @param attention shape of the attention of a layer that sees everything
  * @param latent where keys and values come from in multi-head latent attention; null in any other
+ * @param delta shape of the layers of linear attention; null where there are none
  * @param rope rotary embedding of such a layer
  * @param layerConfigs what differs between layers, one per layer
  * @param scaling factors on the residual stream and the logits
@@ -36,6 +40,7 @@ public record ModelConfig(
         Architecture architecture,
         String name,
         int layers,
+        int guessingLayers,
         int dim,
         int ffnDim,
         int experts,
@@ -45,6 +50,7 @@ public record ModelConfig(
         ExpertRouting routing,
         AttentionShape attention,
         @Nullable LatentShape latent,
+        @Nullable DeltaShape delta,
         Rope rope,
         List<LayerConfig> layerConfigs,
         Scaling scaling,
@@ -59,12 +65,13 @@ public record ModelConfig(
     /**
      * What may differ between layers.
      *
-     * @param attention its shape: {@link ModelConfig#attention()}, perhaps with a window
+     * @param attention its shape: {@link ModelConfig#attention()}, perhaps with a window; null where attention is linear,
+     *     in the shape of {@link ModelConfig#delta()}
      * @param rope its rotary embedding, or null when it has none
      * @param experts whether its feed-forward network is a mixture of experts
      */
     public record LayerConfig(
-            AttentionShape attention, @Nullable Rope rope, boolean experts) {}
+            @Nullable AttentionShape attention, @Nullable Rope rope, boolean experts) {}
 
     /**
      * Factors; 1 for none.
@@ -109,21 +116,32 @@ public record ModelConfig(
             throw new UnsupportedModelException(file.path() + ": tensor token_embd.weight has " + embedding.dimension(1)
                     + " rows, but at most " + MOST + " tokens are supported");
         }
-        int layers = keys.size("block_count");
-        if (layers > file.tensors().size()) {
+        int blocks = keys.size("block_count");
+        if (blocks > file.tensors().size()) {
             // Known before anything is made per layer.
             throw keys.refuse(
                     "block_count",
-                    "asks for " + layers + " layers, but the file has only "
+                    "asks for " + blocks + " layers, but the file has only "
                             + file.tensors().size() + " tensors");
         }
         int dim = keys.width("embedding_length");
         int context = keys.size("context_length");
         Traits traits = architecture.traits();
+        boolean hybrid = traits.deltaHeads() != DeltaHeads.NONE;
+        int guessingLayers = hybrid ? keys.count("nextn_predict_layers") : 0;
+        if (guessingLayers >= blocks) {
+            throw keys.refuse("nextn_predict_layers", guessingLayers + " of " + blocks + " layers are impossible");
+        }
+        int layers = blocks - guessingLayers;
         LatentShape latent =
                 traits.latentAttention() ? LatentShape.read(keys, keys.parts("attention.head_count", 0)) : null;
         AttentionShape attention =
                 latent == null ? attention(keys, traits, layers, dim) : latentAttention(keys, latent);
+        if (hybrid && attention.valueDim() != attention.keyDim()) {
+            throw keys.refuse(
+                    "attention.value_length",
+                    attention.valueDim() + " is not the size of queries and their gates, " + attention.keyDim());
+        }
         int experts = keys.count("expert_count");
         int expertsUsed = keys.count("expert_used_count");
         if (expertsUsed > experts || (experts > 0 && expertsUsed == 0)) {
@@ -137,6 +155,9 @@ public record ModelConfig(
                 context,
                 contextLength == 0 ? context : Math.min(context, contextLength));
         Rope rope = ropes.scaled();
+        if (hybrid) {
+            DeltaLayers.requireTextRotation(keys, rope.rotatedDimensions() / 2);
+        }
         int denseLayers = experts == 0 ? layers : Math.min(layers, keys.count("leading_dense_block_count"));
         return new ModelConfig(
                 architecture,
@@ -144,6 +165,7 @@ public record ModelConfig(
                         .filter(name -> !name.isBlank())
                         .orElseGet(() -> file.path().getFileName().toString()),
                 layers,
+                guessingLayers,
                 dim,
                 denseLayers == 0 ? 0 : keys.width("feed_forward_length"),
                 experts,
@@ -153,6 +175,7 @@ public record ModelConfig(
                 ExpertRouting.read(keys, traits, experts),
                 attention,
                 latent,
+                hybrid ? DeltaLayers.shape(keys, traits) : null,
                 rope,
                 layerConfigs(keys, traits, layers, denseLayers, attention, rope, ropes),
                 scaling(keys, traits, dim),
@@ -255,20 +278,25 @@ public record ModelConfig(
         if (window > 0 && traits.slidingUnscaled()) {
             slidingRope = ropes.unscaled(traits.slidingRopeBase());
         }
-        SlidingLayers sliding = window == 0 ? layer -> false : keys.slidingLayers(traits.slidingPeriod(), layers);
+        LayerSet linear = traits.deltaHeads() == DeltaHeads.NONE ? layer -> false : DeltaLayers.which(keys, layers);
+        LayerSet sliding = window == 0 ? layer -> false : keys.slidingLayers(traits.slidingPeriod(), layers);
         List<LayerConfig> configs = new ArrayList<>();
         for (int layer = 0; layer < layers; layer++) {
             boolean slides = sliding.contains(layer);
             boolean rotates = traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0;
             Rope own = slides ? slidingRope : rope;
-            configs.add(new LayerConfig(slides ? slidingShape : attention, rotates ? own : null, layer >= denseLayers));
+            configs.add(
+                    linear.contains(layer)
+                            ? new LayerConfig(null, null, layer >= denseLayers)
+                            : new LayerConfig(
+                                    slides ? slidingShape : attention, rotates ? own : null, layer >= denseLayers));
         }
         return configs;
     }
 
-    /** Which layers see a window only. */
+    /** Some of the layers. */
     @FunctionalInterface
-    interface SlidingLayers {
+    interface LayerSet {
 
         boolean contains(int layer);
     }
@@ -333,6 +361,11 @@ public record ModelConfig(
         return attention.kvHeads() * attention.valueDim();
     }
 
+    /** Whether attention has a gate, which is projected with the queries. */
+    public boolean gatesAttention() {
+        return delta != null;
+    }
+
     /** Elements of the attention result of one token, before the output projection. */
     public int attentionDim() {
         return attention.heads() * (latent == null ? attention.valueDim() : latent.valueDim());
@@ -340,7 +373,8 @@ public record ModelConfig(
 
     /** Most columns of the input of a product. */
     public int widestInput() {
-        return Math.max(Math.max(dim, attentionDim()), Math.max(expertFfnDim(), widestDenseFfnDim()));
+        int widestAttention = Math.max(attentionDim(), delta == null ? 0 : delta.valueDim());
+        return Math.max(Math.max(dim, widestAttention), Math.max(expertFfnDim(), widestDenseFfnDim()));
     }
 
     /**
@@ -399,6 +433,22 @@ public record ModelConfig(
             return file.metadata().bool(prefix + "." + key).orElse(false);
         }
 
+        /** Small numbers, at most so many; those that are missing are 0. */
+        int[] counts(String key, int most) {
+            List<?> values = file.metadata()
+                    .list(prefix + "." + key)
+                    .filter(list -> list.size() <= most)
+                    .orElseThrow(() -> refuse(key, "is not an array of at most " + most + " numbers"));
+            int[] counts = new int[most];
+            for (int i = 0; i < values.size(); i++) {
+                if (!(values.get(i) instanceof Long number) || number < 0 || number > MOST_PARTS) {
+                    throw refuse(key, "element " + i + " is " + values.get(i) + ", not in 0 .. " + MOST_PARTS);
+                }
+                counts[i] = number.intValue();
+            }
+            return counts;
+        }
+
         /** A number of experts, which may be 0 or missing. */
         int count(String key) {
             int value = file.metadata().intOr(prefix + "." + key, 0);
@@ -432,28 +482,35 @@ public record ModelConfig(
          * {@code attention.sliding_window_pattern}: per layer whether it slides, or the period after whose other layers
          * one does not.
          */
-        SlidingLayers slidingLayers(int usualPeriod, int layers) {
-            String key = prefix + ".attention.sliding_window_pattern";
-            if (!file.metadata().isArray(key)) {
-                int period = size("attention.sliding_window_pattern", usualPeriod);
-                return layer -> layer % period < period - 1;
-            }
-            List<?> pattern = file.metadata().list(key).orElseThrow();
+        LayerSet slidingLayers(int usualPeriod, int layers) {
+            String key = "attention.sliding_window_pattern";
+            return isArray(key) ? marked(key, layers) : allButTheLastOf(size(key, usualPeriod));
+        }
+
+        /** All layers but the last of every so many. */
+        static LayerSet allButTheLastOf(int period) {
+            return layer -> layer % period < period - 1;
+        }
+
+        boolean isArray(String key) {
+            return file.metadata().isArray(prefix + "." + key);
+        }
+
+        /** An array that says of every layer whether it belongs. */
+        LayerSet marked(String key, int layers) {
+            List<?> pattern = file.metadata().list(prefix + "." + key).orElseThrow();
             if (pattern.size() < layers) {
-                throw refuse(
-                        "attention.sliding_window_pattern",
-                        "has " + pattern.size() + " elements, but there are " + layers + " layers");
+                throw refuse(key, "has " + pattern.size() + " elements, but there are " + layers + " layers");
             }
-            boolean[] slides = new boolean[layers];
+            boolean[] marks = new boolean[layers];
             for (int layer = 0; layer < layers; layer++) {
-                slides[layer] = switch (pattern.get(layer)) {
+                marks[layer] = switch (pattern.get(layer)) {
                     case Boolean yes -> yes;
                     case Number number -> number.longValue() != 0;
-                    default ->
-                        throw refuse("attention.sliding_window_pattern", "is an array of neither bools nor numbers");
+                    default -> throw refuse(key, "is an array of neither bools nor numbers");
                 };
             }
-            return layer -> slides[layer];
+            return layer -> marks[layer];
         }
 
         UnsupportedModelException refuse(String key, String problem) {

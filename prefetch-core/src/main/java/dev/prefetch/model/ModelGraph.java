@@ -1,5 +1,6 @@
 package dev.prefetch.model;
 
+import dev.prefetch.backend.DeltaShape;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
@@ -12,6 +13,7 @@ import java.util.List;
 import java.util.Set;
 import java.util.regex.Pattern;
 import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 
 /**
  * The static graph: every weight block of a model in the order in which a sweep needs it. A model with a tied output has
@@ -85,7 +87,7 @@ public final class ModelGraph {
         boolean tied = file.find("output.weight").isEmpty();
         output.matrix(TensorRole.OUTPUT, tied ? "token_embd" : "output", config.vocabularySize(), config.dim());
         blocks.add(output.build(blocks.size(), Kind.OUTPUT, -1));
-        requireAllUsed(file, blocks);
+        requireAllUsed(file, config, blocks);
         return new ModelGraph(blocks, config.layers(), config.experts());
     }
 
@@ -93,13 +95,19 @@ public final class ModelGraph {
      * A tensor that no block reads is part of the model all the same: a bias, a shared expert, a layer beyond
      * {@code block_count}. Leaving it out would give wrong tokens without a word.
      */
-    private static void requireAllUsed(GgufFile file, List<WeightBlock> blocks) {
+    private static void requireAllUsed(GgufFile file, ModelConfig config, List<WeightBlock> blocks) {
         Set<String> used = blocks.stream()
                 .flatMap(block -> block.tensors().stream())
                 .map(BlockTensor::name)
                 .collect(Collectors.toSet());
+        int most = config.layers() + config.guessingLayers();
+        Set<String> leftOut = IntStream.range(config.layers(), most)
+                .mapToObj(layer -> "blk." + layer)
+                .collect(Collectors.toSet());
         for (GgufTensor tensor : file.tensors()) {
-            if (!used.contains(tensor.name()) && !IGNORED.matcher(tensor.name()).matches()) {
+            if (!used.contains(tensor.name())
+                    && !leftOut.contains(layerOf(tensor.name()))
+                    && !IGNORED.matcher(tensor.name()).matches()) {
                 throw new UnsupportedModelException(file.path() + ": tensor " + tensor.name()
                         + " is not part of the architecture as it is supported, so the model would answer wrongly"
                         + " without it");
@@ -107,11 +115,21 @@ public final class ModelGraph {
         }
     }
 
+    /** {@code blk.N} of the tensor of a layer; another name as it is. */
+    private static String layerOf(String name) {
+        int end = name.indexOf('.', "blk.".length());
+        return name.startsWith("blk.") && end > 0 ? name.substring(0, end) : name;
+    }
+
     private static Builder attention(GgufFile file, ModelConfig config, int layer) {
         Traits traits = config.architecture().traits();
         Builder builder = new Builder(file, "blk." + layer + ".");
         if (traits.layerNorms() != LayerNorms.AFTER) {
             builder.vector(TensorRole.ATTENTION_NORM, "attn_norm", config.dim());
+        }
+        if (config.delta() != null && config.layerConfigs().get(layer).attention() == null) {
+            delta(builder, config, config.delta());
+            return builder;
         }
         if (config.latent() != null) {
             latent(builder, config, config.latent());
@@ -134,6 +152,32 @@ public final class ModelGraph {
             builder.vector(TensorRole.ATTENTION_POST_NORM, "post_attention_norm", config.dim());
         }
         return builder;
+    }
+
+    /**
+     * Linear attention. Files have what a head learns and forgets in two matrices or in one, and the first ones also queries,
+     * keys, values and gates.
+     */
+    private static void delta(Builder builder, ModelConfig config, DeltaShape delta) {
+        int dim = config.dim();
+        int heads = delta.valueHeads();
+        if (builder.has("ssm_in.weight")) {
+            builder.matrix(TensorRole.DELTA_QKV_GATE, "ssm_in", (long) delta.channels() + delta.valueDim(), dim);
+        } else {
+            builder.matrix(TensorRole.DELTA_QKV, "attn_qkv", delta.channels(), dim);
+            builder.matrix(TensorRole.DELTA_GATE, "attn_gate", delta.valueDim(), dim);
+        }
+        builder.plain(TensorRole.DELTA_CONVOLUTION, "ssm_conv1d.weight", delta.channels(), delta.kernel());
+        builder.plain(TensorRole.DELTA_DECAY, "ssm_a", 1, heads);
+        builder.plain(TensorRole.DELTA_DECAY_BIAS, "ssm_dt.bias", 1, heads);
+        if (builder.has("ssm_ba.weight")) {
+            builder.matrix(TensorRole.DELTA_BETA_ALPHA, "ssm_ba", 2L * heads, dim);
+        } else {
+            builder.matrix(TensorRole.DELTA_BETA, "ssm_beta", heads, dim);
+            builder.matrix(TensorRole.DELTA_ALPHA, "ssm_alpha", heads, dim);
+        }
+        builder.vector(TensorRole.DELTA_NORM, "ssm_norm", delta.headDim());
+        builder.matrix(TensorRole.ATTENTION_OUTPUT, "ssm_out", dim, delta.valueDim());
     }
 
     private static void latent(Builder builder, ModelConfig config, LatentShape latent) {
@@ -160,7 +204,7 @@ public final class ModelGraph {
 
     /** Three matrices, or one whose rows are those of the three. */
     private static void queryKeyValue(Builder builder, ModelConfig config) {
-        int q = config.queryDim();
+        int q = config.queryDim() * (config.gatesAttention() ? 2 : 1);
         int k = config.keyDim();
         int v = config.valueDim();
         if (builder.has("attn_qkv.weight")) {
@@ -354,13 +398,19 @@ public final class ModelGraph {
 
         /** A bias that the processor reads itself, so it must be of plain numbers. */
         void optionalPlainBias(TensorRole role, String name, long cols) {
-            optionalBias(role, name, cols);
-            file.find(prefix + name + ".bias").ifPresent(tensor -> {
-                if (tensor.type() != GgmlType.F32) {
-                    throw new UnsupportedModelException(
-                            file.path() + ": tensor " + tensor.name() + " must be F32 but is " + tensor.type());
-                }
-            });
+            if (has(name + ".bias")) {
+                plain(role, name + ".bias", 1, cols);
+            }
+        }
+
+        /** A tensor of plain numbers, with its full name. */
+        void plain(TensorRole role, String name, long rows, long cols) {
+            GgufTensor tensor = require(name);
+            if (tensor.type() != GgmlType.F32) {
+                throw new UnsupportedModelException(
+                        file.path() + ": tensor " + tensor.name() + " must be F32 but is " + tensor.type());
+            }
+            add(role, tensor, rows, cols);
         }
 
         /** Several matrices of one tensor, as one matrix with the rows of all. */

@@ -28,6 +28,25 @@ public enum TensorRole {
     ATTENTION_SINKS,
     ATTENTION_OUTPUT,
     ATTENTION_OUTPUT_BIAS,
+    /** From the residual stream to queries, keys and values of linear attention, in front of the convolution. */
+    DELTA_QKV,
+    /** From the residual stream to what gates its result. */
+    DELTA_GATE,
+    /** All four, per key head: its query, its key, then the values and the gates of its value heads. */
+    DELTA_QKV_GATE,
+    /** Weights of the convolution, per channel. */
+    DELTA_CONVOLUTION,
+    /** From the residual stream to what a head forgets. */
+    DELTA_ALPHA,
+    /** From the residual stream to how much a head learns. */
+    DELTA_BETA,
+    /** Both, per key head: what its value heads learn, then what they forget. */
+    DELTA_BETA_ALPHA,
+    /** Rate of forgetting, per value head. */
+    DELTA_DECAY,
+    DELTA_DECAY_BIAS,
+    /** Norm of a head's result, in front of the gate. */
+    DELTA_NORM,
     /** Norm of the attention's result, in front of the residual sum. */
     ATTENTION_POST_NORM,
     FFN_NORM,

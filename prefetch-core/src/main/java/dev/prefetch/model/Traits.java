@@ -11,6 +11,7 @@ import dev.prefetch.backend.Rope;
  * @param activation what the feed-forward network does between its matrices
  * @param routing how the scores of experts become weights
  * @param latentAttention whether keys and values come from one short vector per token
+ * @param deltaHeads which key head a value head of linear attention reads
  * @param sinks whether every head has a learnt score that takes attention away from all positions
  * @param embeddingTimesSqrtDim whether the embedding is multiplied by the square root of its width
  * @param multipliers whether the file has factors for embedding, residual branches, attention scores and logits
@@ -29,6 +30,7 @@ public record Traits(
         Activation activation,
         Routing routing,
         boolean latentAttention,
+        DeltaHeads deltaHeads,
         boolean sinks,
         boolean embeddingTimesSqrtDim,
         boolean multipliers,
@@ -76,6 +78,19 @@ public record Traits(
         OF_THE_FILE
     }
 
+    /**
+     * Layers of linear attention, a gated delta network, between those of attention; then attention has a gate behind it,
+     * and files may carry further layers that guess tokens ahead.
+     */
+    public enum DeltaHeads {
+        /** There are no such layers. */
+        NONE,
+        /** The value heads of a key head stand side by side. */
+        SIDE_BY_SIDE,
+        /** As many value heads as there are key heads read one each, and so do the next ones. */
+        INTERLEAVED
+    }
+
     /** Whether results are normalised before they are added to the residual stream. */
     boolean normsAfter() {
         return layerNorms == LayerNorms.AFTER || layerNorms == LayerNorms.BEFORE_AND_AFTER;
@@ -95,6 +110,7 @@ public record Traits(
         private Activation activation = Activation.SWIGLU;
         private Routing routing = Routing.SOFTMAX_OVER_CHOSEN;
         private boolean latentAttention;
+        private DeltaHeads deltaHeads = DeltaHeads.NONE;
         private boolean sinks;
         private boolean embeddingTimesSqrtDim;
         private boolean multipliers;
@@ -132,6 +148,11 @@ public record Traits(
 
         Builder withLatentAttention() {
             latentAttention = true;
+            return this;
+        }
+
+        Builder with(DeltaHeads value) {
+            deltaHeads = value;
             return this;
         }
 
@@ -181,6 +202,7 @@ public record Traits(
                     activation,
                     routing,
                     latentAttention,
+                    deltaHeads,
                     sinks,
                     embeddingTimesSqrtDim,
                     multipliers,

@@ -21,6 +21,7 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
     /** The step a block serves. */
     public enum Kind {
         EMBEDDING,
+        /** Attention, or what stands in its place. */
         ATTENTION,
         /** The norm and the gate of a dense feed-forward network, or the norm and the router of a mixture of experts. */
         FEED_FORWARD,
@@ -57,7 +58,8 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
         return switch (kind) {
             case EMBEDDING -> "embed";
             case OUTPUT -> "output";
-            case ATTENTION -> "L%02d.attn".formatted(layer);
+            case ATTENTION ->
+                (find(TensorRole.DELTA_CONVOLUTION).isPresent() ? "L%02d.delta" : "L%02d.attn").formatted(layer);
             case FEED_FORWARD ->
                 (find(TensorRole.FFN_ROUTER).isPresent() ? "L%02d.router" : "L%02d.gate").formatted(layer);
             case FEED_FORWARD_UP -> "L%02d.up".formatted(layer);

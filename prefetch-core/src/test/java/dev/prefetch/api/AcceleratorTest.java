@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.inference.SamplingOptions;
+import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.CostModel;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.prefetch.Plan;
@@ -15,6 +16,7 @@ import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.testing.Conformance;
 import dev.prefetch.testing.DemoModel;
+import dev.prefetch.testing.RandomModel;
 import dev.prefetch.testing.TestAccelerator;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -24,12 +26,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** A device with memory of its own, whose streams run beside the host's thread and whose kernels are the CPU's. */
 class AcceleratorTest {
@@ -50,6 +54,7 @@ class AcceleratorTest {
         TestAccelerator.scratchBytes = 0;
         TestAccelerator.copyNanos = 0;
         TestAccelerator.hiddenBytes = 0;
+        TestAccelerator.deltaRule = true;
         TestAccelerator.FAILS_AT.set(0);
     }
 
@@ -285,6 +290,66 @@ class AcceleratorTest {
                         .hasValue(0);
                 assertThat(answers(engine)).as("later requests").isEqualTo(expected);
             }
+        }
+    }
+
+    /**
+     * What a device had learnt of a sequence is lost with it, and computed again from the tokens, by a prompt's kernels: with
+     * F32 weights the last bits in which those differ choose no other token.
+     */
+    @ParameterizedTest
+    @ValueSource(strings = {"qwen35-F32", "qwen3next-F32"})
+    void theStateOfLinearAttentionIsComputedAgainElsewhere(String model) throws Exception {
+        EngineOptions options =
+                accelerated(onCpu(RandomModel.file(model)), FAST_LINK).withMaxConcurrency(2);
+        List<GenerationRequest> requests = Stream.of(5, 40)
+                .map(length -> new GenerationRequest(
+                        new Prompt.Tokens(IntStream.range(0, length)
+                                .map(i -> 7 * i % 250)
+                                .boxed()
+                                .toList()),
+                        SamplingOptions.GREEDY,
+                        12,
+                        List.of(),
+                        true))
+                .toList();
+        List<List<Integer>> expected;
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            expected = together(engine, requests);
+        }
+        for (int fault : new int[] {3, 90, 333, 700, 1100}) {
+            try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+                TestAccelerator.FAILS_AT.set(fault);
+                assertThat(together(engine, requests)).as("fault at %d", fault).isEqualTo(expected);
+                assertThat(TestAccelerator.FAILS_AT).as("the fault happened").hasValue(0);
+                assertThat(engine.status().failures()).isZero();
+            }
+        }
+    }
+
+    private static List<List<Integer>> together(PrefetchEngine engine, List<GenerationRequest> requests)
+            throws Exception {
+        List<Generation> running = requests.stream()
+                .map(request -> engine.generate(request, GenerationListener.NONE))
+                .toList();
+        List<List<Integer>> answers = new ArrayList<>();
+        for (Generation generation : running) {
+            answers.add(generation.await().tokens());
+        }
+        return answers;
+    }
+
+    @Test
+    void refusesLinearAttentionThatTheDeviceDoesNotHave() {
+        TestAccelerator.deltaRule = false;
+        EngineOptions options = accelerated(onCpu(RandomModel.mixed("qwen35")), FAST_LINK);
+        for (ThrowingCallable use : List.<ThrowingCallable>of(
+                () -> PrefetchEngine.open(options).close(), () -> PrefetchEngine.plan(options))) {
+            assertThatThrownBy(use)
+                    .isInstanceOf(UnsupportedModelException.class)
+                    .hasMessageContaining("qwen35-Q4_K_M.gguf")
+                    .hasMessageContaining("linear attention")
+                    .hasMessageContaining("backend=cpu");
         }
     }
 

@@ -50,7 +50,7 @@ class LoraTest {
         }
     }
 
-    /** Plain, fused, experts' and heads' matrices, the embedding and the output. */
+    /** Plain, fused, experts' and heads' matrices, linear attention, the embedding and the output. */
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -60,7 +60,10 @@ class LoraTest {
                 "qwen2moe-F32",
                 "deepseek2-F32",
                 "deepseek2-whole-F32",
-                "granite-F32"
+                "granite-F32",
+                "qwen3next-F32",
+                "qwen3next-first-F32",
+                "qwen35-F32"
             })
     void adaptersAddWhatMergedWeightsHave(String name) throws Exception {
         Path model = RandomModel.file(name);

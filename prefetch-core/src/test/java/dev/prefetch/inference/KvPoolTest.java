@@ -6,12 +6,14 @@ import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException
 import static org.assertj.core.api.Assertions.assertThatIllegalStateException;
 
 import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.DeltaShape;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.testing.MeteredBackend;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -121,7 +123,7 @@ class KvPoolTest {
         KvLayout f32 = new KvLayout(layers, GgmlType.F32);
         KvLayout f16 = new KvLayout(layers, GgmlType.F16);
         KvLayout q80 = new KvLayout(layers, GgmlType.Q8_0);
-        for (KvLayout.Span span : KvLayout.Span.values()) {
+        for (KvLayout.Span span : List.of(KvLayout.Span.FULL, KvLayout.Span.WINDOW)) {
             assertThat(2 * f16.pageBytes(span)).isEqualTo(f32.pageBytes(span));
             // 34 bytes for 32 elements.
             assertThat(128 * q80.pageBytes(span)).isEqualTo(34 * f32.pageBytes(span));
@@ -131,6 +133,58 @@ class KvPoolTest {
         assertThat(q80.valueOffset(2)).isEqualTo(64L * 2 * (64 + 32 + 96) / 32 * 34);
         assertThat(2 * f16.sequenceBytes(1000, 16)).isEqualTo(f32.sequenceBytes(1000, 16));
         assertThatIllegalArgumentException().isThrownBy(() -> new KvLayout(List.of(SHAPE), GgmlType.Q8_0));
+    }
+
+    @Test
+    void aStateIsPartOfThePromiseAndIsThereOnceForASequence() {
+        DeltaShape delta = new DeltaShape(2, 4, 8, 4, false);
+        KvLayout layout = new KvLayout(Arrays.asList(null, SHAPE, null), GgmlType.F32, delta);
+        // Three rows of queries, keys and values, and four matrices, of four bytes, in two layers.
+        long state = 2 * (3L * (2 * 2 * 8 + 4 * 8) + 4 * 8 * 8) * 4;
+        long page = PAGE_BYTES / LAYERS;
+        assertThat(layout.pageBytes(KvLayout.Span.STATE)).isEqualTo(state);
+        assertThat(layout.stateOffset(0)).isZero();
+        assertThat(layout.stateOffset(2)).isEqualTo(state / 2);
+        assertThat(layout.sequenceBytes(65, 1)).isEqualTo(2 * page + state);
+        try (KvPool own = new KvPool(device, layout, 64, 3 * page + 2 * state, 0)) {
+            long before = MeteredBackend.allocatedBytes();
+            KvCache one = own.open(65);
+            KvCache two = own.open(64);
+            assertThat(own.hasRoomFor(1)).isFalse();
+            one.ensure(0, 64);
+            two.ensure(0, 1);
+            one.ensure(64, 65);
+            assertThat(MeteredBackend.allocatedBytes() - before).isEqualTo(3 * page + 2 * state);
+            assertThat(one.state()).isNotSameAs(two.state());
+            DeviceBuffer first = one.state();
+            one.close();
+            KvCache three = own.open(1);
+            three.ensure(0, 1);
+            assertThat(three.state()).isSameAs(first);
+            assertThat(MeteredBackend.allocatedBytes() - before).isEqualTo(3 * page + 2 * state);
+            two.close();
+            three.close();
+            assertThat(own.bytesInUse()).isZero();
+            assertThat(own.pagesTaken()).isZero();
+        }
+    }
+
+    @Test
+    void aStateGoesOnWhereItStands() {
+        KvLayout layout = new KvLayout(Arrays.asList(null, SHAPE), GgmlType.F32, new DeltaShape(1, 1, 8, 2, false));
+        try (KvPool own = new KvPool(device, layout, 64, 1 << 20, 0);
+                KvCache cache = own.open(64)) {
+            assertThatIllegalStateException().isThrownBy(cache::state);
+            cache.ensure(0, 3);
+            assertThatIllegalStateException()
+                    .isThrownBy(() -> cache.ensure(2, 4))
+                    .withMessageContaining("position 3")
+                    .withMessageContaining("2 cannot");
+            cache.ensure(3, 4);
+            assertThatIllegalArgumentException().isThrownBy(() -> cache.stateOffset(1));
+        }
+        assertThatIllegalArgumentException()
+                .isThrownBy(() -> new KvLayout(Collections.singletonList(null), GgmlType.F32));
     }
 
     @Test

@@ -73,6 +73,12 @@ final class LoopFixture implements AutoCloseable {
         return loop;
     }
 
+    /** How keys, values and states lie, in f32. */
+    KvLayout layout() {
+        return new KvLayout(
+                config.layerConfigs().stream().map(layer -> layer.attention()).toList(), GgmlType.F32, config.delta());
+    }
+
     /** Bytes of the KV cache of one sequence. */
     long kvBytes(int tokens, int ubatch) {
         return kvBytes(GgmlType.F32, tokens, ubatch);

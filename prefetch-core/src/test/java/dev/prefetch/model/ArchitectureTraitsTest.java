@@ -5,12 +5,14 @@ import static org.assertj.core.api.Assertions.assertThatExceptionOfType;
 import static org.assertj.core.api.Assertions.within;
 
 import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.DeltaShape;
 import dev.prefetch.backend.Rope;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.model.ModelConfig.LayerConfig;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.function.BiConsumer;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
@@ -312,5 +314,121 @@ class ArchitectureTraitsTest {
                 assertThat(bias.byteSize()).isEqualTo(64 * 4);
             });
         });
+    }
+
+    /** Layers of linear attention with two key heads and four value heads of four, and of attention between them. */
+    private static TinyModel hybrid(int layers) {
+        return layers("qwen35", layers)
+                .key("qwen35.attention.key_length", 16)
+                .key("qwen35.rope.dimension_count", 8)
+                .key("qwen35.ssm.state_size", 4)
+                .key("qwen35.ssm.group_count", 2)
+                .key("qwen35.ssm.time_step_rank", 4)
+                .key("qwen35.ssm.inner_size", 16)
+                .key("qwen35.ssm.conv_kernel", 4);
+    }
+
+    private static List<Boolean> linear(ModelConfig config) {
+        return config.layerConfigs().stream()
+                .map(layer -> layer.attention() == null)
+                .toList();
+    }
+
+    @Test
+    void theLastLayerOfAPeriodHasAttentionUnlessTheFileMarksTheOthers() {
+        assertThat(linear(config(hybrid(6)))).containsExactly(true, true, true, false, true, true);
+        assertThat(linear(config(hybrid(4).key("qwen35.full_attention_interval", 2))))
+                .containsExactly(true, false, true, false);
+        assertThat(linear(config(
+                        hybrid(4).key("qwen35.attention.recurrent_layers", new boolean[] {false, true, false, true}))))
+                .containsExactly(false, true, false, true);
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(hybrid(4).key("qwen35.attention.recurrent_layers", new boolean[] {true})))
+                .withMessageContaining("recurrent_layers")
+                .withMessageContaining("4 layers");
+    }
+
+    @Test
+    void layersThatGuessAheadAreLeftOut() {
+        ModelConfig config = config(hybrid(5).key("qwen35.nextn_predict_layers", 1));
+        assertThat(config.layers()).isEqualTo(4);
+        assertThat(config.guessingLayers()).isEqualTo(1);
+        assertThat(linear(config)).containsExactly(true, true, true, false);
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(hybrid(2).key("qwen35.nextn_predict_layers", 2)))
+                .withMessageContaining("nextn_predict_layers");
+        TinyModel model = attentionAlone(2).key("qwen35.nextn_predict_layers", 1);
+        graph(
+                model.tensor("blk.1.nextn.eh_proj.weight", 64, 32).tensor("blk.1.attn_q.weight", 32, 64),
+                (file, graph) -> assertThat(graph.blocks().stream().map(WeightBlock::layer))
+                        .doesNotContain(1));
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> graph(model.tensor("blk.10.attn_q.weight", 32, 64), (file, graph) -> {}))
+                .withMessageContaining("blk.10.attn_q.weight");
+    }
+
+    /** One layer of attention with its gate; of further ones there are no tensors. */
+    private static TinyModel attentionAlone(int layers) {
+        return new TinyModel()
+                .as("qwen35")
+                .key("qwen35.block_count", layers)
+                .key("qwen35.full_attention_interval", 1)
+                .key("qwen35.ssm.state_size", 4)
+                .key("qwen35.ssm.group_count", 2)
+                .key("qwen35.ssm.time_step_rank", 4)
+                .key("qwen35.ssm.inner_size", 16)
+                .key("qwen35.ssm.conv_kernel", 4)
+                .tensor("blk.0.attn_q.weight", 32, 64)
+                .tensor("blk.0.attn_q_norm.weight", 16)
+                .tensor("blk.0.attn_k_norm.weight", 16)
+                .without("blk.0.ffn_norm.weight")
+                .tensor("blk.0.post_attention_norm.weight", 32);
+    }
+
+    @Test
+    void queriesCarryTheGateOfAttention() {
+        graph(
+                attentionAlone(1),
+                (file, graph) -> assertThat(graph.attention(0)
+                                .find(TensorRole.ATTENTION_Q)
+                                .orElseThrow()
+                                .rows())
+                        .isEqualTo(64));
+        assertThatExceptionOfType(UnsupportedModelException.class)
+                .isThrownBy(() -> config(hybrid(4).key("qwen35.attention.value_length", 8)))
+                .withMessageContaining("attention.value_length");
+    }
+
+    @Test
+    void linearAttentionHasAShapeThatFitsItself() {
+        DeltaShape shape = config(hybrid(4)).delta();
+        assertThat(shape).isEqualTo(new DeltaShape(2, 4, 4, 4, true));
+        assertThat(config(layers("qwen3", 1)).delta()).isNull();
+        for (Map.Entry<String, Integer> wrong : Map.of(
+                        "ssm.group_count",
+                        3,
+                        "ssm.inner_size",
+                        20,
+                        "ssm.state_size",
+                        1 << 20,
+                        "ssm.conv_kernel",
+                        1 << 20)
+                .entrySet()) {
+            assertThatExceptionOfType(UnsupportedModelException.class)
+                    .isThrownBy(() -> config(hybrid(4).key("qwen35." + wrong.getKey(), wrong.getValue())))
+                    .withMessageContaining("key 'qwen35.ssm.");
+        }
+    }
+
+    @Test
+    void aTextTurnsEveryPairOfARotationInParts() {
+        String key = "qwen35.rope.dimension_sections";
+        assertThat(config(hybrid(4).key(key, new int[] {2, 1, 1, 0})).rope().rotatedDimensions())
+                .isEqualTo(8);
+        for (Object wrong : List.of(new int[] {1, 1, 1, 1}, new int[] {0, 2, 2, 0}, new int[] {2, 1, -1})) {
+            assertThatExceptionOfType(UnsupportedModelException.class)
+                    .isThrownBy(() -> config(hybrid(4).key(key, wrong)))
+                    .withMessageContaining("dimension_sections");
+        }
     }
 }

@@ -95,6 +95,11 @@ public final class MeteredBackend implements BackendProvider {
         }
 
         @Override
+        public boolean supportsDeltaRule() {
+            return device.supportsDeltaRule();
+        }
+
+        @Override
         public List<SlowPath> slowPaths() {
             return device.slowPaths();
         }

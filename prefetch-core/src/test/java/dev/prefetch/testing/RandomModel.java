@@ -33,6 +33,10 @@ public final class RandomModel {
     static final int EXPERTS = 4;
     static final int WINDOW = 5;
     static final int VOCABULARY = 260;
+    static final int KEY_HEADS = 4;
+    static final int VALUE_HEADS = 8;
+    static final int STATE = 32;
+    static final int KERNEL = 4;
 
     /** Formats below three and a half bits, which one architecture stands for. */
     private static final List<String> SMALLEST =
@@ -84,7 +88,11 @@ public final class RandomModel {
                 "smollm3",
                 "deepseek2",
                 "deepseek2-lite",
-                "deepseek2-whole");
+                "deepseek2-whole",
+                "qwen3next",
+                "qwen3next-first",
+                "qwen35",
+                "qwen35moe");
     }
 
     /** {@code general.architecture} of a family. */
@@ -93,13 +101,14 @@ public final class RandomModel {
             case "mixtral" -> "llama";
             case "olmo2-yarn" -> "olmo2";
             case "deepseek2-lite", "deepseek2-whole" -> "deepseek2";
+            case "qwen3next-first" -> "qwen3next";
             default -> family;
         };
     }
 
     /** The usual formats, and the one in which the models of the family are published. */
     private static Stream<String> types(String family) {
-        if (family.equals("olmo2-yarn")) {
+        if (family.equals("olmo2-yarn") || family.equals("qwen3next-first")) {
             return Stream.of("F32", "Q8_0");
         }
         if (family.startsWith("deepseek2-")) {
@@ -143,7 +152,15 @@ public final class RandomModel {
         String family = name.substring(0, split);
         int layers = switch (family) {
             case "gemma3" -> 6;
-            case "gemma2", "olmo2", "olmo2-yarn", "smollm3", "gpt-oss" -> 4;
+            case "gemma2",
+                    "olmo2",
+                    "olmo2-yarn",
+                    "smollm3",
+                    "gpt-oss",
+                    "qwen3next",
+                    "qwen3next-first",
+                    "qwen35",
+                    "qwen35moe" -> 4;
             // By their number llama.cpp tells a model whose queries come from the residual stream.
             case "deepseek2-lite" -> 26;
             default -> 2;
@@ -166,7 +183,7 @@ public final class RandomModel {
             number("attention.head_count_kv", KV_HEADS);
             number("attention.key_length", HEAD_DIM);
             number("attention.value_length", HEAD_DIM);
-            number("rope.dimension_count", HEAD_DIM);
+            number("rope.dimension_count", isHybrid() ? ROTATED : HEAD_DIM);
         }
         number("attention.layer_norm_rms_epsilon", 1e-6f);
         architectureKeys();
@@ -238,6 +255,11 @@ public final class RandomModel {
                 number("rope.scaling.factor", 32f);
                 number("rope.scaling.original_context_length", 64);
             }
+            case "qwen35" -> {
+                writer.put(architecture + ".rope.dimension_sections", new int[] {6, 5, 5, 0});
+                number("full_attention_interval", 2);
+            }
+            case "qwen35moe" -> writer.put(architecture + ".rope.dimension_sections", new int[] {6, 5, 5, 0});
             case "granite" -> {
                 number("embedding_scale", 3f);
                 number("residual_scale", 0.5f);
@@ -248,19 +270,41 @@ public final class RandomModel {
                 // Nothing of its own.
             }
         }
+        if (isHybrid()) {
+            number("ssm.conv_kernel", KERNEL);
+            number("ssm.state_size", STATE);
+            number("ssm.group_count", KEY_HEADS);
+            number("ssm.time_step_rank", VALUE_HEADS);
+            number("ssm.inner_size", VALUE_HEADS * STATE);
+        }
         if (hasExperts()) {
             number("expert_count", experts());
             number("expert_used_count", family.equals("deepseek2") ? 3 : 2);
             number("expert_feed_forward_length", expertFfn());
         }
-        if (family.equals("qwen2moe")) {
+        if (sharesExpert()) {
             number("expert_shared_feed_forward_length", 2 * FFN);
         }
     }
 
     private boolean hasExperts() {
-        return List.of("mixtral", "qwen2moe", "qwen3moe", "gpt-oss").contains(family)
-                || architecture.equals("deepseek2");
+        return List.of("mixtral", "gpt-oss").contains(family)
+                || List.of("qwen2moe", "qwen3moe", "qwen3next", "qwen35moe", "deepseek2")
+                        .contains(architecture);
+    }
+
+    /** A network beside the experts with a weight of its own. */
+    private boolean sharesExpert() {
+        return List.of("qwen2moe", "qwen3next", "qwen35moe").contains(architecture);
+    }
+
+    private boolean isHybrid() {
+        return List.of("qwen3next", "qwen35", "qwen35moe").contains(architecture);
+    }
+
+    /** Layers of linear attention: three of four, or every other. */
+    private boolean isLinear(int layer) {
+        return isHybrid() && (family.equals("qwen35") ? layer % 2 == 0 : layer % 4 < 3);
     }
 
     private int experts() {
@@ -306,6 +350,10 @@ public final class RandomModel {
         if (!after) {
             norm(block + "attn_norm.weight", DIM);
         }
+        if (isLinear(layer)) {
+            linearAttention(block);
+            return;
+        }
         int q = HEADS * HEAD_DIM;
         int kv = KV_HEADS * HEAD_DIM;
         if (architecture.equals("deepseek2")) {
@@ -313,7 +361,7 @@ public final class RandomModel {
         } else if (family.equals("phi3")) {
             matrix(block + "attn_qkv.weight", q + 2 * kv, DIM);
         } else {
-            matrix(block + "attn_q.weight", q, DIM);
+            matrix(block + "attn_q.weight", isHybrid() ? 2 * q : q, DIM);
             matrix(block + "attn_k.weight", kv, DIM);
             important(block + "attn_v.weight", layer, 1, kv, DIM);
         }
@@ -322,7 +370,7 @@ public final class RandomModel {
             vector(block + "attn_k.bias", 0.3, 0, kv);
             vector(block + "attn_v.bias", 0.1, 0, kv);
         }
-        if (List.of("qwen3", "qwen3moe", "gemma3").contains(family)) {
+        if (List.of("qwen3", "qwen3moe", "gemma3").contains(family) || isHybrid()) {
             norm(block + "attn_q_norm.weight", HEAD_DIM);
             norm(block + "attn_k_norm.weight", HEAD_DIM);
         }
@@ -340,6 +388,28 @@ public final class RandomModel {
         if (after || both) {
             vector(block + "post_attention_norm.weight", 0.2 * damping(), 2 * damping(), DIM);
         }
+    }
+
+    private void linearAttention(String block) {
+        int values = VALUE_HEADS * STATE;
+        int channels = 2 * KEY_HEADS * STATE + values;
+        if (family.equals("qwen3next-first")) {
+            matrix(block + "ssm_in.weight", channels + values, DIM);
+        } else {
+            matrix(block + "attn_qkv.weight", channels, DIM);
+            matrix(block + "attn_gate.weight", values, DIM);
+        }
+        vector(block + "ssm_conv1d.weight", 0.5, 0, KERNEL, channels);
+        vector(block + "ssm_dt.bias", 1, 0, VALUE_HEADS);
+        vector(block + "ssm_a", 0.2, -0.7, VALUE_HEADS);
+        if (architecture.equals("qwen3next")) {
+            matrix(block + "ssm_ba.weight", 2 * VALUE_HEADS, DIM);
+        } else {
+            matrix(block + "ssm_beta.weight", VALUE_HEADS, DIM);
+            matrix(block + "ssm_alpha.weight", VALUE_HEADS, DIM);
+        }
+        norm(block + "ssm_norm.weight", STATE);
+        matrix(block + "ssm_out.weight", 2 * damping(), DIM, values);
     }
 
     private void latentAttention(String block) {
@@ -361,7 +431,7 @@ public final class RandomModel {
     }
 
     private void feedForward(String block, int layer) {
-        if (family.equals("gpt-oss")) {
+        if (family.equals("gpt-oss") || isHybrid()) {
             norm(block + "post_attention_norm.weight", DIM);
         } else if (!architecture.equals("olmo2")) {
             norm(block + "ffn_norm.weight", DIM);
@@ -397,10 +467,10 @@ public final class RandomModel {
         if (family.equals("deepseek2")) {
             vector(block + "exp_probs_b.bias", 0.4, 0, experts());
         }
-        if (family.equals("qwen2moe")) {
+        if (sharesExpert()) {
             vector(block + "ffn_gate_inp_shexp.weight", 2 / Math.sqrt(DIM), 0, DIM);
         }
-        if (family.equals("qwen2moe") || architecture.equals("deepseek2")) {
+        if (sharesExpert() || architecture.equals("deepseek2")) {
             matrix(block + "ffn_gate_shexp.weight", shared, DIM);
             matrix(block + "ffn_up_shexp.weight", shared, DIM);
             important(block + "ffn_down_shexp.weight", layer, 4 * damping(), DIM, shared);

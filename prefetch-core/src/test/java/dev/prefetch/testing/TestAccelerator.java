@@ -54,6 +54,9 @@ public final class TestAccelerator implements BackendProvider {
     /** Memory for intermediate results that the next device says it needs, and does not. */
     public static volatile long scratchBytes;
 
+    /** Whether devices have the operations of linear attention. */
+    public static volatile boolean deltaRule = true;
+
     /** Whether the next device locks host memory in place. */
     public static volatile boolean locksInPlace;
 
@@ -180,6 +183,11 @@ public final class TestAccelerator implements BackendProvider {
         @Override
         public Set<GgmlType> weightTypes() {
             return cpu.weightTypes();
+        }
+
+        @Override
+        public boolean supportsDeltaRule() {
+            return deltaRule && cpu.supportsDeltaRule();
         }
 
         @Override

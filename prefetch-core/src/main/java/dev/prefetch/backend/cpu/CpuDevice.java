@@ -63,6 +63,11 @@ final class CpuDevice implements Device {
     }
 
     @Override
+    public boolean supportsDeltaRule() {
+        return true;
+    }
+
+    @Override
     public List<SlowPath> slowPaths() {
         return selection.slowPaths();
     }

@@ -11,6 +11,7 @@ import static dev.prefetch.backend.OpsChecks.columns;
 import static dev.prefetch.backend.OpsChecks.floats;
 
 import dev.prefetch.backend.AttentionShape;
+import dev.prefetch.backend.DeltaShape;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
 import dev.prefetch.backend.Ops;
@@ -39,6 +40,7 @@ final class CpuOps implements Ops {
     private final Scratch gainScratch = new Scratch("an expanded vector");
     private final MatmulRunner matmuls;
     private final AttentionRunner attention;
+    private final DeltaRunner delta;
     private final RopeTables ropeTables = new RopeTables();
     // The parallel regions, kept because a token needs hundreds: each is filled by its operation before it runs.
     private final Biases biases = new Biases();
@@ -59,6 +61,7 @@ final class CpuOps implements Ops {
         this.awaitPending = awaitPending;
         this.matmuls = new MatmulRunner(kernels, pool);
         this.attention = new AttentionRunner(kernels, pool);
+        this.delta = new DeltaRunner(kernels, pool);
     }
 
     @Override
@@ -335,6 +338,82 @@ final class CpuOps implements Ops {
     }
 
     @Override
+    public void sigmoidGate(DeviceBuffer x, DeviceBuffer gate, long n) {
+        long target = writable(x, floats(1, n), "x");
+        long g = readable(gate, floats(1, n), "gate");
+        awaitPending.run();
+        parallelElements((k, values, gates, a, b, length) -> k.sigmoidGate(values, gates, length), target, g, 0, 0, n);
+    }
+
+    @Override
+    public void causalConvolution(
+            DeltaShape shape,
+            Weight weights,
+            DeviceBuffer state,
+            long stateOffset,
+            DeviceBuffer x,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
+        checkRange(firstRow, count, position);
+        long rows = (long) firstRow + count;
+        long source = readable(x, floats(rows, shape.channels()), "x");
+        long target = writable(out, floats(rows, shape.channels()), "out");
+        checkPlain(weights, shape.channels(), shape.kernel(), "weights");
+        long before = writable(state, stateEnd(stateOffset, shape.convolutionBytes()), "state") + stateOffset;
+        awaitPending.run();
+        long row = 4L * shape.channels() * firstRow;
+        delta.convolve(shape, weight(weights), before, source + row, count, position, target + row);
+    }
+
+    @Override
+    public void gatedDeltaRule(
+            DeltaShape shape,
+            float epsilon,
+            DeviceBuffer state,
+            long stateOffset,
+            DeviceBuffer qkv,
+            DeviceBuffer alpha,
+            DeviceBuffer beta,
+            Weight decay,
+            Weight decayBias,
+            int firstRow,
+            int count,
+            int position,
+            DeviceBuffer out) {
+        checkRange(firstRow, count, position);
+        long rows = (long) firstRow + count;
+        long scoreRow = 4L * shape.valueHeads() * firstRow;
+        checkPlain(decay, 1, shape.valueHeads(), "decay");
+        checkPlain(decayBias, 1, shape.valueHeads(), "decayBias");
+        DeltaRunner.Rule rule = new DeltaRunner.Rule(
+                readable(qkv, floats(rows, shape.channels()), "qkv") + 4L * shape.channels() * firstRow,
+                readable(alpha, floats(rows, shape.valueHeads()), "alpha") + scoreRow,
+                readable(beta, floats(rows, shape.valueHeads()), "beta") + scoreRow,
+                weight(decay),
+                weight(decayBias),
+                writable(state, stateEnd(stateOffset, shape.matrixBytes()), "state") + stateOffset,
+                writable(out, floats(rows, shape.valueDim()), "out") + 4L * shape.valueDim() * firstRow);
+        awaitPending.run();
+        delta.rule(shape, epsilon, rule, count, position);
+    }
+
+    private static long stateEnd(long offset, long bytes) {
+        if (offset < 0) {
+            throw new IndexOutOfBoundsException("offset " + offset + " of a state is negative");
+        }
+        return Math.addExact(offset, bytes);
+    }
+
+    private static void checkPlain(Weight weight, int rows, int cols, String what) {
+        if (weight.type() != GgmlType.F32 || weight.rows() != rows || weight.cols() != cols) {
+            throw new IllegalArgumentException(what + " must be " + rows + " x " + cols + " of F32 but is "
+                    + weight.rows() + " x " + weight.cols() + " of " + weight.type());
+        }
+    }
+
+    @Override
     public void scale(DeviceBuffer x, float factor, long n) {
         long target = writable(x, floats(1, n), "x");
         awaitPending.run();
@@ -457,6 +536,7 @@ final class CpuOps implements Ops {
         gainScratch.close();
         matmuls.close();
         attention.close();
+        delta.close();
         ropeTables.close();
     }
 

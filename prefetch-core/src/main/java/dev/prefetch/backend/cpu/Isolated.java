@@ -32,6 +32,17 @@ final class Isolated {
 
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
+    private static final MethodType DELTA = MethodType.methodType(
+            void.class,
+            long.class,
+            int.class,
+            long.class,
+            long.class,
+            long.class,
+            float.class,
+            float.class,
+            long.class);
+
     private Isolated() {}
 
     /** A static kernel {@code (weights, rowStride, rows, cols, activations, activationStride, count, lanes)}. */
@@ -67,6 +78,11 @@ final class Isolated {
     /** A static kernel {@code (weights, elements, out)} of this package. */
     static MethodHandle expand(Class<?> owner, String name) {
         return find(owner, name, EXPAND);
+    }
+
+    /** A static kernel {@code (matrix, dim, q, k, v, decay, beta, out)} of this package. */
+    static MethodHandle delta(Class<?> owner, String name) {
+        return find(owner, name, DELTA);
     }
 
     private static MethodHandle find(Class<?> owner, String name, MethodType type) {
@@ -149,6 +165,17 @@ final class Isolated {
     static void call(MethodHandle kernel, long weights, int elements, long out) {
         try {
             kernel.invokeExact(weights, elements, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(
+            MethodHandle kernel, long matrix, int dim, long q, long k, long v, float decay, float beta, long out) {
+        try {
+            kernel.invokeExact(matrix, dim, q, k, v, decay, beta, out);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

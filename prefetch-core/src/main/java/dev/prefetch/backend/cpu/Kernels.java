@@ -95,6 +95,21 @@ interface Kernels {
     /** See {@link dev.prefetch.backend.Ops#clampedSwiGlu}; an element's result does not depend on its place. */
     void clampedSwiGlu(long gate, long up, float slope, float limit, long n);
 
+    /** {@code x = silu(x)}; an element's result does not depend on its place. */
+    void silu(long x, long n);
+
+    /** {@code x *= sigmoid(gate)}; an element's result does not depend on its place. */
+    void sigmoidGate(long x, long gate, long n);
+
+    /** {@code x += a * b}. */
+    void addProduct(long x, long a, long b, int n);
+
+    /**
+     * One step of the delta rule of one head: with the matrix {@code S [dim x dim]}, {@code d = beta * (v - decay * S^T k)},
+     * {@code S = decay * S + k d^T}, {@code out = S^T q}.
+     */
+    void deltaStep(long matrix, int dim, long q, long k, long v, float decay, float beta, long out);
+
     /** Root-mean-square normalisation of one row; {@code gain} is 0 for none. */
     void rmsNorm(long x, int dim, long gain, float epsilon, long out);
 

@@ -172,6 +172,47 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public void silu(long x, long n) {
+        for (long i = 0; i < n; i++) {
+            float v = getFloat(x + 4 * i);
+            putFloat(x + 4 * i, (float) (v / (1 + Math.exp(-v))));
+        }
+    }
+
+    @Override
+    public void sigmoidGate(long x, long gate, long n) {
+        for (long i = 0; i < n; i++) {
+            putFloat(x + 4 * i, (float) (getFloat(x + 4 * i) / (1 + Math.exp(-getFloat(gate + 4 * i)))));
+        }
+    }
+
+    @Override
+    public void addProduct(long x, long a, long b, int n) {
+        for (int i = 0; i < n; i++) {
+            putFloat(x + 4L * i, getFloat(x + 4L * i) + getFloat(a + 4L * i) * getFloat(b + 4L * i));
+        }
+    }
+
+    @Override
+    public void deltaStep(long matrix, int dim, long q, long k, long v, float decay, float beta, long out) {
+        for (int j = 0; j < dim; j++) {
+            float found = 0;
+            for (int i = 0; i < dim; i++) {
+                found += getFloat(matrix + 4L * dim * i + 4L * j) * getFloat(k + 4L * i);
+            }
+            float delta = beta * (getFloat(v + 4L * j) - decay * found);
+            float result = 0;
+            for (int i = 0; i < dim; i++) {
+                long at = matrix + 4L * dim * i + 4L * j;
+                float entry = decay * getFloat(at) + getFloat(k + 4L * i) * delta;
+                putFloat(at, entry);
+                result += entry * getFloat(q + 4L * i);
+            }
+            putFloat(out + 4L * j, result);
+        }
+    }
+
+    @Override
     public void rmsNorm(long x, int dim, long gain, float epsilon, long out) {
         double squares = 0;
         for (int i = 0; i < dim; i++) {

@@ -47,4 +47,31 @@ final class VectorGates {
         FloatVector u = up.min(limit).max(-limit);
         return g.div(Vectors.exp(g.mul(-slope)).add(1)).mul(u.add(1));
     }
+
+    static void silu(long x, long n) {
+        long i = 0;
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
+            FloatVector v = Vectors.floats(x + 4 * i);
+            Vectors.store(v.div(Vectors.exp(v.neg()).add(1)), x + 4 * i);
+        }
+        if (i < n) {
+            VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
+            FloatVector v = Vectors.floats(x + 4 * i, rest);
+            Vectors.store(v.div(Vectors.exp(v.neg()).add(1)), x + 4 * i, rest);
+        }
+    }
+
+    static void sigmoidGate(long x, long gate, long n) {
+        long i = 0;
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
+            FloatVector g = Vectors.exp(Vectors.floats(gate + 4 * i).neg()).add(1);
+            Vectors.store(Vectors.floats(x + 4 * i).div(g), x + 4 * i);
+        }
+        if (i < n) {
+            VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
+            FloatVector g =
+                    Vectors.exp(Vectors.floats(gate + 4 * i, rest).neg()).add(1);
+            Vectors.store(Vectors.floats(x + 4 * i, rest).div(g), x + 4 * i, rest);
+        }
+    }
 }

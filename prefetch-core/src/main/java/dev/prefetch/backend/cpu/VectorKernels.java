@@ -38,6 +38,7 @@ final class VectorKernels implements Kernels {
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
+    private final MethodHandle deltaKernel = Isolated.delta(VectorDelta.class, "step");
     private final MethodHandle softCapKernel = Isolated.inPlace(VectorAttention.class, "softCap");
     private final MethodHandle expAndSumKernel = Isolated.softmax(VectorAttention.class, "expAndSum");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
@@ -252,6 +253,26 @@ final class VectorKernels implements Kernels {
     @Override
     public void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
         VectorGates.clampedSwiGlu(gate, up, slope, limit, n);
+    }
+
+    @Override
+    public void silu(long x, long n) {
+        VectorGates.silu(x, n);
+    }
+
+    @Override
+    public void sigmoidGate(long x, long gate, long n) {
+        VectorGates.sigmoidGate(x, gate, n);
+    }
+
+    @Override
+    public void addProduct(long x, long a, long b, int n) {
+        VectorDelta.addProduct(x, a, b, n);
+    }
+
+    @Override
+    public void deltaStep(long matrix, int dim, long q, long k, long v, float decay, float beta, long out) {
+        Isolated.call(deltaKernel, matrix, dim, q, k, v, decay, beta, out);
     }
 
     @Override

@@ -20,6 +20,7 @@ import numpy as np
 TOKENS = [(i * 7919 + 13) % 259 for i in range(16)]
 N = len(TOKENS)
 POSITIONS = np.arange(N)
+GATED = ("qwen3next", "qwen35", "qwen35moe")
 
 
 def softmax(x):
@@ -124,12 +125,17 @@ class Layer:
         x = self.norm(x, "attn_norm")
         if self.arch == "deepseek2":
             return self.latent_attention(x)
+        if self.find("ssm_a") is not None:
+            return self.linear_attention(x)
         if self.find("attn_qkv.weight") is not None:
             q, k, v = np.split(self.linear(x, "attn_qkv"), [h * size, (h + kv) * size], axis=1)
         else:
             q, k, v = (self.linear(x, "attn_" + name) for name in "qkv")
         if self.arch == "olmo2":
             q, k = self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm")
+        gate = None
+        if self.arch in GATED:
+            q, gate = np.split(q.reshape(N, h, 2 * size), 2, axis=2)
         q, k, v = q.reshape(N, h, size), k.reshape(N, kv, size), v.reshape(N, kv, size)
         if self.arch != "olmo2":
             q, k = self.norm(q, "attn_q_norm"), self.norm(k, "attn_k_norm")
@@ -138,8 +144,42 @@ class Layer:
             scaled = not (self.arch == "olmo2" and self.window())
             q, k = m.rope(q, base, scaled), m.rope(k, base, scaled)
         a = self.attend(q, k, v, m.key("attention.scale", 1 / np.sqrt(size)))
+        a = a if gate is None else a * sigmoid(gate.reshape(N, -1))
         return self.norm(self.linear(a, "attn_output"), "post_attention_norm") if self.normed_after() else \
             self.linear(a, "attn_output")
+
+    def linear_attention(self, x):
+        """A gated delta network (arXiv 2412.06464); qwen35 interleaves the value heads of the key heads."""
+        m, size = self.model, self.model.key("ssm.state_size")
+        kh, vh = m.key("ssm.group_count"), m.key("ssm.time_step_rank")
+        weights = self.find("ssm_conv1d.weight")
+        if self.find("ssm_in.weight") is None:
+            rows, gate = self.linear(x, "attn_qkv"), self.linear(x, "attn_gate")
+        else:
+            part = vh // kh * size
+            parts = np.split(self.linear(x, "ssm_in").reshape(N, kh, -1), [size, 2 * size, 2 * size + part], axis=2)
+            *parts, gate = (a.reshape(N, -1) for a in parts)
+            rows = np.concatenate(parts, 1)
+        padded = np.concatenate([np.zeros((weights.shape[1] - 1, rows.shape[1])), rows])
+        mixed = silu(sum(padded[j : j + N] * weights[:, j] for j in range(weights.shape[1])))
+        q, k, v = np.split(mixed, [kh * size, 2 * kh * size], axis=1)
+        q, k = (a.reshape(N, kh, size) for a in (q, k))
+        q, k = (a / np.maximum(np.sqrt((a * a).sum(-1, keepdims=True)), m.eps) for a in (q, k))
+        if self.find("ssm_ba.weight") is not None:
+            b, a = np.split(self.linear(x, "ssm_ba").reshape(N, kh, 2, vh // kh), 2, axis=2)
+            b, a = b.reshape(N, vh), a.reshape(N, vh)
+        else:
+            b, a = self.linear(x, "ssm_beta"), self.linear(x, "ssm_alpha")
+        decay = np.exp(self.find("ssm_a") * np.log1p(np.exp(a + self.find("ssm_dt.bias"))))
+        v, out = v.reshape(N, vh, size), np.zeros((N, vh, size))
+        for h in range(vh):
+            head = h // (vh // kh) if self.arch == "qwen3next" else h % kh
+            state = np.zeros((size, size))
+            for t in range(N):
+                state = state * decay[t, h]
+                state = state + np.outer(k[t, head], sigmoid(b[t, h]) * (v[t, h] - state.T @ k[t, head]))
+                out[t, h] = state.T @ q[t, head] / np.sqrt(size)
+        return self.linear((self.norm(out, "ssm_norm") * silu(gate.reshape(N, vh, size))).reshape(N, -1), "ssm_out")
 
     def latent_attention(self, x):
         """Keys and values of all heads are made from the short vector, whatever form the file has them in."""
@@ -184,7 +224,7 @@ class Layer:
         return np.einsum("hij,jhd->ihd", softmax(scores)[..., :N], np.repeat(v, groups, 1)).reshape(N, -1)
 
     def feed_forward(self, x):
-        x = self.norm(x, "post_attention_norm" if self.arch == "gpt-oss" else "ffn_norm")
+        x = self.norm(x, "post_attention_norm" if self.arch in ("gpt-oss", *GATED) else "ffn_norm")
         if self.find("ffn_gate_inp.weight") is not None:
             return self.experts(x)
         if self.find("ffn_gate.weight") is None:
