@@ -57,7 +57,8 @@ final class ModelChecks {
 
     /** Every architecture once, in the mixture that most models are published in, and each of the smallest formats once. */
     static boolean usual(String name) {
-        return supported(name) && name.matches("(?!gpt-oss).*-Q4_K_M|gpt-oss-MXFP4|deepseek2-whole-Q8_0|llama-(IQ|TQ).*");
+        return supported(name)
+                && name.matches("(?!gpt-oss).*-Q4_K_M|gpt-oss-MXFP4|deepseek2-whole-Q8_0|llama-(IQ|TQ).*");
     }
 
     /** Whether a model does without linear attention, which has no kernels here. */
