@@ -6,6 +6,7 @@ import dev.prefetch.cuda.simulator.Settings;
 import dev.prefetch.cuda.simulator.SimulatedDriver;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -21,7 +22,7 @@ class GpuCheckTest {
         Path models = Files.createDirectory(folder.resolve("models"));
         Files.copy(DEMO, models.resolve("demo.gguf"));
         Path out = folder.resolve("out");
-        int failures = GpuCheck.run(out, models, GpuCheck.Size.SMALL);
+        int failures = GpuCheck.run(out, models, GpuCheck.Size.SMALL, Set.of());
         String report = Files.readString(out.resolve("report.txt"));
         assertThat(failures).as(report).isZero();
         assertThat(report)
@@ -40,7 +41,7 @@ class GpuCheckTest {
         SimulatedDriver.load(Settings.defaults().kernels(Devices.KERNELS, Settings.Kernels.FAST));
         Path models = Files.createDirectory(folder.resolve("models"));
         Files.writeString(models.resolve("broken.gguf"), "nothing");
-        assertThat(GpuCheck.run(folder.resolve("out"), models, GpuCheck.Size.SMALL))
+        assertThat(GpuCheck.run(folder.resolve("out"), models, GpuCheck.Size.SMALL, Set.of()))
                 .isEqualTo(2);
     }
 }
