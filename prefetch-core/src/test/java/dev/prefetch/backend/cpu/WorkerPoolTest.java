@@ -8,9 +8,11 @@ import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicIntegerArray;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -54,6 +56,61 @@ class WorkerPoolTest {
             }
         }
         assertThat(values).containsOnly(500_500);
+    }
+
+    @Test
+    @Timeout(60)
+    void othersTakeTheChunksOfAThreadThatIsHeldUp() {
+        int chunks = 100;
+        CountDownLatch others = new CountDownLatch(chunks - 1);
+        AtomicBoolean held = new AtomicBoolean();
+        AtomicInteger taken = new AtomicInteger();
+        try (WorkerPool pool = new WorkerPool(3, "test")) {
+            pool.run(chunks, 1, (from, to, worker) -> {
+                if (held.compareAndSet(false, true)) {
+                    awaitUninterruptibly(others);
+                } else {
+                    others.countDown();
+                }
+                taken.incrementAndGet();
+            });
+        }
+        assertThat(taken).hasValue(chunks);
+    }
+
+    /** More threads than processors, so that many come when their region is over and the next is being written. */
+    @Test
+    void nothingOfARegionRunsAfterItsEnd() {
+        SplittableRandom random = new SplittableRandom(5);
+        AtomicInteger current = new AtomicInteger();
+        AtomicInteger strays = new AtomicInteger();
+        try (WorkerPool pool = new WorkerPool(9, "test")) {
+            for (int i = 1; i <= 20_000; i++) {
+                int region = i;
+                int items = 2 + random.nextInt(60);
+                int chunk = 1 + random.nextInt(4);
+                int pauses = random.nextInt(20);
+                AtomicInteger sum = new AtomicInteger();
+                current.set(region);
+                pool.run(items, chunk, (from, to, worker) -> {
+                    if (current.get() != region || from < 0 || from >= to || to > items) {
+                        strays.incrementAndGet();
+                    }
+                    for (int p = 0; p < pauses; p++) {
+                        Thread.onSpinWait();
+                    }
+                    if (from % 16 == 0) {
+                        Thread.yield();
+                    }
+                    if (current.get() != region) {
+                        strays.incrementAndGet();
+                    }
+                    sum.addAndGet(to - from);
+                });
+                assertThat(sum).as("items of region %d", region).hasValue(items);
+            }
+        }
+        assertThat(strays).hasValue(0);
     }
 
     @Test
