@@ -28,6 +28,7 @@ import org.jspecify.annotations.Nullable;
  * @param device the device in words
  * @param threads compute threads
  * @param loadNanos how long opening took
+ * @param warmUpNanos how long the last {@link PrefetchEngine#warmUp} took; 0 where there was none
  * @param slowPaths slow paths in use, each with its remedy
  * @param link what was measured of the link to the device's memory; null where the host computes alone
  */
@@ -49,10 +50,35 @@ public record EngineInfo(
         String device,
         int threads,
         long loadNanos,
+        long warmUpNanos,
         List<SlowPath> slowPaths,
         @Nullable LinkReport link) {
 
     public EngineInfo {
         slowPaths = List.copyOf(slowPaths);
+    }
+
+    EngineInfo withWarmUpNanos(long value) {
+        return new EngineInfo(
+                modelName,
+                modelFile,
+                fileBytes,
+                architecture,
+                parameters,
+                quantization,
+                layers,
+                vocabularySize,
+                embeddingDimensions,
+                pooling,
+                contextLength,
+                trainedContextLength,
+                kvCacheType,
+                backend,
+                device,
+                threads,
+                loadNanos,
+                value,
+                slowPaths,
+                link);
     }
 }

@@ -22,6 +22,7 @@ import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.Arrays;
 import java.util.List;
@@ -44,7 +45,7 @@ final class LocalEngine implements PrefetchEngine {
 
     private static final Logger LOG = LoggerFactory.getLogger(LocalEngine.class);
 
-    private final EngineInfo info;
+    private volatile EngineInfo info;
     private final Tokenizer tokenizer;
     private final PromptEncoder encoder;
     private final Workplaces places;
@@ -271,6 +272,7 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
+                0,
                 Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), computedAnew(model, options))
                         .flatMap(List::stream)
                         .toList(),
@@ -353,6 +355,13 @@ final class LocalEngine implements PrefetchEngine {
             }
         }
         return loop.logits(tokens, stepByStep);
+    }
+
+    @Override
+    public Duration warmUp(Duration limit) throws InterruptedException {
+        Duration taken = PrefetchEngine.super.warmUp(limit);
+        info = info.withWarmUpNanos(taken.toNanos());
+        return taken;
     }
 
     @Override

@@ -5,6 +5,7 @@ import dev.prefetch.prefetch.Plan;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.prefetch.Regime;
 import dev.prefetch.tokenizer.Tokenizer;
+import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
 
@@ -116,6 +117,20 @@ public interface PrefetchEngine extends AutoCloseable {
 
     /** Which weights stay in memory and which stream. */
     Plan plan();
+
+    /**
+     * Answers prompts of its own until that gets no faster: that brings mapped weights into memory and has the kernels compiled,
+     * which the first requests would wait for otherwise. Nothing else has to wait for it; requests share the sweeps with it.
+     *
+     * @param limit when to end at the latest, within a token; 0 for not at all
+     * @return how long it took, as {@link EngineInfo#warmUpNanos()} says from then on
+     * @throws IllegalArgumentException when the limit is negative
+     * @throws IllegalStateException when the engine is closed
+     * @throws java.util.concurrent.CancellationException when the engine is closed meanwhile
+     */
+    default Duration warmUp(Duration limit) throws InterruptedException {
+        return new WarmUp(this, limit).run();
+    }
 
     /** How the engine is doing now: for display, since it changes all the time. Also of a closed engine. */
     EngineStatus status();

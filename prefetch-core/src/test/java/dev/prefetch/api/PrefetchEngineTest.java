@@ -11,6 +11,7 @@ import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.DemoModel;
 import java.io.UncheckedIOException;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CountDownLatch;
@@ -50,6 +51,63 @@ class PrefetchEngineTest {
         assertThat(info.backend()).isEqualTo("cpu");
         assertThat(info.contextLength()).isEqualTo(info.trainedContextLength()).isEqualTo(1024);
         assertThat(info.vocabularySize()).isEqualTo(1536);
+    }
+
+    @Test
+    void aWarmUpAnswersPromptsAloneAndTogetherAndSaysHowLongItTook() throws InterruptedException {
+        try (PrefetchEngine fresh =
+                PrefetchEngine.open(EngineOptions.of(DemoModel.file()).withThreads(2))) {
+            assertThat(fresh.info().warmUpNanos()).isZero();
+            assertThat(fresh.warmUp(Duration.ZERO)).isZero();
+            assertThat(fresh.status().generations()).isZero();
+
+            Duration taken = fresh.warmUp(Duration.ofMinutes(1));
+
+            assertThat(taken)
+                    .isPositive()
+                    .isEqualTo(Duration.ofNanos(fresh.info().warmUpNanos()));
+            // Rounds of one alone and four together; it takes a second to see that it gained nothing.
+            assertThat(fresh.status().generations())
+                    .isGreaterThanOrEqualTo(10)
+                    .satisfies(generations -> assertThat(generations % 5).isZero());
+            assertThat(fresh.status().counters().cachedPromptTokens())
+                    .isLessThan(fresh.status().counters().promptTokens() / 2);
+            assertThat(fresh.status().failures()).isZero();
+        }
+    }
+
+    @Test
+    void aWarmUpChangesNoAnswer() throws InterruptedException {
+        try (PrefetchEngine fresh =
+                PrefetchEngine.open(EngineOptions.of(DemoModel.file()).withThreads(2))) {
+            fresh.warmUp(Duration.ofMinutes(1));
+
+            assertThat(fresh.generate(GenerationRequest.greedy(STORY)).tokens())
+                    .isEqualTo(engine.generate(GenerationRequest.greedy(STORY)).tokens());
+        }
+    }
+
+    @Test
+    void aWarmUpIsCutOffAtItsLimitAndEndsWithTheEngine() throws InterruptedException {
+        PrefetchEngine fresh =
+                PrefetchEngine.open(EngineOptions.of(DemoModel.file()).withThreads(2));
+        assertThatIllegalArgumentException().isThrownBy(() -> fresh.warmUp(Duration.ofMillis(-1)));
+        fresh.warmUp(Duration.ofNanos(1));
+        assertThat(fresh.status().generations()).isEqualTo(1);
+
+        fresh.close();
+
+        assertThatIllegalStateException().isThrownBy(() -> fresh.warmUp(Duration.ofMinutes(1)));
+    }
+
+    @Test
+    void aWarmUpDoesWithAShortContext() throws InterruptedException {
+        try (PrefetchEngine fresh = PrefetchEngine.open(
+                EngineOptions.of(DemoModel.file()).withThreads(2).withContextLength(8))) {
+            fresh.warmUp(Duration.ofMinutes(1));
+
+            assertThat(fresh.status().failures()).isZero();
+        }
     }
 
     @Test

@@ -142,6 +142,7 @@ public final class FakeEngine implements PrefetchEngine {
                 "a test",
                 2,
                 1_500_000_000,
+                0,
                 List.of(),
                 null);
     }
@@ -275,6 +276,7 @@ public final class FakeEngine implements PrefetchEngine {
     @Override
     public void close() {
         closed.set(true);
+        generations.stream().filter(generation -> !generation.isDone()).forEach(FakeGeneration::cancel);
         thread.shutdown();
     }
 

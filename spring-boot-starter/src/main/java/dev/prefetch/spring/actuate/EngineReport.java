@@ -75,6 +75,7 @@ final class EngineReport {
         model.put("contextLength", info.contextLength());
         model.put("trainedContextLength", info.trainedContextLength());
         model.put("loadMillis", info.loadNanos() / 1_000_000);
+        model.put("warmUpMillis", info.warmUpNanos() / 1_000_000);
         return model;
     }
 

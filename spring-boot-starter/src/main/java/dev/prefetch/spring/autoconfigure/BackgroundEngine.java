@@ -17,6 +17,7 @@ import dev.prefetch.spring.LoadState;
 import dev.prefetch.spring.LoadState.Phase;
 import dev.prefetch.spring.LoadingEngine;
 import dev.prefetch.tokenizer.Tokenizer;
+import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.Optional;
@@ -35,7 +36,7 @@ import org.springframework.boot.diagnostics.FailureAnalyzedException;
  * An engine that is loaded by a thread of its own while the application starts.
  *
  * <p>How it works: {@link #load} runs once, on the loading thread, and completes {@link #loaded} in any case. Closing before
- * that makes the next report of progress throw, which ends the opening and frees what was read, and cancels the warm-up;
+ * that makes the next report of progress throw, which ends the opening and frees what was read, and ends the warm-up;
  * then it waits for {@link #loaded}, so that the memory is given back when {@code close} returns.
  */
 final class BackgroundEngine implements LoadingEngine {
@@ -46,7 +47,7 @@ final class BackgroundEngine implements LoadingEngine {
     private final CompletableFuture<PrefetchEngine> loaded = new CompletableFuture<>();
     private volatile LoadState state = LoadState.of(Phase.WAITING);
     private volatile boolean closed;
-    private volatile @Nullable Generation warmUp;
+    private volatile @Nullable PrefetchEngine warmingUp;
 
     BackgroundEngine(String name) {
         this.name = name;
@@ -69,10 +70,9 @@ final class BackgroundEngine implements LoadingEngine {
             try {
                 if (warming != null) {
                     state = LoadState.of(Phase.WARMING_UP);
-                    warming.run(engine, generation -> {
-                        warmUp = generation;
-                        requireOpen();
-                    });
+                    warmingUp = engine;
+                    requireOpen();
+                    warming.run(engine);
                 }
                 requireOpen();
             } catch (Throwable e) {
@@ -213,6 +213,11 @@ final class BackgroundEngine implements LoadingEngine {
     }
 
     @Override
+    public Duration warmUp(Duration limit) throws InterruptedException {
+        return engine().warmUp(limit);
+    }
+
+    @Override
     public Plan plan() {
         return engine().plan();
     }
@@ -250,9 +255,10 @@ final class BackgroundEngine implements LoadingEngine {
     @Override
     public void close() {
         closed = true;
-        Generation warming = warmUp;
+        PrefetchEngine warming = warmingUp;
         if (warming != null) {
-            warming.cancel();
+            // Ends the warm-up. Where it has ended already, this is the closing itself.
+            warming.close();
         }
         PrefetchEngine engine;
         try {

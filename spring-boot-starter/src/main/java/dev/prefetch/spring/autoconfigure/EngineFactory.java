@@ -44,7 +44,7 @@ final class EngineFactory implements ApplicationRunner, Ordered {
         EngineLoader loader = new EngineLoader(definition, opener, locator);
         // What can be refused at once is refused before anything is loaded.
         EngineLoader.Prepared prepared = loader.prepare();
-        WarmUp warmUp = properties.warmUp() ? new WarmUp(definition.name()) : null;
+        WarmUp warmUp = properties.warmUp() ? new WarmUp(definition.name(), properties.warmUpLimit()) : null;
         if (!properties.loadInBackground()) {
             return openNow(loader, prepared, warmUp);
         }
@@ -63,7 +63,7 @@ final class EngineFactory implements ApplicationRunner, Ordered {
         PrefetchEngine engine = loader.load(prepared, listener);
         if (warmUp != null) {
             try {
-                warmUp.run(engine, generation -> {});
+                warmUp.run(engine);
             } catch (RuntimeException e) {
                 engine.close();
                 throw e;

@@ -56,7 +56,8 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * @param embedding How texts become vectors.
  * @param loadInBackground Whether models are loaded while the rest of the application starts. The application is ready for
  *     traffic when they are there, and shows the progress until then.
- * @param warmUp Whether each model generates a few tokens when it has been loaded, so that the first request is fast.
+ * @param warmUp Whether each model answers a few prompts of its own when it has been loaded, so that the first request is fast.
+ * @param warmUpLimit When that ends at the latest. It ends earlier when answers no longer become faster.
  * @param models More models, each by a name, with the properties that stand here for a single one.
  * @param primary Name of the model in 'models' whose beans are injected where none is named. Not needed where 'model' is set,
  *     whose beans then are, or where only one model serves chats.
@@ -87,6 +88,7 @@ public record PrefetchProperties(
         @DefaultValue Embedding embedding,
         @DefaultValue("true") boolean loadInBackground,
         @DefaultValue("true") boolean warmUp,
+        @DefaultValue("10s") Duration warmUpLimit,
         @DefaultValue Map<String, Model> models,
         @Nullable String primary,
         @DefaultValue Fallback fallback) {

@@ -1,59 +1,30 @@
 package dev.prefetch.spring.autoconfigure;
 
-import dev.prefetch.api.Generation;
-import dev.prefetch.api.GenerationListener;
-import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.PrefetchEngine;
-import dev.prefetch.api.Prompt;
-import dev.prefetch.inference.SamplingOptions;
-import java.util.List;
+import java.time.Duration;
 import java.util.Locale;
-import java.util.function.Consumer;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Has an engine read a short prompt and generate a few tokens: that brings mapped weights into memory and has the kernels
- * compiled, which the first request would wait for otherwise.
+ * {@link PrefetchEngine#warmUp} as a step of the start.
+ *
+ * @param name the engine's, for the log
+ * @param limit when it ends at the latest
  */
-final class WarmUp {
+record WarmUp(String name, Duration limit) {
 
     private static final Logger LOG = LoggerFactory.getLogger(WarmUp.class);
 
-    private static final String TEXT = "The quick brown fox jumps over the lazy dog. ".repeat(4);
-    private static final int PROMPT_TOKENS = 32;
-    private static final int TOKENS = 8;
-
-    private final String name;
-
-    WarmUp(String name) {
-        this.name = name;
-    }
-
-    /**
-     * @param started hears of the generation, to be able to cancel it
-     */
-    void run(PrefetchEngine engine, Consumer<Generation> started) {
-        long start = System.nanoTime();
-        List<Integer> prompt = engine.encode(new Prompt.Text(TEXT));
-        // A context of a few tokens must do, too.
-        int length =
-                Math.min(Math.min(PROMPT_TOKENS, prompt.size()), engine.info().contextLength() - TOKENS);
-        if (length < 1) {
-            LOG.info("Engine {} is not warmed up: its context is too short", name);
-            return;
-        }
-        GenerationRequest request = new GenerationRequest(
-                new Prompt.Tokens(prompt.subList(0, length)), SamplingOptions.GREEDY, TOKENS, List.of(), true);
-        Generation generation = engine.generate(request, GenerationListener.NONE);
-        started.accept(generation);
+    /** @throws java.util.concurrent.CancellationException when the engine is closed meanwhile */
+    void run(PrefetchEngine engine) {
+        Duration taken;
         try {
-            generation.await();
+            taken = engine.warmUp(limit);
         } catch (InterruptedException e) {
-            generation.cancel();
             Thread.currentThread().interrupt();
             throw new IllegalStateException("interrupted while warming up", e);
         }
-        LOG.info(String.format(Locale.ROOT, "Warmed engine %s up in %.2f s", name, (System.nanoTime() - start) / 1e9));
+        LOG.info(String.format(Locale.ROOT, "Warmed engine %s up in %.2f s", name, taken.toNanos() / 1e9));
     }
 }

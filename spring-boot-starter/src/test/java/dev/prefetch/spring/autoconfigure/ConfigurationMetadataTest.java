@@ -77,6 +77,7 @@ class ConfigurationMetadataTest {
                                         "cache-directory",
                                         "load-in-background",
                                         "warm-up",
+                                        "warm-up-limit",
                                         "models",
                                         "primary",
                                         "fallback")

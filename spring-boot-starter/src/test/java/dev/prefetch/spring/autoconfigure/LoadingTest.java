@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dev.prefetch.api.EngineStatus;
+import dev.prefetch.api.FinishReason;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.api.Prompt;
 import dev.prefetch.gguf.GgufFormatException;
@@ -146,21 +147,48 @@ class LoadingTest {
 
     @Test
     void aFewTokensAreGeneratedBeforeTheModelCountsAsLoaded(CapturedOutput output) {
-        FakeEngine manual = FakeEngine.manual();
-        opener.end.complete(manual);
-        runner.run(context -> {
+        CountDownLatch seen = new CountDownLatch(1);
+        FakeEngine slow = FakeEngine.scripted(generation -> {
+            awaitUninterruptibly(seen);
+            generation.complete(FinishReason.LENGTH);
+        });
+        opener.end.complete(slow);
+        runner.withPropertyValues("spring.ai.prefetch.warm-up-limit=50s").run(context -> {
             LoadingEngine loading = (LoadingEngine) context.getBean(PrefetchEngine.class);
-            Awaitility.await().until(() -> !manual.requests().isEmpty());
+            Awaitility.await().until(() -> !slow.requests().isEmpty());
             assertThat(loading.loadState().phase()).isEqualTo(LoadState.Phase.WARMING_UP);
             assertThat(loading.isLoaded()).isFalse();
-            assertThat(manual.last().request().prompt()).isInstanceOf(Prompt.Tokens.class);
+            assertThat(slow.last().request().prompt()).isInstanceOf(Prompt.Tokens.class);
 
-            manual.last().complete(dev.prefetch.api.FinishReason.LENGTH);
+            seen.countDown();
 
             loading.awaitLoaded();
-            assertThat(manual.requests()).hasSize(1);
+            assertThat(loading.loadState().phase()).isEqualTo(LoadState.Phase.READY);
         });
-        assertThat(manual.isClosed()).isTrue();
+        assertThat(slow.isClosed()).isTrue();
+    }
+
+    private static void awaitUninterruptibly(CountDownLatch latch) {
+        try {
+            latch.await();
+        } catch (InterruptedException e) {
+            throw new AssertionError(e);
+        }
+    }
+
+    @Test
+    void theWarmUpEndsAtItsLimit() {
+        FakeEngine manual = FakeEngine.manual();
+        opener.end.complete(manual);
+        runner.withPropertyValues("spring.ai.prefetch.warm-up-limit=20ms").run(context -> {
+            LoadingEngine loading = (LoadingEngine) context.getBean(PrefetchEngine.class);
+
+            loading.awaitLoaded();
+
+            assertThat(manual.requests()).hasSize(1);
+            assertThat(manual.last().isCancelled()).isTrue();
+            assertThat(loading.loadState().phase()).isEqualTo(LoadState.Phase.READY);
+        });
     }
 
     @Test
