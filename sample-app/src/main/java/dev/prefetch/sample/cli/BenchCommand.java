@@ -70,6 +70,12 @@ final class BenchCommand implements Callable<Integer> {
     private int repeat;
 
     @Option(
+            names = "--minutes",
+            paramLabel = "N",
+            description = "Instead of --repeat: measured runs until so many minutes have passed.")
+    private double minutes;
+
+    @Option(
             names = "--warm-up",
             paramLabel = "N",
             defaultValue = "1",
@@ -146,7 +152,8 @@ final class BenchCommand implements Callable<Integer> {
             }
             BenchFigures prefill = new BenchFigures(Regime.PREFILL, promptTokens);
             BenchFigures decode = new BenchFigures(Regime.DECODE, generateTokens);
-            for (int run = -warmUp; run < repeat; run++) {
+            long end = System.nanoTime() + (long) (minutes * 60e9);
+            for (int run = -warmUp; goesOn(run, end); run++) {
                 boolean counts = run >= 0;
                 if (promptTokens > 0) {
                     GenerationResult result = generate(engine, promptTokens, 1, prefill, counts);
@@ -168,6 +175,11 @@ final class BenchCommand implements Callable<Integer> {
             }
             return report(engine, wanted, prefill, decode);
         }
+    }
+
+    /** One run is measured in any case. */
+    private boolean goesOn(int run, long end) {
+        return run <= 0 || (minutes > 0 ? System.nanoTime() < end : run < repeat);
     }
 
     private Map<String, Object> measureStreams(PrefetchEngine engine) throws InterruptedException {

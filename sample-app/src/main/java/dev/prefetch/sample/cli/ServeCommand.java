@@ -1,6 +1,7 @@
 package dev.prefetch.sample.cli;
 
 import dev.prefetch.sample.SampleApplication;
+import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
@@ -11,6 +12,7 @@ import java.util.concurrent.CountDownLatch;
 import org.jspecify.annotations.Nullable;
 import org.springframework.boot.SpringApplication;
 import org.springframework.context.ApplicationListener;
+import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.event.ContextClosedEvent;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ExitCode;
@@ -43,21 +45,33 @@ final class ServeCommand implements Callable<Integer> {
             description = ModelLocation.DESCRIPTION + " (default: the demo model).")
     private @Nullable ModelLocation model;
 
+    @Option(
+            names = "--answer-once",
+            hidden = true,
+            description = "Answer one message over HTTP, then end: a run that shows a JVM what to prepare for.")
+    private boolean answerOnce;
+
     @Mixin
     private final EngineMixin engine = new EngineMixin();
 
     @Override
-    public Integer call() throws NoSuchFileException, InterruptedException {
+    public Integer call() throws IOException, InterruptedException {
         String[] arguments = springArguments().toArray(String[]::new);
         CountDownLatch closed = new CountDownLatch(1);
         SpringApplication application = new SpringApplication(SampleApplication.class);
         application.setMainApplicationClass(SampleApplication.class);
         application.addListeners((ApplicationListener<ContextClosedEvent>) event -> closed.countDown());
+        ConfigurableApplicationContext running;
         try {
-            application.run(arguments);
+            running = application.run(arguments);
         } catch (RuntimeException e) {
             // Spring Boot has reported it already, with what to do where it knows.
             return ExitCode.SOFTWARE;
+        }
+        if (answerOnce) {
+            try (running) {
+                OneAnswer.of(running.getEnvironment().getRequiredProperty("local.server.port", Integer.class));
+            }
         }
         closed.await();
         return ExitCode.OK;

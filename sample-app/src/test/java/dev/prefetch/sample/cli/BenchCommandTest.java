@@ -41,4 +41,24 @@ class BenchCommandTest {
         assertThat(run.exitCode()).isZero();
         assertThat(run.out()).contains("prefill  8 tokens").contains("decode   4 tokens");
     }
+
+    @Test
+    void measuresAtLeastOnceHoweverShortTheTime() {
+        CliRun run = CliRun.of(
+                "bench",
+                "--model",
+                MODEL,
+                "--threads",
+                "1",
+                "--prompt",
+                "0",
+                "--generate",
+                "4",
+                "--warm-up",
+                "0",
+                "--minutes",
+                "0.0000001");
+        assertThat(run.exitCode()).isZero();
+        assertThat(run.out()).containsPattern("decode   4 tokens: median [0-9.]+ tokens/s \\([0-9.]+\\)\n");
+    }
 }

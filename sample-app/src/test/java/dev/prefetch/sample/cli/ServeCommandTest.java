@@ -6,6 +6,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 import picocli.CommandLine;
 
@@ -59,6 +60,16 @@ class ServeCommandTest {
 
         assertThat(run.exitCode()).isEqualTo(1);
         assertThat(run.err().lines()).containsExactly("prefetch: no such file: " + missing);
+    }
+
+    /** The run that the launcher trains the JVM with. */
+    @Test
+    @Timeout(120)
+    void endsAfterOneAnswer() {
+        CliRun run = CliRun.of("serve", "--port", "0", "--threads", "2", "--answer-once");
+
+        assertThat(run.err()).isEmpty();
+        assertThat(run.exitCode()).isZero();
     }
 
     private static List<String> springArguments(String... options) throws Exception {
