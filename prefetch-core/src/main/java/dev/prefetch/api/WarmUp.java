@@ -38,6 +38,9 @@ final class WarmUp {
     /** A round that takes more than that share of the fastest before it is the last. */
     private static final double GAIN = 0.9;
 
+    /** A round after the first that takes so long runs every kernel often enough to be the last: the model is large. */
+    private static final long LONG_ROUND_NANOS = 500_000_000;
+
     /** Each leaves a prompt in the prompt cache. */
     private static final int MOST_ROUNDS = 16;
 
@@ -77,8 +80,8 @@ final class WarmUp {
         long first = 0;
         long best = Long.MAX_VALUE;
         int rounds = 0;
-        boolean gained = true;
-        while (gained && rounds < MOST_ROUNDS) {
+        boolean goOn = true;
+        while (goOn && rounds < MOST_ROUNDS) {
             long began = System.nanoTime();
             // Another beginning each time, or the prompt cache would have it.
             Collections.rotate(text, 1);
@@ -87,14 +90,15 @@ final class WarmUp {
             }
             long took = System.nanoTime() - began;
             first = rounds == 0 ? took : first;
-            gained = took < GAIN * best;
+            goOn = took < GAIN * best && (rounds == 0 || took < LONG_ROUND_NANOS);
             best = Math.min(best, took);
             rounds++;
         }
         Duration taken = Duration.ofNanos(System.nanoTime() - start);
         LOG.info(String.format(
                 Locale.ROOT,
-                "Warm-up took %.2f s: %d rounds, the first %.0f ms, the fastest %.0f ms",
+                "Warm-up of %s took %.2f s: %d rounds, the first %.0f ms, the fastest %.0f ms",
+                engine.info().modelName(),
                 taken.toNanos() / 1e9,
                 rounds,
                 first / 1e6,
