@@ -18,6 +18,9 @@ final class MatmulRunner implements AutoCloseable {
 
     private static final long SMALLEST_GROUP_BYTES = 4 << 10;
 
+    /** Results in a cache line; a multiple of the rows that kernels treat at a time. */
+    private static final int LINE_FLOATS = 16;
+
     /** Rows and columns of an expanded panel: 48 KiB, which leaves room for a tile of tokens in the cache. */
     private static final int PANEL_ROWS = 48;
 
@@ -137,8 +140,8 @@ final class MatmulRunner implements AutoCloseable {
         for (int i = 0; i < count; i++) {
             Product product = products[i];
             long perGroup = Math.max(1, groupBytes / product.rowBytes);
-            // Kernels treat several rows at a time.
-            product.rowsPerItem = (int) Math.min(product.rows, (perGroup + 7) / 8 * 8);
+            // Kernels treat several rows at a time, and two threads should not write the same cache line.
+            product.rowsPerItem = (int) Math.min(product.rows, Math.ceilDiv(perGroup, LINE_FLOATS) * LINE_FLOATS);
             product.firstItem = groups;
             groups += Math.ceilDiv(product.rows, product.rowsPerItem);
         }
