@@ -32,7 +32,7 @@ import org.jspecify.annotations.Nullable;
  * @param rope rotary embedding of such a layer
  * @param layerConfigs what differs between layers, one per layer
  * @param scaling factors on the residual stream and the logits
- * @param normEpsilon epsilon of the RMS norms
+ * @param normEpsilon epsilon of the norms
  * @param vocabularySize number of tokens
  * @param trainedContextLength tokens the model was trained for
  */
@@ -135,6 +135,7 @@ public record ModelConfig(
         int layers = blocks - guessingLayers;
         LatentShape latent =
                 traits.latentAttention() ? LatentShape.read(keys, keys.parts("attention.head_count", 0)) : null;
+        requireDirection(keys, traits);
         AttentionShape attention =
                 latent == null ? attention(keys, traits, layers, dim) : latentAttention(keys, latent);
         if (hybrid && attention.valueDim() != attention.keyDim()) {
@@ -144,6 +145,9 @@ public record ModelConfig(
         }
         int experts = keys.count("expert_count");
         int expertsUsed = keys.count("expert_used_count");
+        if (traits.encoder() && experts > 0) {
+            throw keys.refuse("expert_count", "mixtures of experts are not supported in encoders");
+        }
         if (expertsUsed > experts || (experts > 0 && expertsUsed == 0)) {
             throw keys.refuse("expert_used_count", expertsUsed + " of " + experts + " experts is impossible");
         }
@@ -179,9 +183,20 @@ public record ModelConfig(
                 rope,
                 layerConfigs(keys, traits, layers, denseLayers, attention, rope, ropes),
                 scaling(keys, traits, dim),
-                keys.epsilon("attention.layer_norm_rms_epsilon"),
+                keys.epsilon(traits.encoder() ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"),
                 (int) embedding.dimension(1),
                 context);
+    }
+
+    /** A file may say whether attention is causal; both ways are known of no architecture. */
+    private static void requireDirection(Keys keys, Traits traits) {
+        if (keys.contains("attention.causal") && keys.flag("attention.causal") == traits.encoder()) {
+            throw keys.refuse(
+                    "attention.causal",
+                    traits.encoder()
+                            ? "an encoder whose positions see only those before them is not supported"
+                            : "attention that is not causal is supported in encoders alone");
+        }
     }
 
     private static int expertFfnDim(Keys keys) {
@@ -248,7 +263,7 @@ public record ModelConfig(
         }
         float softCap =
                 traits.attentionSoftCap() > 0 ? keys.positive("attn_logit_softcapping", traits.attentionSoftCap()) : 0;
-        return new AttentionShape(heads, kvHeads, keyDim, valueDim, (float) scale, softCap, 0);
+        return new AttentionShape(heads, kvHeads, keyDim, valueDim, (float) scale, softCap, 0, !traits.encoder());
     }
 
     /**
@@ -283,7 +298,8 @@ public record ModelConfig(
         List<LayerConfig> configs = new ArrayList<>();
         for (int layer = 0; layer < layers; layer++) {
             boolean slides = sliding.contains(layer);
-            boolean rotates = traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0;
+            boolean rotates = !traits.learntPositions()
+                    && (traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0);
             Rope own = slides ? slidingRope : rope;
             configs.add(
                     linear.contains(layer)
@@ -329,6 +345,16 @@ public record ModelConfig(
             }
         }
         return GgmlType.values()[best];
+    }
+
+    /** Whether it makes vectors of texts alone: every position sees the whole text, and there are no logits. */
+    public boolean encoder() {
+        return architecture.traits().encoder();
+    }
+
+    /** Logits of a position: one per token, none of an encoder. */
+    public int logits() {
+        return encoder() ? 0 : vocabularySize;
     }
 
     /** Whether there are layers whose feed-forward network is a mixture of experts. */
