@@ -78,6 +78,7 @@ final class FeedForward implements AutoCloseable {
         try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
             input = norm(x, n, w.find(TensorRole.FFN_NORM));
             if (experts != null) {
+                input = apart(input, x, n);
                 experts.route(w, input, decodeRows, n);
             }
             if (dense) {
@@ -95,6 +96,26 @@ final class FeedForward implements AutoCloseable {
         }
         if (experts != null) {
             experts.run(n, input, x);
+            normSumOfExperts(layer, x, n);
+        }
+    }
+
+    /** Experts add to {@code x} one after the other, so what they read is a copy where nothing normalises in front. */
+    private DeviceBuffer apart(DeviceBuffer input, DeviceBuffer x, int n) {
+        if (input != x) {
+            return input;
+        }
+        ops.copy(x, 0, normed, 0, (long) n * config.dim() * Float.BYTES);
+        return normed;
+    }
+
+    private void normSumOfExperts(int layer, DeviceBuffer x, int n) {
+        if (!config.encoder() || layer == config.layers() - 1) {
+            return;
+        }
+        try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
+            Activations.normSum(
+                    ops, config, x, n, w.find(TensorRole.FFN_SUM_NORM), w.find(TensorRole.FFN_SUM_NORM_BIAS));
         }
     }
 

@@ -113,7 +113,12 @@ public enum Architecture {
             "BERT, RoBERTa and XLM-RoBERTa for embeddings: all-MiniLM, BGE, E5, GTE, Arctic Embed",
             Traits.encoding().with(Activation.GELU).withLearntPositions()),
 
-    NOMIC_BERT("nomic-bert", "Nomic Embed Text 1 and 1.5", Traits.encoding());
+    NOMIC_BERT("nomic-bert", "Nomic Embed Text 1 and 1.5", Traits.encoding()),
+
+    NOMIC_BERT_MOE(
+            "nomic-bert-moe",
+            "Nomic Embed Text 2",
+            Traits.encoding().with(Activation.GELU).with(Routing.SOFTMAX_OVER_ALL));
 
     private final String id;
     private final String models;

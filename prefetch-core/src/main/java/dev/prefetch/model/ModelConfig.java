@@ -10,6 +10,7 @@ import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.model.Traits.DeltaHeads;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -145,9 +146,6 @@ public record ModelConfig(
         }
         int experts = keys.count("expert_count");
         int expertsUsed = keys.count("expert_used_count");
-        if (traits.encoder() && experts > 0) {
-            throw keys.refuse("expert_count", "mixtures of experts are not supported in encoders");
-        }
         if (expertsUsed > experts || (experts > 0 && expertsUsed == 0)) {
             throw keys.refuse("expert_used_count", expertsUsed + " of " + experts + " experts is impossible");
         }
@@ -162,7 +160,10 @@ public record ModelConfig(
         if (hybrid) {
             DeltaLayers.requireTextRotation(keys, rope.rotatedDimensions() / 2);
         }
-        int denseLayers = experts == 0 ? layers : Math.min(layers, keys.count("leading_dense_block_count"));
+        LayerSet withExperts = layersWithExperts(keys, traits, experts, layers);
+        int denseLayers = (int) IntStream.range(0, layers)
+                .takeWhile(layer -> !withExperts.contains(layer))
+                .count();
         return new ModelConfig(
                 architecture,
                 metadata.string("general.name")
@@ -171,7 +172,7 @@ public record ModelConfig(
                 layers,
                 guessingLayers,
                 dim,
-                denseLayers == 0 ? 0 : keys.width("feed_forward_length"),
+                IntStream.range(0, layers).allMatch(withExperts::contains) ? 0 : keys.width("feed_forward_length"),
                 experts,
                 expertsUsed,
                 experts == 0 ? 0 : expertFfnDim(keys),
@@ -181,7 +182,7 @@ public record ModelConfig(
                 latent,
                 hybrid ? DeltaLayers.shape(keys, traits) : null,
                 rope,
-                layerConfigs(keys, traits, layers, denseLayers, attention, rope, ropes),
+                layerConfigs(keys, traits, layers, withExperts, attention, rope, ropes),
                 scaling(keys, traits, dim),
                 keys.epsilon(traits.encoder() ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"),
                 (int) embedding.dimension(1),
@@ -197,6 +198,19 @@ public record ModelConfig(
                             ? "an encoder whose positions see only those before them is not supported"
                             : "attention that is not causal is supported in encoders alone");
         }
+    }
+
+    /** All but the first few; of encoders the second of every so many. */
+    private static LayerSet layersWithExperts(Keys keys, Traits traits, int experts, int layers) {
+        if (experts == 0) {
+            return layer -> false;
+        }
+        if (traits.encoder()) {
+            int period = keys.size("moe_every_n_layers");
+            return layer -> layer % period == 1;
+        }
+        int dense = Math.min(layers, keys.count("leading_dense_block_count"));
+        return layer -> layer >= dense;
     }
 
     private static int expertFfnDim(Keys keys) {
@@ -280,7 +294,7 @@ public record ModelConfig(
             Keys keys,
             Traits traits,
             int layers,
-            int denseLayers,
+            LayerSet withExperts,
             AttentionShape attention,
             Rope rope,
             RopeReader ropes) {
@@ -303,9 +317,11 @@ public record ModelConfig(
             Rope own = slides ? slidingRope : rope;
             configs.add(
                     linear.contains(layer)
-                            ? new LayerConfig(null, null, layer >= denseLayers)
+                            ? new LayerConfig(null, null, withExperts.contains(layer))
                             : new LayerConfig(
-                                    slides ? slidingShape : attention, rotates ? own : null, layer >= denseLayers));
+                                    slides ? slidingShape : attention,
+                                    rotates ? own : null,
+                                    withExperts.contains(layer)));
         }
         return configs;
     }

@@ -281,6 +281,10 @@ public final class ModelGraph {
             suffix = "_shexp";
             if (config.sharedFfnDim() == 0) {
                 blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+                Builder behind = new Builder(file, "blk." + layer + ".");
+                if (normSum(behind, config, layer)) {
+                    blocks.add(behind.build(blocks.size(), Kind.FEED_FORWARD_DOWN, layer));
+                }
                 return;
             }
             first.optionalVector(TensorRole.FFN_SHARED_SCORE, "ffn_gate_inp_shexp", config.dim());
@@ -299,14 +303,22 @@ public final class ModelGraph {
         if (traits.normsAfter()) {
             down.vector(TensorRole.FFN_POST_NORM, "post_ffw_norm", config.dim());
         }
-        if (traits.layerNorms() == LayerNorms.OF_THE_SUM && layer < config.layers() - 1) {
-            down.layerNorm(TensorRole.FFN_SUM_NORM, TensorRole.FFN_SUM_NORM_BIAS, "layer_output_norm", config.dim());
-        }
+        normSum(down, config, layer);
         blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
         if (gated) {
             blocks.add(up.build(blocks.size(), Kind.FEED_FORWARD_UP, layer));
         }
         blocks.add(down.build(blocks.size(), Kind.FEED_FORWARD_DOWN, layer));
+    }
+
+    /** The norm of the residual stream that ends a layer, if it has one; that of the last is part of the output. */
+    private static boolean normSum(Builder builder, ModelConfig config, int layer) {
+        boolean has =
+                config.architecture().traits().layerNorms() == LayerNorms.OF_THE_SUM && layer < config.layers() - 1;
+        if (has) {
+            builder.layerNorm(TensorRole.FFN_SUM_NORM, TensorRole.FFN_SUM_NORM_BIAS, "layer_output_norm", config.dim());
+        }
+        return has;
     }
 
     /** Two matrices, or one whose rows are those of the two. */
@@ -330,10 +342,12 @@ public final class ModelGraph {
         Builder builder = new Builder(file, "blk." + layer + ".");
         int experts = config.experts();
         int width = config.expertFfnDim();
-        builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+        if (config.architecture().traits().activation().gated()) {
+            builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+            builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", width, expert, experts);
+        }
         builder.slice(TensorRole.FFN_UP, "ffn_up_exps", width, config.dim(), expert, experts);
         builder.slice(TensorRole.FFN_DOWN, "ffn_down_exps", config.dim(), width, expert, experts);
-        builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_UP_BIAS, "ffn_up_exps", width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_DOWN_BIAS, "ffn_down_exps", config.dim(), expert, experts);
         return builder;
@@ -364,7 +378,9 @@ public final class ModelGraph {
         return feedForwardUp[layer];
     }
 
-    /** The down projection of a dense feed-forward network. */
+    /**
+     * The down projection of a dense feed-forward network, with the norm behind it; where there are experts alone, that norm.
+     */
     public WeightBlock feedForwardDown(int layer) {
         return feedForwardDown[layer];
     }

@@ -30,7 +30,7 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
         FEED_FORWARD,
         /** The up projection of a dense feed-forward network with a gate. */
         FEED_FORWARD_UP,
-        /** The down projection of a dense feed-forward network. */
+        /** The down projection of a dense feed-forward network, with the norm behind it; with experts alone, that norm. */
         FEED_FORWARD_DOWN,
         EXPERT,
         OUTPUT;
@@ -69,7 +69,8 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
                                 : find(TensorRole.FFN_UP).isPresent() ? "L%02d.up" : "L%02d.gate")
                         .formatted(layer);
             case FEED_FORWARD_UP -> "L%02d.up".formatted(layer);
-            case FEED_FORWARD_DOWN -> "L%02d.down".formatted(layer);
+            case FEED_FORWARD_DOWN ->
+                (find(TensorRole.FFN_DOWN).isPresent() ? "L%02d.down" : "L%02d.norm").formatted(layer);
             case EXPERT -> "L%02d.e%d".formatted(layer, expert);
         };
     }

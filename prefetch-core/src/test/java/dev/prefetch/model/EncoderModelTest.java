@@ -127,7 +127,7 @@ class EncoderModelTest {
                         List.of("llama.attention.causal", "encoders alone")),
                 Arguments.of(
                         bert().key("bert.expert_count", 4).key("bert.expert_used_count", 2),
-                        List.of("bert.expert_count", "mixtures of experts")),
+                        List.of("bert.moe_every_n_layers", "missing")),
                 Arguments.of(
                         bert().without("bert.attention.layer_norm_epsilon"), List.of("attention.layer_norm_epsilon")),
                 Arguments.of(bert().key("bert.context_length", 127), List.of("position_embd.weight", "127")),

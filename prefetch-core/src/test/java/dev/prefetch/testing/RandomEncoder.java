@@ -24,7 +24,7 @@ public final class RandomEncoder {
 
     private static final int DIM = 256;
     private static final int FFN = 512;
-    private static final int LAYERS = 3;
+    private static final int EXPERTS = 4;
     private static final int VOCABULARY = 260;
     private static final int CLS = 2;
     private static final int SEP = 3;
@@ -36,16 +36,19 @@ public final class RandomEncoder {
     private final String family;
     private final String architecture;
     private final String type;
+    private final int layers;
 
     private RandomEncoder(String family, String type) {
         this.family = family;
         this.architecture = architectureOf(family);
         this.type = type;
+        // With experts the last layer has some, and one before it.
+        this.layers = family.equals("nomic-bert-moe") ? 4 : 3;
     }
 
     /** What there are models of: an architecture, or a variant of one; see {@link #architectureOf}. */
     public static List<String> families() {
-        return List.of("bert", "bert-fused", "nomic-bert");
+        return List.of("bert", "bert-fused", "nomic-bert", "nomic-bert-moe");
     }
 
     /** {@code general.architecture} of a family. */
@@ -117,19 +120,24 @@ public final class RandomEncoder {
     }
 
     private void build() {
-        boolean nomic = family.equals("nomic-bert");
-        int heads = nomic ? 4 : 8;
+        boolean rotates = architecture.startsWith("nomic-bert");
+        int heads = rotates ? 4 : 8;
         writer.put("general.architecture", architecture).put("general.name", "random " + family);
         number("context_length", CONTEXT);
         number("embedding_length", DIM);
-        number("block_count", LAYERS);
+        number("block_count", layers);
         number("feed_forward_length", FFN);
         number("attention.head_count", heads);
         writer.put(architecture + ".attention.layer_norm_epsilon", 1e-12f)
                 .put(architecture + ".attention.causal", false);
         number("pooling_type", family.equals("bert-fused") ? 2 : 1);
-        if (nomic) {
+        if (rotates) {
             writer.put(architecture + ".rope.freq_base", 1000f);
+        }
+        if (family.equals("nomic-bert-moe")) {
+            number("expert_count", EXPERTS);
+            number("expert_used_count", 2);
+            number("moe_every_n_layers", 2);
         }
         vocabulary();
 
@@ -139,12 +147,13 @@ public final class RandomEncoder {
         } else {
             vector("token_types.weight", 0.3, 0, DIM, 2);
         }
-        if (!nomic) {
+        if (!rotates) {
             vector("position_embd.weight", 0.5, 0, DIM, CONTEXT);
         }
         norm("token_embd_norm");
-        for (int layer = 0; layer < LAYERS; layer++) {
-            layer("blk." + layer + ".", nomic);
+        for (int layer = 0; layer < layers; layer++) {
+            attention("blk." + layer + ".");
+            feedForward("blk." + layer + ".", layer);
         }
     }
 
@@ -170,7 +179,7 @@ public final class RandomEncoder {
                 .uint32("tokenizer.ggml.mask_token_id", 4);
     }
 
-    private void layer(String block, boolean nomic) {
+    private void attention(String block) {
         double keeping = 1 / Math.sqrt(DIM);
         if (family.equals("bert")) {
             for (String part : List.of("q", "k")) {
@@ -182,21 +191,33 @@ public final class RandomEncoder {
         } else {
             matrix(block + "attn_qkv.weight", usual(), 1.5 * keeping, DIM, 3 * DIM);
         }
-        if (family.equals("bert-fused")) {
+        if (family.equals("bert-fused") || family.equals("nomic-bert-moe")) {
             vector(block + "attn_qkv.bias", 0.3, 0, 3 * DIM);
         }
         matrix(block + "attn_output.weight", usual(), 2 * keeping, DIM, DIM);
+        if (!family.equals("nomic-bert")) {
+            vector(block + "attn_output.bias", 0.2, 0, DIM);
+        }
+        norm(block + "attn_output_norm");
+    }
+
+    private void feedForward(String block, int layer) {
+        double keeping = 1 / Math.sqrt(DIM);
+        norm(block + "layer_output_norm");
+        if (family.equals("nomic-bert-moe") && layer % 2 == 1) {
+            vector(block + "ffn_gate_inp.weight", 2 * keeping, 0, DIM, EXPERTS);
+            add(block + "ffn_up_exps.weight", usual(), keeping, 0, DIM, FFN, EXPERTS);
+            add(block + "ffn_down_exps.weight", important(), 4 / Math.sqrt(FFN), 0, FFN, DIM, EXPERTS);
+            return;
+        }
         matrix(block + "ffn_up.weight", usual(), keeping, DIM, FFN);
         matrix(block + "ffn_down.weight", important(), 2 / Math.sqrt(FFN), FFN, DIM);
-        if (nomic) {
+        if (family.equals("nomic-bert")) {
             matrix(block + "ffn_gate.weight", usual(), keeping, DIM, FFN);
         } else {
-            vector(block + "attn_output.bias", 0.2, 0, DIM);
             vector(block + "ffn_up.bias", 0.2, 0, FFN);
             vector(block + "ffn_down.bias", 0.2, 0, DIM);
         }
-        norm(block + "attn_output_norm");
-        norm(block + "layer_output_norm");
     }
 
     private GgmlType usual() {

@@ -287,10 +287,10 @@ class Layer:
 
 
 class Encoder:
-    """BERT (arXiv 1810.04805), and Nomic's with rotating positions and a gated network."""
+    """BERT (arXiv 1810.04805), and Nomic's with rotating positions and a gated network, or experts."""
 
     def __init__(self, model):
-        self.key, self.weights = model.key, model.weights
+        self.key, self.weights, self.model = model.key, model.weights, model
         self.rotates, self.heads = model.arch != "bert", model.heads
 
     def linear(self, x, name):
@@ -331,10 +331,23 @@ class Encoder:
         return self.linear(np.einsum("hij,jhd->ihd", weights, v).reshape(len(x), -1), block + "attn_output")
 
     def feed_forward(self, x, block):
+        if block + "ffn_gate_inp.weight" in self.weights:
+            return self.experts(x, block)
         up = self.linear(x, block + "ffn_up")
         if block + "ffn_gate.weight" in self.weights:
             return self.linear(silu(self.linear(x, block + "ffn_gate")) * up, block + "ffn_down")
         return self.linear(gelu(up), block + "ffn_down")
+
+    def experts(self, x, block):
+        up, down = self.weights[block + "ffn_up_exps.weight"], self.weights[block + "ffn_down_exps.weight"]
+        scores, used, result = softmax(self.linear(x, block + "ffn_gate_inp")), self.key("expert_used_count"), np.zeros_like(x)
+        for t in range(len(x)):
+            order = np.argsort(-scores[t], kind="stable")
+            gap = scores[t][order[used - 1]] - scores[t][order[used]]
+            self.model.closest = min(self.model.closest, gap)
+            for expert in order[:used]:
+                result[t] += scores[t][expert] * (down[expert] @ gelu(up[expert] @ x[t]))
+        return result
 
     @staticmethod
     def pooled(states):
