@@ -10,6 +10,7 @@ import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.MemoryAmount;
 import dev.prefetch.testing.ExactVectors;
 import dev.prefetch.testing.MeteredBackend;
+import dev.prefetch.testing.RandomAdapter;
 import dev.prefetch.testing.RandomEncoder;
 import dev.prefetch.testing.TestAccelerator;
 import java.io.IOException;
@@ -25,6 +26,7 @@ import java.util.stream.IntStream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -284,6 +286,35 @@ class EncoderTest {
             // Two pages of 64 positions hold the context; keys and values are 256 wide.
             assertThat(engine.status().kvBytesCapacity()).isEqualTo(2 * 64 * 2 * 256 * 4);
             assertThat(engine.embed(texts()).vectors()).hasSize(20);
+        }
+    }
+
+    @ParameterizedTest
+    @ValueSource(strings = {"bert-F32", "bert-fused-F32", "nomic-bert-F32", "nomic-bert-moe-F32"})
+    void adaptersAddWhatMergedWeightsHave(String name, @TempDir Path folder) throws Exception {
+        Path model = RandomEncoder.file(name);
+        RandomAdapter adapter = new RandomAdapter(
+                model,
+                tensor -> tensor.startsWith("blk.") && !tensor.matches(".*(bias|norm\\.weight)")
+                        || tensor.equals("token_embd.weight"),
+                6,
+                1);
+        Path merged = Files.copy(model, folder.resolve("merged.gguf"));
+        adapter.mergeInto(merged, 0.75f);
+        EngineOptions adapted = options(model)
+                .withLora(List.of(new LoraSource(adapter.write(folder.resolve("adapter.gguf")), 0.75f)));
+        List<String> text = List.of(RandomEncoder.text(ExactVectors.tokens()));
+        try (PrefetchEngine plain = PrefetchEngine.open(options(model));
+                PrefetchEngine expected = PrefetchEngine.open(options(merged));
+                PrefetchEngine actual = PrefetchEngine.open(adapted)) {
+            float[] vector = vectors(expected, text, Pooling.MEAN).getFirst();
+            assertThat(ReferenceLogitsTest.relativeRms(
+                            vectors(plain, text, Pooling.MEAN).getFirst(), vector))
+                    .as("the change matters")
+                    .isGreaterThan(0.1);
+            assertThat(ReferenceLogitsTest.relativeRms(
+                            vectors(actual, text, Pooling.MEAN).getFirst(), vector))
+                    .isLessThan(TOLERANCE);
         }
     }
 
