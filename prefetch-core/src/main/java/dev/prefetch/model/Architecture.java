@@ -12,8 +12,8 @@ import java.util.stream.Collectors;
 
 /**
  * The supported architectures: each is one description of what it does beyond a plain pre-norm decoder with grouped-query
- * attention, or a plain encoder. What a single file decides (biases, fused matrices, a tied output, experts, scaling of the rotation) is
- * recognised by its tensors and keys.
+ * attention, or a plain encoder. What a single file decides (biases, fused matrices, a tied output, experts, scaling of the
+ * rotation) is recognised by its tensors and keys.
  */
 public enum Architecture {
     LLAMA("llama", "Llama 2 and 3, Mistral, TinyLlama, SmolLM 2; Mixtral", Traits.rotating(Layout.ADJACENT)),

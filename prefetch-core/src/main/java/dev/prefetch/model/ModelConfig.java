@@ -176,7 +176,7 @@ public record ModelConfig(
                 experts,
                 expertsUsed,
                 experts == 0 ? 0 : expertFfnDim(keys),
-                experts == 0 || denseLayers == layers ? 0 : sharedFfnDim(file, keys, denseLayers),
+                experts == 0 || traits.encoder() || denseLayers == layers ? 0 : sharedFfnDim(file, keys, denseLayers),
                 ExpertRouting.read(keys, traits, experts),
                 attention,
                 latent,

@@ -301,8 +301,8 @@ class EncoderTest {
                 1);
         Path merged = Files.copy(model, folder.resolve("merged.gguf"));
         adapter.mergeInto(merged, 0.75f);
-        EngineOptions adapted = options(model)
-                .withLora(List.of(new LoraSource(adapter.write(folder.resolve("adapter.gguf")), 0.75f)));
+        EngineOptions adapted =
+                options(model).withLora(List.of(new LoraSource(adapter.write(folder.resolve("adapter.gguf")), 0.75f)));
         List<String> text = List.of(RandomEncoder.text(ExactVectors.tokens()));
         try (PrefetchEngine plain = PrefetchEngine.open(options(model));
                 PrefetchEngine expected = PrefetchEngine.open(options(merged));
