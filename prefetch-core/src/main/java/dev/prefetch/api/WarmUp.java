@@ -17,7 +17,7 @@ import org.slf4j.LoggerFactory;
  * Has an engine answer prompts that nobody asked for, in rounds, until a round is hardly faster than those before it. A round is
  * what an engine does all day: a prompt, its answer, and several answers at the same time, which other kernels compute. The
  * first round takes seconds: the compiler gets to a kernel when it has run thousands of times, and until then the Vector API makes an
- * object of every vector.
+ * object of every vector. An encoder makes vectors of a text instead.
  */
 final class WarmUp {
 
@@ -68,12 +68,13 @@ final class WarmUp {
         }
         List<Integer> text = new ArrayList<>(engine.encode(new Prompt.Text(TEXT)));
         // A context of a few tokens must do, too.
-        int length =
-                Math.min(Math.min(PROMPT_TOKENS, text.size()), engine.info().contextLength() - TOKENS);
+        EngineInfo info = engine.info();
+        int length = info.generates()
+                ? Math.min(Math.min(PROMPT_TOKENS, text.size()), info.contextLength() - TOKENS)
+                // A vector is of the whole text, which may get another token at its end.
+                : info.contextLength() - text.size();
         if (length < 1) {
-            LOG.info(
-                    "No warm-up: the context of {} tokens is too short",
-                    engine.info().contextLength());
+            LOG.info("No warm-up: the context of {} tokens is too short", info.contextLength());
             return Duration.ZERO;
         }
         int streams = Math.min(STREAMS, engine.status().maxConcurrency());
@@ -85,7 +86,8 @@ final class WarmUp {
             long began = System.nanoTime();
             // Another beginning each time, or the prompt cache would have it.
             Collections.rotate(text, 1);
-            if (!round(text.subList(0, length), streams)) {
+            boolean ended = info.generates() ? round(text.subList(0, length), streams) : vector();
+            if (!ended) {
                 break;
             }
             long took = System.nanoTime() - began;
@@ -98,7 +100,7 @@ final class WarmUp {
         LOG.info(String.format(
                 Locale.ROOT,
                 "Warm-up of %s took %.2f s: %d rounds, the first %.0f ms, the fastest %.0f ms",
-                engine.info().modelName(),
+                info.modelName(),
                 taken.toNanos() / 1e9,
                 rounds,
                 first / 1e6,
@@ -119,6 +121,12 @@ final class WarmUp {
             prompts.add(prompt.subList(1 + i, 1 + i + STREAM_PROMPT_TOKENS));
         }
         return answers(prompts);
+    }
+
+    /** Of an encoder, which gives nothing else. */
+    private boolean vector() throws InterruptedException {
+        engine.embed(List.of(TEXT));
+        return System.nanoTime() - start < limitNanos;
     }
 
     private boolean answers(List<List<Integer>> prompts) throws InterruptedException {
