@@ -145,7 +145,7 @@ final class LocalEngine implements PrefetchEngine {
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
-        computedAnew(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
+        withoutGuesses(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
         LOG.debug("Opened {}", info);
         return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
@@ -230,17 +230,14 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     /** What is off for a model with layers of linear attention and was not turned off by the options. */
-    private static List<SlowPath> computedAnew(Model model, EngineOptions options) {
-        ServingOptions serving = options.serving();
-        if (model.config().delta() == null
-                || promptCacheBytes(serving, 1L << 40) == 0 && serving.speculation() == Speculation.OFF) {
+    private static List<SlowPath> withoutGuesses(Model model, EngineOptions options) {
+        if (model.config().delta() == null || options.serving().speculation() == Speculation.OFF) {
             return List.of();
         }
         return List.of(new SlowPath(
-                "the state of the model's layers of linear attention cannot be taken back to an earlier position: every"
-                        + " prompt is computed from its first token on, and no tokens are guessed",
-                "prompt-cache=0 and speculation=off say that this is known; conversations are faster with a model that"
-                        + " has no such layers"));
+                "the state of the model's layers of linear attention cannot be taken back to where a guess was right: no"
+                        + " tokens are guessed",
+                "speculation=off says that this is known"));
     }
 
     private static EngineInfo info(
@@ -271,7 +268,7 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
-                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), computedAnew(model, options))
+                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), withoutGuesses(model, options))
                         .flatMap(List::stream)
                         .toList(),
                 preparation.link());

@@ -292,6 +292,11 @@ public final class BatchLoop implements AutoCloseable {
         return layout(config, type).sequenceBytes(tokens, mostRows(ubatch));
     }
 
+    /** Bytes of the state of all layers of linear attention of a sequence; 0 where there are none. */
+    public static long stateBytes(ModelConfig config, GgmlType type) {
+        return layout(config, type).pageBytes(KvLayout.Span.STATE);
+    }
+
     /** Most rows of one sequence in a sweep. */
     private static int mostRows(int ubatch) {
         return Math.max(ubatch, 1 + DraftCost.MOST);
@@ -327,8 +332,9 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
-     * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say
-     * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere
+     * @param limits of a model with layers of linear attention no tokens are guessed, whatever they say
+     * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere. Not used for a
+     *     model with layers of linear attention, whose states it does not hold
      */
     public BatchLoop(
             Workplace place,
@@ -342,9 +348,8 @@ public final class BatchLoop implements AutoCloseable {
         this.config = config;
         this.graph = graph;
         this.tokenizer = tokenizer;
-        // A state cannot be taken back to an earlier position.
-        this.limits =
-                config.delta() == null ? limits : limits.withPromptCacheBytes(0).withSpeculation(Speculation.OFF);
+        // A state cannot be taken back to where a guess was right.
+        this.limits = config.delta() == null ? limits : limits.withSpeculation(Speculation.OFF);
         this.vocabularySize = config.vocabularySize();
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
         long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());
