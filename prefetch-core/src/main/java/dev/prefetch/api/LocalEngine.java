@@ -24,6 +24,7 @@ import dev.prefetch.tokenizer.Tokenizers;
 import java.nio.file.Path;
 import java.time.Instant;
 import java.util.Arrays;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -145,7 +146,7 @@ final class LocalEngine implements PrefetchEngine {
         if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
-        withoutGuesses(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
+        linearAttentionPaths(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
         LOG.debug("Opened {}", info);
         return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
@@ -230,14 +231,21 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     /** What is off for a model with layers of linear attention and was not turned off by the options. */
-    private static List<SlowPath> withoutGuesses(Model model, EngineOptions options) {
-        if (model.config().delta() == null || options.serving().speculation() == Speculation.OFF) {
-            return List.of();
+    private static List<SlowPath> linearAttentionPaths(Model model, EngineOptions options) {
+        List<SlowPath> paths = new ArrayList<>();
+        if (model.config().delta() != null && options.serving().speculation() != Speculation.OFF) {
+            paths.add(new SlowPath(
+                    "the state of the model's layers of linear attention cannot be taken back to where a guess was"
+                            + " right: no tokens are guessed",
+                    "speculation=off says that this is known"));
         }
-        return List.of(new SlowPath(
-                "the state of the model's layers of linear attention cannot be taken back to where a guess was right: no"
-                        + " tokens are guessed",
-                "speculation=off says that this is known"));
+        if (model.config().delta() != null && options.serving().promptCacheFile() != null) {
+            paths.add(new SlowPath(
+                    "a prompt cache file holds no states of layers of linear attention: it is neither read nor written,"
+                            + " and the prompt cache begins empty",
+                    "leave prompt-cache-file out"));
+        }
+        return paths;
     }
 
     private static EngineInfo info(
@@ -268,7 +276,7 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
-                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), withoutGuesses(model, options))
+                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), linearAttentionPaths(model, options))
                         .flatMap(List::stream)
                         .toList(),
                 preparation.link());

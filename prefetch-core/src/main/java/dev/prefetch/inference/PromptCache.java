@@ -532,7 +532,7 @@ final class PromptCache {
             if (partial != null) {
                 partial.copying = value;
             }
-            if (!shared.isEmpty()) {
+            if (!takesState && !shared.isEmpty() && shared.getLast().state != null) {
                 // Its pages are pinned, but a copy of a state is not.
                 shared.getLast().copying = value;
             }
