@@ -24,6 +24,7 @@ import dev.prefetch.tokenizer.Tokenizers;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
@@ -149,7 +150,7 @@ final class LocalEngine implements PrefetchEngine {
         } else if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
-        computedAnew(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
+        linearAttentionPaths(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
         LOG.debug("Opened {}", info);
         return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
@@ -235,17 +236,21 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     /** What is off for a model with layers of linear attention and was not turned off by the options. */
-    private static List<SlowPath> computedAnew(Model model, EngineOptions options) {
-        ServingOptions serving = options.serving();
-        if (model.config().delta() == null
-                || promptCacheBytes(serving, 1L << 40) == 0 && serving.speculation() == Speculation.OFF) {
-            return List.of();
+    private static List<SlowPath> linearAttentionPaths(Model model, EngineOptions options) {
+        List<SlowPath> paths = new ArrayList<>();
+        if (model.config().delta() != null && options.serving().speculation() != Speculation.OFF) {
+            paths.add(new SlowPath(
+                    "the state of the model's layers of linear attention cannot be taken back to where a guess was"
+                            + " right: no tokens are guessed",
+                    "speculation=off says that this is known"));
         }
-        return List.of(new SlowPath(
-                "the state of the model's layers of linear attention cannot be taken back to an earlier position: every"
-                        + " prompt is computed from its first token on, and no tokens are guessed",
-                "prompt-cache=0 and speculation=off say that this is known; conversations are faster with a model that"
-                        + " has no such layers"));
+        if (model.config().delta() != null && options.serving().promptCacheFile() != null) {
+            paths.add(new SlowPath(
+                    "a prompt cache file holds no states of layers of linear attention: it is neither read nor written,"
+                            + " and the prompt cache begins empty",
+                    "leave prompt-cache-file out"));
+        }
+        return paths;
     }
 
     private static EngineInfo info(
@@ -278,7 +283,10 @@ final class LocalEngine implements PrefetchEngine {
                 threads,
                 loadNanos,
                 0,
-                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), computedAnew(model, options))
+                Stream.of(
+                                device.slowPaths(),
+                                preparation.slowPath().stream().toList(),
+                                linearAttentionPaths(model, options))
                         .flatMap(List::stream)
                         .toList(),
                 preparation.link());

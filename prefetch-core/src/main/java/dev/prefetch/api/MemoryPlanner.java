@@ -25,6 +25,9 @@ final class MemoryPlanner {
 
     private static final Logger LOG = LoggerFactory.getLogger(MemoryPlanner.class);
 
+    /** Copies of the state of layers of linear attention that there is room for beside sequences of full length. */
+    private static final int KEPT_STATES = 2;
+
     /** Share of what activations leave that the KV cache of more than one full-length sequence may take. */
     private static final double KV_SHARE = 0.125;
 
@@ -181,7 +184,10 @@ final class MemoryPlanner {
         long kvBytes = Math.clamp(
                 wantedKvBytes(available, bytes(options.memory().weights(), modelBytes, modelBytes), ubatch),
                 sequenceBytes,
-                sequenceBytes * options.maxConcurrency());
+                sequenceBytes * options.maxConcurrency()
+                        + KEPT_STATES
+                                * BatchLoop.stateBytes(
+                                        config, options.kvCacheType().format()));
         long left = available - kvBytes;
         long weightsBytes = bytes(options.memory().weights(), modelBytes, left);
         LOG.debug(

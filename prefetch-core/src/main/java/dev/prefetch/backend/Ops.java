@@ -37,6 +37,38 @@ public interface Ops {
     }
 
     /**
+     * The matrices of several parts, each times that part of every row: {@code y[i][p] = x[i][p] * w[p]^T}, the same bits as
+     * {@link #matmul} of a part alone.
+     *
+     * @param all the matrices, one below the other
+     * @param parts how many they are
+     * @param x {@code [count x parts x xWidth]}, of whose parts the first {@code all.cols} elements are read
+     * @param y {@code [count x parts x yWidth]}, of whose parts the first {@code all.rows / parts} elements are written
+     * @param partOfX {@code [count x all.cols]}, what a backend may need meanwhile
+     * @param partOfY {@code [count x all.rows / parts]}, too
+     */
+    default void matmulParts(
+            Weight all,
+            int parts,
+            DeviceBuffer x,
+            int xWidth,
+            int decodeRows,
+            int count,
+            DeviceBuffer y,
+            int yWidth,
+            DeviceBuffer partOfX,
+            DeviceBuffer partOfY) {
+        OpsChecks.checkParts(all, parts, xWidth, yWidth);
+        int cols = Math.toIntExact(all.cols());
+        int rows = Math.toIntExact(all.rows() / parts);
+        for (int part = 0; part < parts; part++) {
+            copyColumns(x, (long) part * xWidth, parts * xWidth, partOfX, 0, cols, cols, count);
+            matmul(all.part(part, parts), partOfX, decodeRows, count, partOfY);
+            copyColumns(partOfY, 0, rows, y, (long) part * yWidth, parts * yWidth, rows, count);
+        }
+    }
+
+    /**
      * {@code y[i] += bias} for every row; {@code y [count x bias.cols]}.
      *
      * @param bias a vector, or null for none, which changes nothing

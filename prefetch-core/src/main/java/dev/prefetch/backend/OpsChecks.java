@@ -72,6 +72,14 @@ public final class OpsChecks {
         }
     }
 
+    /** @throws IllegalArgumentException when there are no such parts, or they do not fit their places */
+    public static void checkParts(Weight all, int parts, int xWidth, int yWidth) {
+        if (parts < 1 || all.rows() % parts != 0 || all.cols() > xWidth || all.rows() / parts > yWidth) {
+            throw new IllegalArgumentException(parts + " parts of a weight of " + all.rows() + " x " + all.cols()
+                    + " do not fit widths of " + xWidth + " and " + yWidth);
+        }
+    }
+
     /** @throws IllegalArgumentException when the weight is none of an input of so many columns */
     public static void checkCols(Weight weight, int cols) {
         if (weight.cols() != cols) {

@@ -24,4 +24,14 @@ public record Weight(GgmlType type, long rows, long cols, DeviceBuffer buffer, l
                     + " leaves its buffer of " + buffer.byteSize() + " bytes");
         }
     }
+
+    /**
+     * One of several matrices that are one below the other.
+     *
+     * @param parts how many they are, a divisor of the rows
+     */
+    public Weight part(int index, int parts) {
+        long each = rows / parts;
+        return new Weight(type, each, cols, buffer, offset + index * each * type.byteSize(cols));
+    }
 }

@@ -125,6 +125,11 @@ final class Adapters implements AutoCloseable {
         }
     }
 
+    /** Whether one of the matrices that are a tensor together is changed. */
+    boolean changes(WeightBlock block, TensorRole role, int part) {
+        return !changesOf(block, role, part).isEmpty();
+    }
+
     /**
      * Adds the changes of the embedding to what it has for some tokens.
      *

@@ -21,6 +21,8 @@ final class AnswerPrefill {
     private final int ubatch;
     private final int most;
     private final ArrayDeque<int[]> conversations = new ArrayDeque<>();
+    /** Where the last sweep of the oldest began; -1 before its first. */
+    private int begun = -1;
 
     /** @param most answers that may wait; of more the oldest are forgotten */
     AnswerPrefill(ForwardPass forward, KvPool kvPool, Batch batch, int ubatch, int most) {
@@ -36,6 +38,7 @@ final class AnswerPrefill {
         conversations.add(tokens);
         if (conversations.size() > most) {
             conversations.remove();
+            begun = -1;
         }
     }
 
@@ -59,7 +62,9 @@ final class AnswerPrefill {
                 int from = cache.cachedTokens();
                 int count = Math.min(ubatch, tokens.length - from);
                 computed = count > 0 && compute(cache, tokens, from, count, abandoned) ? count : 0;
-                done = from + computed == tokens.length;
+                // Where what a sweep computed could not be kept the next would begin where it did.
+                done = from + computed == tokens.length || from <= begun;
+                begun = done ? -1 : from;
                 cache.close(tokens, from + computed);
             }
         } catch (DeviceFailedException e) {
@@ -73,6 +78,7 @@ final class AnswerPrefill {
             }
             if (done) {
                 conversations.remove();
+                begun = -1;
             }
         }
         return computed;
@@ -80,6 +86,7 @@ final class AnswerPrefill {
 
     private boolean compute(KvCache cache, int[] tokens, int from, int count, BooleanSupplier abandoned) {
         cache.ensure(from, from + count);
+        cache.passes(from, from + count, from + count);
         batch.clear();
         batch.addPrefill(cache, tokens, from, count, Batch.Outputs.NONE);
         return forward.run(batch, abandoned, (output, logits) -> {});

@@ -292,6 +292,11 @@ public final class BatchLoop implements AutoCloseable {
         return layout(config, type).sequenceBytes(tokens, mostRows(ubatch));
     }
 
+    /** Bytes of the state of all layers of linear attention of a sequence; 0 where there are none. */
+    public static long stateBytes(ModelConfig config, GgmlType type) {
+        return layout(config, type).pageBytes(KvLayout.Span.STATE);
+    }
+
     /** Most rows of one sequence in a sweep. */
     private static int mostRows(int ubatch) {
         return Math.max(ubatch, 1 + DraftCost.MOST);
@@ -331,9 +336,10 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
-     * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say,
-     *     and of an encoder no prompts are kept; it needs a ubatch of at least the context, since a text is computed as a whole
-     * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere
+     * @param limits of a model with layers of linear attention no tokens are guessed, whatever they say, and of an encoder no
+     *     prompts are kept either; it needs a ubatch of at least the context, since a text is computed as a whole
+     * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere. Not used for a
+     *     model with layers of linear attention, whose states it does not hold
      */
     public BatchLoop(
             Workplace place,
@@ -347,9 +353,10 @@ public final class BatchLoop implements AutoCloseable {
         this.config = config;
         this.graph = graph;
         this.tokenizer = tokenizer;
-        // A state cannot be taken back to an earlier position.
-        boolean keepsPrompts = config.delta() == null && !config.encoder();
-        this.limits = keepsPrompts ? limits : limits.withPromptCacheBytes(0).withSpeculation(Speculation.OFF);
+        Limits possible = config.encoder() ? limits.withPromptCacheBytes(0) : limits;
+        // A state cannot be taken back to where a guess was right.
+        boolean plain = config.delta() == null && !config.encoder();
+        this.limits = plain ? possible : possible.withSpeculation(Speculation.OFF);
         if (config.encoder() && limits.ubatch() < limits.contextLength()) {
             throw new IllegalArgumentException(
                     "a text of " + limits.contextLength() + " tokens does not fit a ubatch of " + limits.ubatch());
@@ -361,7 +368,7 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
-        this.promptCacheFile = keepsPrompts ? promptCacheFile : null;
+        this.promptCacheFile = plain ? promptCacheFile : null;
         this.machine = machine(place);
         if (this.promptCacheFile != null) {
             this.promptCacheFile.load(machine.kvPool);

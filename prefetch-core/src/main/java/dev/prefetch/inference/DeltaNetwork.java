@@ -71,30 +71,17 @@ final class DeltaNetwork implements AutoCloseable {
         queriesKeysValuesAndGates(w, input, batch);
         scores(w, input, batch);
 
-        // sequence by sequence
-        Weight convolution = w.weight(TensorRole.DELTA_CONVOLUTION);
-        Weight decay = w.weight(TensorRole.DELTA_DECAY);
-        Weight decayBias = w.weight(TensorRole.DELTA_DECAY_BIAS);
+        // sequence by sequence, in parts where the state in between is wanted
         for (Batch.Segment s : batch.segments()) {
-            DeviceBuffer state = s.cache().state();
-            long rows = s.cache().stateOffset(layer);
-            long matrices = rows + shape.convolutionBytes();
-            ops.causalConvolution(
-                    shape, convolution, state, rows, qkv, s.firstRow(), s.count(), s.position(), convolved);
-            ops.gatedDeltaRule(
-                    shape,
-                    epsilon,
-                    state,
-                    matrices,
-                    convolved,
-                    alpha,
-                    beta,
-                    decay,
-                    decayBias,
-                    s.firstRow(),
-                    s.count(),
-                    s.position(),
-                    found);
+            int done = 0;
+            for (StateSnapshots.Snapshot snapshot : s.cache().snapshots()) {
+                int until = snapshot.position() - s.position();
+                advance(w, s, done, until, layer);
+                long place = s.cache().stateOffset(layer);
+                ops.copy(s.cache().state(), place, snapshot.buffer(), place, stateBytes());
+                done = until;
+            }
+            advance(w, s, done, s.count(), layer);
         }
 
         // norm per head, and gate
@@ -102,6 +89,30 @@ final class DeltaNetwork implements AutoCloseable {
         ops.rmsNorm(found, n * shape.valueHeads(), shape.headDim(), gain, epsilon, found);
         ops.swiGlu(gate, found, (long) n * shape.valueDim());
         return gate;
+    }
+
+    private long stateBytes() {
+        return shape.convolutionBytes() + shape.matrixBytes();
+    }
+
+    /** The rows {@code from .. to} of a sequence, which go on from its state and leave it behind them. */
+    private void advance(WeightLease w, Batch.Segment s, int from, int to, int layer) {
+        if (from == to) {
+            return;
+        }
+        Weight convolution = w.weight(TensorRole.DELTA_CONVOLUTION);
+        Weight decay = w.weight(TensorRole.DELTA_DECAY);
+        Weight decayBias = w.weight(TensorRole.DELTA_DECAY_BIAS);
+        DeviceBuffer state = s.cache().state();
+        long rows = s.cache().stateOffset(layer);
+        long matrices = rows + shape.convolutionBytes();
+        int first = s.firstRow() + from;
+        int count = to - from;
+        int position = s.position() + from;
+        ops.causalConvolution(shape, convolution, state, rows, qkv, first, count, position, convolved);
+        ops.gatedDeltaRule(
+                shape, epsilon, state, matrices, convolved, alpha, beta, decay, decayBias, first, count, position,
+                found);
     }
 
     private void queriesKeysValuesAndGates(WeightLease w, DeviceBuffer input, Batch batch) {

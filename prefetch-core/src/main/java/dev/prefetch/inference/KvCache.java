@@ -29,6 +29,8 @@ final class KvCache implements AutoCloseable {
     private @Nullable DeviceBuffer state;
     /** Position that the state goes on at. */
     private int statePosition;
+    /** Null where there is no state, or nothing is kept. */
+    private final @Nullable StateSnapshots snapshots;
 
     private final List<KvLayer> layers = new ArrayList<>();
     private final int cachedTokens;
@@ -47,6 +49,9 @@ final class KvCache implements AutoCloseable {
         for (int layer = 0; layer < layout.layers(); layer++) {
             layers.add(new Layer(layer));
         }
+        this.snapshots = layout.hasState() && pool.cached().enabled() && match != null
+                ? new StateSnapshots(pool, match.knownTokens())
+                : null;
         if (match != null) {
             for (Node node : match.shared()) {
                 pool.cached().pin(node);
@@ -80,6 +85,13 @@ final class KvCache implements AutoCloseable {
             }
             if (layout.slides()) {
                 takeOverWindows(match);
+            }
+            if (layout.hasState() && cachedTokens > 0) {
+                Node last = match.shared().getLast();
+                state = match.takesState()
+                        ? pool.cached().takeState(last)
+                        : pool.copyOf(Span.STATE, pool.cached().stateOf(last));
+                statePosition = cachedTokens;
             }
         } finally {
             match.copying(false);
@@ -165,6 +177,23 @@ final class KvCache implements AutoCloseable {
     }
 
     /**
+     * Says that the next sweep computes the prompt's positions {@code from .. to}, so that copies of the state can be made on
+     * its way; {@link #keep} keeps them.
+     *
+     * @param end the last position at which somebody may go on, where the sweep ends the prompt; else 0
+     */
+    void passes(int from, int to, int end) {
+        if (snapshots != null) {
+            snapshots.plan(from, to, end);
+        }
+    }
+
+    /** Copies of the state that are to be made in this sweep, in ascending order of their positions. */
+    List<StateSnapshots.Snapshot> snapshots() {
+        return snapshots == null ? List.of() : snapshots.pending();
+    }
+
+    /**
      * Where the state of a layer begins, in bytes: the rows that the convolution sees, then the matrices. Both are undefined
      * at position 0.
      */
@@ -212,6 +241,9 @@ final class KvCache implements AutoCloseable {
             promisedBytes -= layout.pageBytes(Span.FULL);
             pool.unpromise(layout.pageBytes(Span.FULL));
         }
+        if (snapshots != null) {
+            snapshots.keep(nodes);
+        }
     }
 
     private @Nullable Node last() {
@@ -230,7 +262,7 @@ final class KvCache implements AutoCloseable {
     private void keepPartial(int[] tokens, int count) {
         int page = nodes.size();
         int from = page * KvLayout.PAGE_TOKENS;
-        if (!pool.cached().enabled() || count <= from) {
+        if (!pool.cached().enabled() || layout.hasState() || count <= from) {
             return;
         }
         DeviceBuffer own = layout.pageBytes(Span.FULL) > 0 ? full.get(page) : null;
@@ -265,6 +297,9 @@ final class KvCache implements AutoCloseable {
         }
         if (state != null) {
             pool.free(Span.STATE, state);
+        }
+        if (snapshots != null) {
+            snapshots.discard();
         }
         for (Node node : nodes) {
             pool.cached().unpin(node);

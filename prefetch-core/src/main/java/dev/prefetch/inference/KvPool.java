@@ -5,6 +5,7 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.inference.KvLayout.Span;
 import dev.prefetch.inference.PromptCache.Match;
+import dev.prefetch.inference.PromptCache.Node;
 import java.util.ArrayDeque;
 import java.util.Collections;
 import java.util.EnumMap;
@@ -110,6 +111,10 @@ final class KvPool implements AutoCloseable {
         if (taking != null && fits(taking, tokens)) {
             return taking;
         }
+        if (layout.hasState()) {
+            Match nothing = match.withoutPages();
+            return fits(nothing, tokens) ? nothing : null;
+        }
         Match fullPages = cached.fullPages(match.shared());
         return fits(fullPages, tokens) ? fullPages : null;
     }
@@ -197,6 +202,34 @@ final class KvPool implements AutoCloseable {
         DeviceBuffer copy = takePage(span);
         device.compute().ops().copy(page, 0, copy, 0, page.byteSize());
         return copy;
+    }
+
+    /**
+     * Memory for a copy of a state, which counts as in use until it is kept or dropped; null when there is no room for it
+     * beside what is in use.
+     *
+     * @throws OutOfDeviceMemoryException when it cannot be had
+     */
+    @Nullable
+    DeviceBuffer takeForSnapshot() {
+        long bytes = layout.pageBytes(Span.STATE);
+        if (bytes > capacityBytes - bytesInUse() || !cached.makeRoomFor(bytes)) {
+            return null;
+        }
+        DeviceBuffer page = takePage(Span.STATE);
+        promise(bytes);
+        return page;
+    }
+
+    /** Leaves a copy of the state behind a node's last token to that node. */
+    void keepSnapshot(Node node, DeviceBuffer page) {
+        unpromise(layout.pageBytes(Span.STATE));
+        cached.leaveState(node, page);
+    }
+
+    void dropSnapshot(DeviceBuffer page) {
+        unpromise(layout.pageBytes(Span.STATE));
+        free(Span.STATE, page);
     }
 
     /** What decides the bits of what is in the pages. */

@@ -136,24 +136,28 @@ final class LatentAttention implements AutoCloseable {
     private void absorb(WeightLease w, Batch batch, DeviceBuffer q) {
         int rank = shape.rank();
         int rotated = shape.rotatedDim();
-        int plain = shape.plainDim();
+        multiplyHeads(w, TensorRole.ATTENTION_K_UP_TRANSPOSED, queries, shape.keyDim(), batch, q, rank + rotated);
+        ops.copyColumns(rotatedQueries, 0, rotated, q, rank, rank + rotated, rotated, batch.size() * heads);
+    }
+
+    /** Every head's part of {@code x [n x heads x xWidth]} times its own matrix, to {@code y [n x heads x yWidth]}. */
+    private void multiplyHeads(
+            WeightLease w, TensorRole role, DeviceBuffer x, int xWidth, Batch batch, DeviceBuffer y, int yWidth) {
+        Weight all = w.weight(role);
         int n = batch.size();
-        Weight transposedKeys = w.weight(TensorRole.ATTENTION_K_UP_TRANSPOSED);
+        int decode = batch.decodeRows();
+        ops.matmulParts(all, heads, x, xWidth, decode, n, y, yWidth, headInput, headOutput);
+        int cols = (int) all.cols();
+        int rows = (int) (all.rows() / heads);
         for (int head = 0; head < heads; head++) {
-            ops.copyColumns(
-                    queries, (long) head * shape.keyDim(), heads * shape.keyDim(), headInput, 0, plain, plain, n);
-            ops.matmul(part(transposedKeys, head, rank), headInput, batch.decodeRows(), n, headOutput);
-            adapters.add(
-                    w.block(),
-                    TensorRole.ATTENTION_K_UP_TRANSPOSED,
-                    head,
-                    headInput,
-                    batch.decodeRows(),
-                    n,
-                    headOutput);
-            ops.copyColumns(headOutput, 0, rank, q, (long) head * (rank + rotated), heads * (rank + rotated), rank, n);
+            if (adapters.changes(w.block(), role, head)) {
+                long place = (long) head * yWidth;
+                ops.copyColumns(x, (long) head * xWidth, heads * xWidth, headInput, 0, cols, cols, n);
+                ops.copyColumns(y, place, heads * yWidth, headOutput, 0, rows, rows, n);
+                adapters.add(w.block(), role, head, headInput, decode, n, headOutput);
+                ops.copyColumns(headOutput, 0, rows, y, place, heads * yWidth, rows, n);
+            }
         }
-        ops.copyColumns(rotatedQueries, 0, rotated, q, rank, rank + rotated, rotated, n * heads);
     }
 
     /** Keys and values of all heads: {@code [plain | rotated]} per head, the rotated part the same in all. */
@@ -179,23 +183,8 @@ final class LatentAttention implements AutoCloseable {
         if (!shape.absorbed()) {
             return attended;
         }
-        int rank = shape.rank();
-        int valueDim = shape.valueDim();
-        int n = batch.size();
-        Weight values = w.weight(TensorRole.ATTENTION_V_UP);
-        for (int head = 0; head < heads; head++) {
-            ops.copyColumns(attended, (long) head * rank, heads * rank, headInput, 0, rank, rank, n);
-            ops.matmul(part(values, head, valueDim), headInput, batch.decodeRows(), n, headOutput);
-            adapters.add(w.block(), TensorRole.ATTENTION_V_UP, head, headInput, batch.decodeRows(), n, headOutput);
-            ops.copyColumns(headOutput, 0, valueDim, results, (long) head * valueDim, heads * valueDim, valueDim, n);
-        }
+        multiplyHeads(w, TensorRole.ATTENTION_V_UP, attended, shape.rank(), batch, results, shape.valueDim());
         return results;
-    }
-
-    /** The matrix of one head out of those of all. */
-    private static Weight part(Weight all, int head, int rows) {
-        long bytes = rows * all.type().byteSize(all.cols());
-        return new Weight(all.type(), rows, all.cols(), all.buffer(), all.offset() + head * bytes);
     }
 
     @Override

@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
  * with the same tokens reads it, and nobody writes it again. The page that a prompt fills only in part becomes a node when
  * its sequence ends, and is copied by who goes on from it. Only positions computed by prefill kernels are kept, so what is
  * taken from here has the bits that computing it again would give. Pages of layers with a window belong to one
- * sequence at a time; a node has one only as long as somebody left it there. What no running sequence uses is given up when its place is needed, what
+ * sequence at a time; a node has one only as long as somebody left it there. Where layers have a state, computing can only go on behind a node that has a copy of
+ * it, and a page filled in part is of no use. What no running sequence uses is given up when its place is needed, what
  * was not used for longest first. Used by the compute thread only.
  */
 final class PromptCache {
@@ -114,6 +115,12 @@ final class PromptCache {
             at = next;
         }
         int length = shared.size() * KvLayout.PAGE_TOKENS;
+        if (layout.hasState()) {
+            while (!shared.isEmpty() && shared.getLast().state == null) {
+                shared.removeLast();
+            }
+            return new Match(shared, null, 0, false, length, false);
+        }
         Node partial = null;
         int best = 0;
         for (Node child : at.children) {
@@ -146,12 +153,18 @@ final class PromptCache {
             bytes += partial.pins == 0 ? layout.pageBytes(Span.FULL) : 0;
             bytes += partial.ownsWindow ? layout.pageBytes(Span.WINDOW) : 0;
         }
+        if (layout.hasState() && !match.shared().isEmpty() && !match.takesState()) {
+            bytes += layout.pageBytes(Span.STATE);
+        }
         return bytes;
     }
 
-    /** The same match with the page used in part taken instead of copied; null when somebody needs it here. */
+    /** The same match with what would be copied taken instead; null when somebody needs it here. */
     @Nullable
     Match takingPartial(Match match) {
+        if (layout.hasState()) {
+            return match.shared().isEmpty() ? null : match.takingState();
+        }
         Node partial = match.partial();
         boolean free = partial != null && partial.isUnused() && (!layout.slides() || partial.ownsWindow);
         return free ? new Match(match.shared(), partial, match.partialTokens(), true) : null;
@@ -176,6 +189,45 @@ final class PromptCache {
         node.ownsWindow = false;
         idleBytes -= layout.pageBytes(Span.WINDOW);
         return node.window;
+    }
+
+    /** A copy of the state behind a node's last token, which becomes the node's unless it has one. */
+    void leaveState(Node node, DeviceBuffer page) {
+        if (node.state != null) {
+            free.accept(Span.STATE, page);
+            return;
+        }
+        node.state = page;
+        node.stateUsed = ++clock;
+        idleBytes += layout.pageBytes(Span.STATE);
+        limit();
+    }
+
+    /** Hands a node's copy of the state over to a sequence, which goes on from it. */
+    DeviceBuffer takeState(Node node) {
+        DeviceBuffer page = stateOf(node);
+        node.state = null;
+        idleBytes -= layout.pageBytes(Span.STATE);
+        return page;
+    }
+
+    /** A node's copy of the state, which a sequence goes on from. */
+    DeviceBuffer stateOf(Node node) {
+        if (node.state == null) {
+            throw new IllegalStateException("the state of a match is gone");
+        }
+        node.stateUsed = ++clock;
+        return node.state;
+    }
+
+    /** Gives up what was not used for longest until so much more may lie idle; false when that cannot be. */
+    boolean makeRoomFor(long bytes) {
+        while (!hasRoomFor(bytes)) {
+            if (bytes > mostIdleBytes || !evict()) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private static @Nullable Node child(Node parent, int[] tokens, int from) {
@@ -310,19 +362,20 @@ final class PromptCache {
             remove(node);
         } else {
             dropWindow(node);
+            dropState(node);
         }
         return true;
     }
 
-    /** A page of a window, or a node that nothing follows: the one not used for longest. */
+    /** A page of a window, a copy of a state, or a node that nothing follows: the one not used for longest. */
     private @Nullable Node oldest() {
         Node oldest = null;
         ArrayDeque<Node> left = new ArrayDeque<>(root.children);
         while (!left.isEmpty()) {
             Node node = left.poll();
             if (!node.copying
-                    && (node.ownsWindow || node.isUnused())
-                    && (oldest == null || node.lastUsed < oldest.lastUsed)) {
+                    && (node.ownsWindow || node.state != null || node.isUnused())
+                    && (oldest == null || age(node) < age(oldest))) {
                 oldest = node;
             }
             left.addAll(node.children);
@@ -330,8 +383,18 @@ final class PromptCache {
         return oldest;
     }
 
+    /** The smaller, the sooner it is given up. */
+    private long age(Node node) {
+        if (!layout.hasState()) {
+            return node.lastUsed;
+        }
+        // Nobody can go on behind a last page without a state.
+        return node.state == null ? 0 : node.stateUsed;
+    }
+
     private void remove(Node node) {
         dropWindow(node);
+        dropState(node);
         above(node).children.remove(node);
         idleBytes -= layout.pageBytes(Span.FULL);
         if (node.full != null) {
@@ -345,6 +408,12 @@ final class PromptCache {
             idleBytes -= layout.pageBytes(Span.WINDOW);
             node.ownsWindow = false;
             node.window = null;
+        }
+    }
+
+    private void dropState(Node node) {
+        if (node.state != null) {
+            free.accept(Span.STATE, takeState(node));
         }
     }
 
@@ -366,6 +435,8 @@ final class PromptCache {
         private final @Nullable DeviceBuffer full;
         private @Nullable DeviceBuffer window;
         private boolean ownsWindow;
+        private @Nullable DeviceBuffer state;
+        private long stateUsed;
         private boolean copying;
         private int pins;
         private long lastUsed;
@@ -427,18 +498,43 @@ final class PromptCache {
      * @param partial the node of which a beginning comes next, or null
      * @param partialTokens how many of its tokens
      * @param takesPartial whether that node's page is taken instead of copied
+     * @param knownTokens what others began with too, in whole pages; more than can be taken over where states are missing
+     * @param takesState whether the last shared node's copy of the state is taken instead of copied once more
      */
-    record Match(List<Node> shared, @Nullable Node partial, int partialTokens, boolean takesPartial) {
+    record Match(
+            List<Node> shared,
+            @Nullable Node partial,
+            int partialTokens,
+            boolean takesPartial,
+            int knownTokens,
+            boolean takesState) {
+
+        Match(List<Node> shared, @Nullable Node partial, int partialTokens, boolean takesPartial) {
+            this(shared, partial, partialTokens, takesPartial, 0, false);
+        }
+
+        Match takingState() {
+            return new Match(shared, partial, partialTokens, takesPartial, knownTokens, true);
+        }
+
+        /** Nothing taken over of what is known. */
+        Match withoutPages() {
+            return new Match(List.of(), null, 0, false, knownTokens, false);
+        }
 
         /** Positions in all. */
         int tokens() {
             return shared.size() * KvLayout.PAGE_TOKENS + partialTokens;
         }
 
-        /** Keeps the page that is copied from being given up meanwhile. */
+        /** Keeps what is copied from being given up meanwhile. */
         void copying(boolean value) {
             if (partial != null) {
                 partial.copying = value;
+            }
+            if (!takesState && !shared.isEmpty() && shared.getLast().state != null) {
+                // Its pages are pinned, but a copy of a state is not.
+                shared.getLast().copying = value;
             }
         }
     }

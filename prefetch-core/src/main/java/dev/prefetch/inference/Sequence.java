@@ -136,7 +136,12 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
      * @throws dev.prefetch.backend.OutOfDeviceMemoryException when it cannot be had
      */
     void reserve(int room) {
-        started().ensure(prefilled, prefilled + Math.min(room, left()));
+        int to = prefilled + Math.min(room, left());
+        started().ensure(prefilled, to);
+        if (keepsPrompt()) {
+            // A prompt that is the same to its end computes its last token for what follows.
+            started().passes(prefilled, to, to == prefix.length ? to - 1 : 0);
+        }
     }
 
     /** Adds this sequence's next rows to a batch; returns how many. */

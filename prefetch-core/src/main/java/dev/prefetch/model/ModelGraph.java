@@ -342,11 +342,21 @@ public final class ModelGraph {
         Builder builder = new Builder(file, "blk." + layer + ".");
         int experts = config.experts();
         int width = config.expertFfnDim();
-        if (config.architecture().traits().activation().gated()) {
-            builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+        boolean gated = config.architecture().traits().activation().gated();
+        if (gated && builder.has("ffn_gate_up_exps.weight")) {
+            // The rows of an expert's gate, then those of its up projection.
+            builder.slice(TensorRole.FFN_GATE, "ffn_gate_up_exps", 0, width, 2 * width, config.dim(), expert, experts);
+            builder.slice(
+                    TensorRole.FFN_UP, "ffn_gate_up_exps", width, width, 2 * width, config.dim(), expert, experts);
+        } else {
+            if (gated) {
+                builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+            }
+            builder.slice(TensorRole.FFN_UP, "ffn_up_exps", width, config.dim(), expert, experts);
+        }
+        if (gated) {
             builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", width, expert, experts);
         }
-        builder.slice(TensorRole.FFN_UP, "ffn_up_exps", width, config.dim(), expert, experts);
         builder.slice(TensorRole.FFN_DOWN, "ffn_down_exps", config.dim(), width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_UP_BIAS, "ffn_up_exps", width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_DOWN_BIAS, "ffn_down_exps", config.dim(), expert, experts);
@@ -514,11 +524,16 @@ public final class ModelGraph {
 
         /** One expert's matrix out of a tensor that holds all of them. */
         void slice(TensorRole role, String name, long rows, long cols, int index, int count) {
+            slice(role, name, 0, rows, rows, cols, index, count);
+        }
+
+        /** Some rows of one expert's matrix, as a matrix. */
+        void slice(TensorRole role, String name, long first, long rows, long all, long cols, int index, int count) {
             GgufTensor tensor = require(name + ".weight");
-            requireDimensions(tensor, List.of(cols, rows, (long) count));
-            long bytes = tensor.byteSize() / count;
-            long offset = tensor.offset() + index * bytes;
-            tensors.add(new BlockTensor(role, tensor.name(), tensor.type(), rows, cols, offset, bytes));
+            requireDimensions(tensor, List.of(cols, all, (long) count));
+            long rowBytes = tensor.byteSize() / (all * count);
+            long offset = tensor.offset() + (index * all + first) * rowBytes;
+            tensors.add(new BlockTensor(role, tensor.name(), tensor.type(), rows, cols, offset, rows * rowBytes));
         }
 
         private void add(TensorRole role, GgufTensor tensor, long rows, long cols) {

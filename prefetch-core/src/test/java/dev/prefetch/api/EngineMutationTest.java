@@ -7,6 +7,7 @@ import com.sun.management.ThreadMXBean;
 import dev.prefetch.gguf.GgufFormatException;
 import dev.prefetch.inference.SamplingOptions;
 import dev.prefetch.testing.DemoModel;
+import dev.prefetch.testing.ExpertFuser;
 import dev.prefetch.testing.GgufMutator;
 import dev.prefetch.testing.MeteredBackend;
 import dev.prefetch.testing.RandomAdapter;
@@ -100,6 +101,7 @@ class EngineMutationTest {
                 models.add(RandomModel.file(name));
             }
         }
+        models.add(ExpertFuser.fuse(RandomModel.file("qwen35moe-Q8_0"), folder.resolve("qwen35moe-fused.gguf")));
         List<Base> bases = new ArrayList<>();
         for (Path model : models) {
             bases.add(new Base(GgufMutator.of(model), null));

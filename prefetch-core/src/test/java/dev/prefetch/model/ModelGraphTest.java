@@ -123,6 +123,18 @@ class ModelGraphTest {
                                 .tensor("blk.0.ffn_gate_inp.weight", 32, 5),
                         List.of("blk.0.ffn_gate_exps.weight", "5")),
                 Arguments.of(
+                        "gates of experts both apart and with the up projections",
+                        new TinyModel().withExperts().tensor("blk.0.ffn_gate_up_exps.weight", 32, 128, 4),
+                        List.of("blk.0.ffn_gate_exps.weight", "not part")),
+                Arguments.of(
+                        "gates and up projections of experts of another width",
+                        new TinyModel()
+                                .withExperts()
+                                .without("blk.0.ffn_gate_exps.weight")
+                                .without("blk.0.ffn_up_exps.weight")
+                                .tensor("blk.0.ffn_gate_up_exps.weight", 32, 64, 4),
+                        List.of("blk.0.ffn_gate_up_exps.weight", "[32, 64, 4]", "[32, 128, 4]")),
+                Arguments.of(
                         "more experts used than there are",
                         new TinyModel().withExperts().key("llama.expert_used_count", 5),
                         List.of("expert_used_count", "5 of 4")),

@@ -89,6 +89,7 @@ public final class RandomModel {
                 "deepseek2",
                 "deepseek2-lite",
                 "deepseek2-whole",
+                "deepseek2-wide",
                 "qwen3next",
                 "qwen3next-first",
                 "qwen35",
@@ -100,7 +101,7 @@ public final class RandomModel {
         return switch (family) {
             case "mixtral" -> "llama";
             case "olmo2-yarn" -> "olmo2";
-            case "deepseek2-lite", "deepseek2-whole" -> "deepseek2";
+            case "deepseek2-lite", "deepseek2-whole", "deepseek2-wide" -> "deepseek2";
             case "qwen3next-first" -> "qwen3next";
             default -> family;
         };
@@ -176,7 +177,7 @@ public final class RandomModel {
         number("embedding_length", DIM);
         number("block_count", layers);
         number("feed_forward_length", FFN);
-        number("attention.head_count", HEADS);
+        number("attention.head_count", heads());
         if (architecture.equals("deepseek2")) {
             latentKeys();
         } else {
@@ -203,7 +204,7 @@ public final class RandomModel {
 
     private void latentKeys() {
         boolean whole = family.equals("deepseek2-whole");
-        number("attention.head_count_kv", whole ? HEADS : 1);
+        number("attention.head_count_kv", whole ? heads() : 1);
         number("attention.kv_lora_rank", RANK);
         number("attention.key_length", whole ? HEAD_DIM + ROTATED : RANK + ROTATED);
         number("attention.value_length", whole ? HEAD_DIM : RANK);
@@ -307,6 +308,11 @@ public final class RandomModel {
         return isHybrid() && (family.equals("qwen35") ? layer % 2 == 0 : layer % 4 < 3);
     }
 
+    /** Enough for kernels that take the heads which share keys together. */
+    private int heads() {
+        return family.equals("deepseek2-wide") ? 4 * HEADS : HEADS;
+    }
+
     private int experts() {
         return family.equals("deepseek2") ? 2 * EXPERTS : EXPERTS;
     }
@@ -354,7 +360,7 @@ public final class RandomModel {
             linearAttention(block);
             return;
         }
-        int q = HEADS * HEAD_DIM;
+        int q = heads() * HEAD_DIM;
         int kv = KV_HEADS * HEAD_DIM;
         if (architecture.equals("deepseek2")) {
             latentAttention(block);
@@ -414,19 +420,19 @@ public final class RandomModel {
 
     private void latentAttention(String block) {
         if (family.equals("deepseek2-lite")) {
-            matrix(block + "attn_q.weight", HEADS * (HEAD_DIM + ROTATED), DIM);
+            matrix(block + "attn_q.weight", heads() * (HEAD_DIM + ROTATED), DIM);
         } else {
             matrix(block + "attn_q_a.weight", RANK, DIM);
             norm(block + "attn_q_a_norm.weight", RANK);
-            matrix(block + "attn_q_b.weight", HEADS * (HEAD_DIM + ROTATED), RANK);
+            matrix(block + "attn_q_b.weight", heads() * (HEAD_DIM + ROTATED), RANK);
         }
         matrix(block + "attn_kv_a_mqa.weight", RANK + ROTATED, DIM);
         norm(block + "attn_kv_a_norm.weight", RANK);
         if (family.equals("deepseek2-whole")) {
-            matrix(block + "attn_kv_b.weight", HEADS * 2 * HEAD_DIM, RANK);
+            matrix(block + "attn_kv_b.weight", heads() * 2 * HEAD_DIM, RANK);
         } else {
-            matrix(block + "attn_k_b.weight", 0.5, RANK, HEAD_DIM, HEADS);
-            matrix(block + "attn_v_b.weight", HEAD_DIM, RANK, HEADS);
+            matrix(block + "attn_k_b.weight", 0.5, RANK, HEAD_DIM, heads());
+            matrix(block + "attn_v_b.weight", HEAD_DIM, RANK, heads());
         }
     }
 

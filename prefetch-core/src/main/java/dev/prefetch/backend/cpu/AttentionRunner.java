@@ -28,12 +28,14 @@ final class AttentionRunner implements AutoCloseable {
     private final Kernels kernels;
     private final WorkerPool pool;
     private final Scratch[] scratch;
+    private final SharedKeyAttention sharedKeys;
 
     AttentionRunner(Kernels kernels, WorkerPool pool) {
         this.kernels = kernels;
         this.pool = pool;
         this.scratch = new Scratch[pool.threads()];
         Arrays.setAll(scratch, i -> new Scratch("attention scores"));
+        this.sharedKeys = new SharedKeyAttention(kernels, pool);
     }
 
     /**
@@ -41,6 +43,10 @@ final class AttentionRunner implements AutoCloseable {
      * {@code sinks} that of one score per head, or 0.
      */
     void run(AttentionShape shape, KvPages pages, long q, long sinks, int count, int position, long out) {
+        if (sinks == 0 && SharedKeyAttention.suits(shape)) {
+            sharedKeys.run(shape, pages, q, count, position, out);
+            return;
+        }
         boolean expanded = pages.type() != GgmlType.F32;
         int group = shape.heads() / shape.kvHeads();
         // Few rows and few groups: give every head to a thread of its own; it only costs cache hits. Where keys and
@@ -186,6 +192,7 @@ final class AttentionRunner implements AutoCloseable {
 
     @Override
     public void close() {
+        sharedKeys.close();
         for (Scratch memory : scratch) {
             memory.close();
         }

@@ -3,6 +3,7 @@ package dev.prefetch.backend.cpu;
 import static dev.prefetch.backend.OpsChecks.checkCols;
 import static dev.prefetch.backend.OpsChecks.checkCount;
 import static dev.prefetch.backend.OpsChecks.checkOutputs;
+import static dev.prefetch.backend.OpsChecks.checkParts;
 import static dev.prefetch.backend.OpsChecks.checkPositive;
 import static dev.prefetch.backend.OpsChecks.checkRange;
 import static dev.prefetch.backend.OpsChecks.checkRows;
@@ -84,11 +85,12 @@ final class CpuOps implements Ops {
 
     @Override
     public void matmul(Weight weight, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y) {
-        long input = input(x, Math.toIntExact(weight.cols()), decodeRows, count);
+        int cols = Math.toIntExact(weight.cols());
+        long input = input(x, cols, decodeRows, count);
         matmuls.clear();
-        addProduct(weight, count, y);
+        addProduct(weight, input, count, y);
         awaitPending.run();
-        matmuls.run(input, Math.toIntExact(weight.cols()), decodeRows, count);
+        matmuls.run(cols, decodeRows, count);
     }
 
     @Override
@@ -100,10 +102,45 @@ final class CpuOps implements Ops {
         for (int i = 0; i < weights.size(); i++) {
             Weight w = weights.get(i);
             checkCols(w, cols);
-            addProduct(w, count, ys.get(i));
+            addProduct(w, input, count, ys.get(i));
         }
         awaitPending.run();
-        matmuls.run(input, cols, decodeRows, count);
+        matmuls.run(cols, decodeRows, count);
+    }
+
+    @Override
+    public void matmulParts(
+            Weight all,
+            int parts,
+            DeviceBuffer x,
+            int xWidth,
+            int decodeRows,
+            int count,
+            DeviceBuffer y,
+            int yWidth,
+            DeviceBuffer partOfX,
+            DeviceBuffer partOfY) {
+        checkParts(all, parts, xWidth, yWidth);
+        int cols = Math.toIntExact(all.cols());
+        int rows = Math.toIntExact(all.rows() / parts);
+        long input = input(x, Math.multiplyExact(parts, xWidth), decodeRows, count);
+        long output = writable(y, floats(count, (long) parts * yWidth), "y");
+        long weights = weight(all);
+        long rowBytes = all.type().byteSize(cols);
+        matmuls.clear();
+        for (int part = 0; part < parts; part++) {
+            matmuls.add(
+                    all.type(),
+                    weights + part * rows * rowBytes,
+                    rowBytes,
+                    rows,
+                    input + 4L * part * xWidth,
+                    4L * parts * xWidth,
+                    output + 4L * part * yWidth,
+                    4L * parts * yWidth);
+        }
+        awaitPending.run();
+        matmuls.runApart(cols, decodeRows, count);
     }
 
     private static long input(DeviceBuffer x, int cols, int decodeRows, int count) {
@@ -112,10 +149,10 @@ final class CpuOps implements Ops {
         return readable(x, floats(count, cols), "x");
     }
 
-    private void addProduct(Weight w, int count, DeviceBuffer y) {
+    private void addProduct(Weight w, long input, int count, DeviceBuffer y) {
         int rows = Math.toIntExact(w.rows());
         long output = writable(y, floats(count, rows), "y");
-        matmuls.add(w.type(), weight(w), w.type().byteSize(w.cols()), rows, output);
+        matmuls.add(w.type(), weight(w), w.type().byteSize(w.cols()), rows, input, 4 * w.cols(), output, 4L * rows);
     }
 
     @Override

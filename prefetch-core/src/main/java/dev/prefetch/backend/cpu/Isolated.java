@@ -30,6 +30,32 @@ final class Isolated {
 
     private static final MethodType IN_PLACE = MethodType.methodType(void.class, long.class, int.class, float.class);
 
+    private static final MethodType MULTIPLY_LANES = MethodType.methodType(
+            void.class,
+            long.class,
+            long.class,
+            long.class,
+            int.class,
+            int.class,
+            long.class,
+            long.class,
+            long.class,
+            long.class,
+            int.class,
+            boolean.class);
+
+    private static final MethodType SOFTMAX_LANES = MethodType.methodType(
+            void.class,
+            long.class,
+            int.class,
+            float.class,
+            long.class,
+            long.class,
+            long.class,
+            long.class,
+            int.class,
+            long.class);
+
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
     private static final MethodType DELTA = MethodType.methodType(
@@ -85,6 +111,16 @@ final class Isolated {
         return find(owner, name, DELTA);
     }
 
+    /** A static kernel with the arguments of {@link Kernels#multiplyLanes}. */
+    static MethodHandle multiplyLanes(Class<?> owner, String name) {
+        return find(owner, name, MULTIPLY_LANES);
+    }
+
+    /** A static kernel with the arguments of {@link Kernels#softmaxLanes}. */
+    static MethodHandle softmaxLanes(Class<?> owner, String name) {
+        return find(owner, name, SOFTMAX_LANES);
+    }
+
     private static MethodHandle find(Class<?> owner, String name, MethodType type) {
         try {
             return MethodHandles.lookup().findStatic(owner, name, type);
@@ -115,6 +151,48 @@ final class Isolated {
     static void call(MethodHandle kernel, long weights, int n, long x, long xStride, int count, long lanes) {
         try {
             kernel.invokeExact(weights, n, x, xStride, count, lanes);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(
+            MethodHandle kernel,
+            long w,
+            long wRow,
+            long wCol,
+            int rows,
+            int depth,
+            long x,
+            long xStride,
+            long c,
+            long cStride,
+            int lanes,
+            boolean accumulate) {
+        try {
+            kernel.invokeExact(w, wRow, wCol, rows, depth, x, xStride, c, cStride, lanes, accumulate);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(
+            MethodHandle kernel,
+            long scores,
+            int positions,
+            float scale,
+            long limits,
+            long maxima,
+            long sums,
+            long factors,
+            int lanes,
+            long weights) {
+        try {
+            kernel.invokeExact(scores, positions, scale, limits, maxima, sums, factors, lanes, weights);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -147,6 +147,54 @@ interface Kernels {
     /** {@code out = out * factor + sum over j of weights[j] * v[j]}, values {@code dim} floats apart. */
     void accumulate(long weights, long v, int positions, int dim, float factor, long out);
 
+    /**
+     * {@code c[r][t] (+)= sum over k of w[r][k] * x[k][t]} for {@link #tileTokens} lanes {@code t}, in ascending order of
+     * {@code k}.
+     *
+     * @param wRow bytes between rows of {@code w}
+     * @param wCol bytes between its columns
+     * @param xStride bytes between rows of {@code x}
+     * @param cStride bytes between rows of {@code c}
+     * @param lanes how many of the lanes count; the others, which are there all the same, are undefined afterwards
+     * @param accumulate whether to start from {@code c} instead of zero
+     */
+    void multiplyLanes(
+            long w,
+            long wRow,
+            long wCol,
+            int rows,
+            int depth,
+            long x,
+            long xStride,
+            long c,
+            long cStride,
+            int lanes,
+            boolean accumulate);
+
+    /**
+     * Takes a block of positions into the running softmax of {@link #tileTokens} lanes: with
+     * {@code m = max(maximum, scale * score[j])}, {@code weight[j] = exp(scale * score[j] - m)},
+     * {@code factor = exp(maximum - m)}, {@code sum = sum * factor + the weights}, {@code maximum = m}. A lane's results do
+     * not depend on the others.
+     *
+     * @param scores {@code [positions x tileTokens]}
+     * @param limits how many of the positions each lane sees, as floats; the weights of the others are 0. An address of 0
+     *     when all see all
+     * @param factors {@code [tileTokens]}, what is to be multiplied with what was found before
+     * @param lanes how many of the lanes count
+     * @param weights {@code [positions x tileTokens]}; may be {@code scores}
+     */
+    void softmaxLanes(
+            long scores,
+            int positions,
+            float scale,
+            long limits,
+            long maxima,
+            long sums,
+            long factors,
+            int lanes,
+            long weights);
+
     /** {@code out = x * factor}; {@code out} may be {@code x}. */
     void scale(long x, int n, float factor, long out);
 }

@@ -29,6 +29,9 @@ final class MatmulRunner implements AutoCloseable {
     /** Tokens per pass: bounds the packed input and keeps the results of a panel in the second-level cache. */
     private static final int PASS_TOKENS = 512;
 
+    /** Fewest tokens for which a thread expands a product's weights by itself. */
+    private static final int LEAST_PART_TOKENS = 64;
+
     /** Prepared rows begin at multiples of this. */
     private static final long ALIGNMENT = 64;
 
@@ -46,6 +49,7 @@ final class MatmulRunner implements AutoCloseable {
     private final Matvecs matvecs = new Matvecs();
     private final Packing packing = new Packing();
     private final Panels panels = new Panels();
+    private final Parts parts = new Parts();
 
     /** The products of the next run, the first {@link #count}. Kept, like the regions, since a token needs many. */
     private Product[] products = {};
@@ -61,8 +65,14 @@ final class MatmulRunner implements AutoCloseable {
 
         private long rowBytes;
         private int rows;
-        /** Address of {@code [count x rows]} floats. */
+        /** Address of the first row of the input, and the bytes between rows. */
+        private long input;
+
+        private long inputStride;
+        /** Address of the first row of the result, and the bytes between rows. */
         private long output;
+
+        private long outputStride;
 
         private ActivationForm form = ActivationForm.PLAIN;
         /** Address of the first row of activations as the kernel wants them, and the bytes between rows. */
@@ -94,11 +104,20 @@ final class MatmulRunner implements AutoCloseable {
      * Adds a product to the next run.
      *
      * @param weights address of the first row
-     * @param output address of {@code [count x rows]} floats
+     * @param input address of the first row of the input, {@code inputStride} bytes from the next
+     * @param output address of the first row of the result, {@code outputStride} bytes from the next
      */
-    void add(GgmlType type, long weights, long rowBytes, int rows, long output) {
+    void add(
+            GgmlType type,
+            long weights,
+            long rowBytes,
+            int rows,
+            long input,
+            long inputStride,
+            long output,
+            long outputStride) {
         if (count == products.length) {
-            products = Arrays.copyOf(products, count + 4);
+            products = Arrays.copyOf(products, Math.max(4, 2 * count));
             Arrays.setAll(products, i -> i < count ? products[i] : new Product());
         }
         Product product = products[count++];
@@ -106,33 +125,59 @@ final class MatmulRunner implements AutoCloseable {
         product.weights = weights;
         product.rowBytes = rowBytes;
         product.rows = rows;
+        product.input = input;
+        product.inputStride = inputStride;
         product.output = output;
+        product.outputStride = outputStride;
     }
 
     /**
-     * Computes all products of {@code x [rows x cols]}, the first {@code decodeRows} rows by matrix-vector kernels.
+     * Computes all products, which have the same input {@code [rows x cols]}, the first {@code decodeRows} rows by
+     * matrix-vector kernels.
      */
-    void run(long x, int cols, int decodeRows, int rows) {
+    void run(int cols, int decodeRows, int rows) {
+        if (count == 0) {
+            return;
+        }
         if (decodeRows > 0) {
-            matvecs(x, cols, decodeRows);
+            matvecs(cols, decodeRows, false);
         }
         for (int first = decodeRows; first < rows; first += PASS_TOKENS) {
             int tokens = Math.min(PASS_TOKENS, rows - first);
-            long input = pack(x + 4L * cols * first, cols, tokens);
+            Product any = products[0];
+            long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens);
             panels(input, cols, first, tokens);
+        }
+    }
+
+    /** Computes all products, each of an input of its own and of the same weight format: the same bits as one by one. */
+    void runApart(int cols, int decodeRows, int rows) {
+        if (count == 0) {
+            return;
+        }
+        if (decodeRows > 0) {
+            matvecs(cols, decodeRows, true);
+        }
+        if (rows > decodeRows) {
+            parts.multiply(cols, decodeRows, rows);
         }
     }
 
     // decode
 
-    private void matvecs(long x, int cols, int rows) {
+    /** @param apart whether every product has an input of its own */
+    private void matvecs(int cols, int rows, boolean apart) {
         long totalBytes = 0;
         for (int i = 0; i < count; i++) {
             Product product = products[i];
             product.form = kernels.activationForm(product.type);
-            product.activationStride = inPlace(product.form, rows) ? 4L * cols : preparedStride(product.form, cols);
-            Product same = firstOfForm(product.form);
-            product.activations = same == product ? prepare(product.form, x, cols, rows) : same.activations;
+            Product same = apart ? product : firstOfForm(product.form);
+            if (same == product) {
+                prepare(product, cols, rows, apart ? i : 0, apart ? count : 1);
+            } else {
+                product.activations = same.activations;
+                product.activationStride = same.activationStride;
+            }
             totalBytes += product.rowBytes * product.rows;
         }
         long groupBytes = Math.clamp(totalBytes / (8L * pool.threads()), SMALLEST_GROUP_BYTES, GROUP_BYTES);
@@ -197,7 +242,7 @@ final class MatmulRunner implements AutoCloseable {
                 product.activationStride,
                 rows,
                 product.output + 4L * firstRow,
-                4L * product.rows,
+                product.outputStride,
                 memory.ensure(kernels.matvecScratchBytes(cols)));
     }
 
@@ -206,28 +251,33 @@ final class MatmulRunner implements AutoCloseable {
         return form == ActivationForm.PLAIN && count <= 2;
     }
 
-    /** Address of the rows in that form. */
-    private long prepare(ActivationForm form, long x, int cols, int count) {
-        if (inPlace(form, count)) {
-            return x;
+    /** Brings the input of a product into its form, as one of {@code places} that are there at the same time. */
+    private void prepare(Product product, int cols, int count, int place, int places) {
+        if (inPlace(product.form, count)) {
+            product.activations = product.input;
+            product.activationStride = product.inputStride;
+            return;
         }
-        long stride = preparedStride(form, cols);
-        Scratch memory = prepared[form.ordinal()];
-        long target = memory.ensure(stride * count);
+        long stride = preparedStride(product.form, cols);
+        Scratch memory = prepared[product.form.ordinal()];
+        long target = memory.ensure(stride * count * places) + stride * count * place;
         int rowsPerChunk = Math.max(1, (1 << 14) / cols);
-        preparation.form = form;
-        preparation.x = x;
+        preparation.form = product.form;
+        preparation.x = product.input;
+        preparation.xStride = product.inputStride;
         preparation.cols = cols;
         preparation.target = target;
         preparation.stride = stride;
         pool.run(count, rowsPerChunk, preparation);
-        return target;
+        product.activations = target;
+        product.activationStride = stride;
     }
 
     private final class Preparation implements WorkerPool.Body {
 
         private ActivationForm form = ActivationForm.PLAIN;
         private long x;
+        private long xStride;
         private int cols;
         private long target;
         private long stride;
@@ -235,7 +285,7 @@ final class MatmulRunner implements AutoCloseable {
         @Override
         public void run(int from, int to, int worker) {
             for (int t = from; t < to; t++) {
-                kernels.prepare(form, x + 4L * cols * t, cols, target + stride * t);
+                kernels.prepare(form, x + xStride * t, cols, target + stride * t);
             }
         }
     }
@@ -248,10 +298,11 @@ final class MatmulRunner implements AutoCloseable {
     // prefill
 
     /** Packs the tokens in tiles: {@code [tile][cols][tileTokens]}. */
-    private long pack(long x, int cols, int tokens) {
+    private long pack(long x, long xStride, int cols, int tokens) {
         int tiles = Math.ceilDiv(tokens, tileTokens);
         int stretches = Math.ceilDiv(cols, PANEL_COLS);
         packing.x = x;
+        packing.xStride = xStride;
         packing.cols = cols;
         packing.tokens = tokens;
         packing.stretches = stretches;
@@ -263,6 +314,7 @@ final class MatmulRunner implements AutoCloseable {
     private final class Packing implements WorkerPool.Body {
 
         private long x;
+        private long xStride;
         private int cols;
         private int tokens;
         private int stretches;
@@ -274,8 +326,8 @@ final class MatmulRunner implements AutoCloseable {
                 int firstToken = item / stretches * tileTokens;
                 int firstCol = item % stretches * PANEL_COLS;
                 kernels.packTokens(
-                        x + 4L * ((long) cols * firstToken + firstCol),
-                        4L * cols,
+                        x + xStride * firstToken + 4L * firstCol,
+                        xStride,
                         Math.min(tileTokens, tokens - firstToken),
                         Math.min(PANEL_COLS, cols - firstCol),
                         target + 4L * ((long) cols * firstToken + (long) firstCol * tileTokens));
@@ -309,21 +361,78 @@ final class MatmulRunner implements AutoCloseable {
             for (int item = from; item < to; item++) {
                 p = productOf(item, p);
                 int firstRow = (item - products[p].firstItem) * PANEL_ROWS;
-                panel(products[p], firstRow, input, cols, firstToken, tokens, perWorker[worker]);
+                long memory = perWorker[worker].ensure(panelBytes(tokens));
+                panel(products[p], firstRow, input, cols, firstToken, tokens, memory);
             }
         }
     }
 
-    /** Multiplies up to {@link #PANEL_ROWS} weight rows with all packed tokens. */
-    private void panel(
-            Product product, int firstRow, long input, int cols, int firstToken, int tokens, Scratch memory) {
+    /** Whole products, or some tokens of them, one after the other by one thread, which packs its own input. */
+    private final class Parts implements WorkerPool.Body {
+
+        private int cols;
+        private int firstToken;
+        private int tokens;
+        private int each;
+        private int cuts;
+
+        void multiply(int columns, int first, int end) {
+            cols = columns;
+            firstToken = first;
+            tokens = end - first;
+            each = Math.min(PASS_TOKENS, tokens);
+            while (each > LEAST_PART_TOKENS && (long) count * Math.ceilDiv(tokens, each) < 4L * pool.threads()) {
+                each /= 2;
+            }
+            cuts = Math.ceilDiv(tokens, each);
+            pool.run(Math.multiplyExact(count, cuts), 1, this);
+        }
+
+        @Override
+        public void run(int from, int to, int worker) {
+            for (int item = from; item < to; item++) {
+                Product product = products[item / cuts];
+                int first = item % cuts * each;
+                int present = Math.min(each, tokens - first);
+                int tiles = Math.ceilDiv(present, tileTokens);
+                long packedBytes = 4L * tileTokens * cols * tiles;
+                long input = perWorker[worker].ensure(packedBytes + panelBytes(present));
+                for (int tile = 0; tile < tiles; tile++) {
+                    int token = tile * tileTokens;
+                    kernels.packTokens(
+                            product.input + product.inputStride * (firstToken + first + token),
+                            product.inputStride,
+                            Math.min(tileTokens, present - token),
+                            cols,
+                            input + 4L * cols * token);
+                }
+                for (int row = 0; row < product.rows; row += PANEL_ROWS) {
+                    panel(product, row, input, cols, firstToken + first, present, input + packedBytes);
+                }
+            }
+        }
+    }
+
+    /** Bytes between the rows of a panel's sums: not a power of two, or they would compete for the same cache places. */
+    private long sumStride(int tokens) {
+        return 4L * tileTokens * Math.ceilDiv(tokens, tileTokens) + 64;
+    }
+
+    private long panelBytes(int tokens) {
+        return PANEL_ROWS * (Kernels.PANEL_ROW_BYTES + sumStride(tokens));
+    }
+
+    /**
+     * Multiplies up to {@link #PANEL_ROWS} weight rows with all packed tokens.
+     *
+     * @param panel {@link #panelBytes} for the expanded weights and their sums
+     */
+    private void panel(Product product, int firstRow, long input, int cols, int firstToken, int tokens, long panel) {
         int rows = Math.min(PANEL_ROWS, product.rows - firstRow);
         int rowGroups = Math.ceilDiv(rows, tileRows);
         int tiles = Math.ceilDiv(tokens, tileTokens);
         long panelStride = Kernels.PANEL_ROW_BYTES;
-        // Not a power of two, or the rows would compete for the same places of the cache.
-        long sumStride = 4L * tileTokens * tiles + 64;
-        long panel = memory.ensure(PANEL_ROWS * (panelStride + sumStride));
+        long sumStride = sumStride(tokens);
         long sums = panel + PANEL_ROWS * panelStride;
         // Rows beyond the last one take part with zeros and are not stored.
         Memory.clear(panel + rows * panelStride, (rowGroups * tileRows - rows) * panelStride);
@@ -345,8 +454,8 @@ final class MatmulRunner implements AutoCloseable {
                 sumStride,
                 rows,
                 tokens,
-                product.output + 4L * ((long) firstToken * product.rows + firstRow),
-                4L * product.rows);
+                product.output + product.outputStride * firstToken + 4L * firstRow,
+                product.outputStride);
     }
 
     /** Writes the transposed sums: {@code y[t][r] = sums[r][t]}, four tokens at a time, so that few lines are in use. */

@@ -313,6 +313,62 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public void multiplyLanes(
+            long w,
+            long wRow,
+            long wCol,
+            int rows,
+            int depth,
+            long x,
+            long xStride,
+            long c,
+            long cStride,
+            int lanes,
+            boolean accumulate) {
+        for (int r = 0; r < rows; r++) {
+            for (int t = 0; t < lanes; t++) {
+                float sum = accumulate ? getFloat(c + r * cStride + 4L * t) : 0;
+                for (int k = 0; k < depth; k++) {
+                    sum += getFloat(w + r * wRow + k * wCol) * getFloat(x + k * xStride + 4L * t);
+                }
+                putFloat(c + r * cStride + 4L * t, sum);
+            }
+        }
+    }
+
+    @Override
+    public void softmaxLanes(
+            long scores,
+            int positions,
+            float scale,
+            long limits,
+            long maxima,
+            long sums,
+            long factors,
+            int lanes,
+            long weights) {
+        for (long at = 0; at < 4L * lanes; at += 4) {
+            int seen = limits == 0 ? positions : Math.min(positions, (int) getFloat(limits + at));
+            float before = getFloat(maxima + at);
+            float max = before;
+            for (int j = 0; j < seen; j++) {
+                max = Math.max(max, scale * getFloat(scores + 4L * TILE_TOKENS * j + at));
+            }
+            float factor = before == max ? 1 : (float) Math.exp(before - max);
+            float sum = 0;
+            for (int j = 0; j < positions; j++) {
+                long place = 4L * TILE_TOKENS * j + at;
+                float e = j < seen ? (float) Math.exp(scale * getFloat(scores + place) - max) : 0;
+                putFloat(weights + place, e);
+                sum += e;
+            }
+            putFloat(maxima + at, max);
+            putFloat(factors + at, factor);
+            putFloat(sums + at, getFloat(sums + at) * factor + sum);
+        }
+    }
+
+    @Override
     public void accumulate(long weights, long v, int positions, int dim, float factor, long out) {
         for (int d = 0; d < dim; d++) {
             float sum = getFloat(out + 4L * d) * factor;

@@ -41,6 +41,8 @@ final class VectorKernels implements Kernels {
     private final MethodHandle deltaKernel = Isolated.delta(VectorDelta.class, "step");
     private final MethodHandle softCapKernel = Isolated.inPlace(VectorAttention.class, "softCap");
     private final MethodHandle expAndSumKernel = Isolated.softmax(VectorAttention.class, "expAndSum");
+    private final MethodHandle multiplyLanesKernel = Isolated.multiplyLanes(VectorLanes.class, "multiply");
+    private final MethodHandle softmaxLanesKernel = Isolated.softmaxLanes(VectorLanes.class, "softmax");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
 
     VectorKernels() {
@@ -318,6 +320,36 @@ final class VectorKernels implements Kernels {
     @Override
     public float expAndSum(long scores, int n, float max) {
         return Isolated.sum(expAndSumKernel, scores, n, max);
+    }
+
+    @Override
+    public void multiplyLanes(
+            long w,
+            long wRow,
+            long wCol,
+            int rows,
+            int depth,
+            long x,
+            long xStride,
+            long c,
+            long cStride,
+            int lanes,
+            boolean accumulate) {
+        Isolated.call(multiplyLanesKernel, w, wRow, wCol, rows, depth, x, xStride, c, cStride, lanes, accumulate);
+    }
+
+    @Override
+    public void softmaxLanes(
+            long scores,
+            int positions,
+            float scale,
+            long limits,
+            long maxima,
+            long sums,
+            long factors,
+            int lanes,
+            long weights) {
+        Isolated.call(softmaxLanesKernel, scores, positions, scale, limits, maxima, sums, factors, lanes, weights);
     }
 
     @Override

@@ -41,7 +41,12 @@ class AttentionTest {
                 new AttentionShape(4, 2, 64, 64, 0.125f, 0, 50),
                 new AttentionShape(4, 2, 64, 64, 0.125f, 50, 64),
                 new AttentionShape(4, 2, 64, 64, 30, 0, 0),
+                new AttentionShape(16, 1, 96, 64, 0.125f, 0, 0),
+                new AttentionShape(16, 1, 288, 256, 0.08f, 0, 0),
+                new AttentionShape(37, 1, 75, 32, 0.125f, 0, 0),
+                new AttentionShape(40, 1, 96, 96, 20, 0, 0),
                 new AttentionShape(5, 1, 96, 32, 0.1f, 20, 33),
+                new AttentionShape(16, 1, 96, 64, 0.125f, 0, 0).notCausal(),
                 new AttentionShape(12, 12, 32, 32, 0.17f, 0, 0).notCausal(),
                 new AttentionShape(4, 2, 13, 9, 0.3f, 20, 0).notCausal());
     }
@@ -154,6 +159,9 @@ class AttentionTest {
                 new AttentionShape(8, 2, 64, 64, 0.125f, 0, 100),
                 new AttentionShape(8, 1, 32, 96, 0.125f, 0, 0),
                 new AttentionShape(6, 6, 64, 64, 0.125f, 30, 7),
+                new AttentionShape(16, 1, 96, 64, 0.125f, 0, 0),
+                new AttentionShape(16, 1, 288, 256, 0.08f, 0, 0),
+                new AttentionShape(37, 1, 75, 32, 2f, 0, 0),
                 new AttentionShape(4, 2, 13, 9, 0.125f, 0, 70))) {
             types(shape).forEach(type -> bitsOfARowDependNeitherOnTheCallsNorOnTheThreads(shape, type));
         }
@@ -162,15 +170,17 @@ class AttentionTest {
     private static void bitsOfARowDependNeitherOnTheCallsNorOnTheThreads(AttentionShape shape, GgmlType type) {
         Inputs in = Inputs.random(shape, LENGTH, 4);
         for (Kernels kernels : TestData.kernelSets()) {
-            float[] whole;
-            try (CpuDevice device = TestData.device(kernels, 1)) {
-                whole = run(device, shape, type, in, 32, LENGTH);
-            }
-            for (int step : new int[] {1, 7, 64}) {
-                try (CpuDevice device = TestData.device(kernels, 3)) {
-                    assertThat(run(device, shape, type, in, 32, step))
-                            .as("%s, %s, %s, %d rows a call", shape, type, kernels.name(), step)
-                            .isEqualTo(whole);
+            for (int pageTokens : new int[] {8, 32}) {
+                float[] whole;
+                try (CpuDevice device = TestData.device(kernels, 1)) {
+                    whole = run(device, shape, type, in, pageTokens, LENGTH);
+                }
+                for (int step : new int[] {1, 7, 64}) {
+                    try (CpuDevice device = TestData.device(kernels, 3)) {
+                        assertThat(run(device, shape, type, in, pageTokens, step))
+                                .as("%s, %s, %s, %d rows a call", shape, type, kernels.name(), step)
+                                .isEqualTo(whole);
+                    }
                 }
             }
         }
@@ -220,7 +230,12 @@ class AttentionTest {
 
     @Test
     void aNotANumberInAKeyShowsInTheResult() {
-        AttentionShape shape = new AttentionShape(1, 1, 64, 64, 1, 0, 0);
+        aNotANumberInAKeyShowsInTheResult(new AttentionShape(1, 1, 64, 64, 1, 0, 0));
+        aNotANumberInAKeyShowsInTheResult(new AttentionShape(16, 1, 64, 64, 1, 0, 0));
+    }
+
+    private static void aNotANumberInAKeyShowsInTheResult(AttentionShape shape) {
+        int row = 64 * shape.heads();
         for (Kernels kernels : TestData.kernelSets()) {
             for (GgmlType type : KvPages.TYPES) {
                 for (float bad : new float[] {Float.NaN, Float.POSITIVE_INFINITY}) {
@@ -229,9 +244,14 @@ class AttentionTest {
                     in.v()[64 + 7] = bad;
                     try (CpuDevice device = TestData.device(kernels, 1)) {
                         float[] out = run(device, shape, type, in, 16, 3);
-                        assertThat(Float.isFinite(out[2 * 64 + 7]))
-                                .as("%s %s %s", kernels.name(), type, bad)
-                                .isFalse();
+                        for (int head = 0; head < shape.heads(); head++) {
+                            assertThat(Float.isFinite(out[2 * row + 64 * head + 7]))
+                                    .as("%s %s %s", kernels.name(), type, bad)
+                                    .isFalse();
+                            assertThat(Float.isFinite(out[64 * head + 7]))
+                                    .as("%s %s %s, an earlier row", kernels.name(), type, bad)
+                                    .isTrue();
+                        }
                     }
                 }
             }

@@ -245,6 +245,62 @@ class MatmulTest {
         }
     }
 
+    /** Parts of wider rows, with a row of garbage between what is read and written. */
+    @ParameterizedTest
+    @MethodSource("types")
+    void productsOfPartsGiveTheBitsOfSingleOnes(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(500 + type.id());
+        int parts = 5;
+        int rows = 70;
+        int cols = 2 * Math.max(64, type.blockElements());
+        int xWidth = cols + 3;
+        int yWidth = rows + 2;
+        for (Kernels kernels : TestData.kernelSets()) {
+            for (int[] counts : new int[][] {{1, 1}, {3, 3}, {0, 40}, {2, 150}, {0, 1}}) {
+                int decodeRows = counts[0];
+                int count = counts[1];
+                try (CpuDevice device = TestData.device(kernels, 3)) {
+                    Ops ops = device.compute().ops();
+                    Weight all = TestData.randomWeight(device, random, type, parts * rows, cols);
+                    DeviceBuffer x = TestData.buffer(device, TestData.randomFloats(random, count * parts * xWidth));
+                    float[] before = TestData.randomFloats(random, count * parts * yWidth);
+                    DeviceBuffer actual = TestData.buffer(device, before);
+                    DeviceBuffer expected = TestData.buffer(device, before);
+                    DeviceBuffer partOfX = device.allocate(4L * count * cols, "part");
+                    DeviceBuffer partOfY = device.allocate(4L * count * rows, "part");
+                    ops.matmulParts(all, parts, x, xWidth, decodeRows, count, actual, yWidth, partOfX, partOfY);
+                    for (int p = 0; p < parts; p++) {
+                        ops.copyColumns(x, (long) p * xWidth, parts * xWidth, partOfX, 0, cols, cols, count);
+                        ops.matmul(all.part(p, parts), partOfX, decodeRows, count, partOfY);
+                        ops.copyColumns(partOfY, 0, rows, expected, (long) p * yWidth, parts * yWidth, rows, count);
+                    }
+                    assertThat(TestData.read(actual, before.length))
+                            .as("%s %s %d of %d", kernels.name(), type, decodeRows, count)
+                            .isEqualTo(TestData.read(expected, before.length));
+                }
+            }
+        }
+    }
+
+    @Test
+    void refusesPartsThatDoNotFit() {
+        try (CpuDevice device = TestData.device(TestData.kernelSets().getFirst(), 1)) {
+            Ops ops = device.compute().ops();
+            Weight all = TestData.randomWeight(device, new SplittableRandom(1), GgmlType.F32, 8, 16);
+            DeviceBuffer x = device.allocate(4 * 64, "x");
+            DeviceBuffer y = device.allocate(4 * 16, "y");
+            assertThatThrownBy(() -> ops.matmulParts(all, 3, x, 16, 0, 1, y, 4, x, y))
+                    .isInstanceOf(IllegalArgumentException.class)
+                    .hasMessageContaining("3 parts");
+            assertThatThrownBy(() -> ops.matmulParts(all, 4, x, 15, 0, 1, y, 4, x, y))
+                    .isInstanceOf(IllegalArgumentException.class);
+            assertThatThrownBy(() -> ops.matmulParts(all, 4, x, 16, 0, 2, y, 4, x, y))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.matmulParts(all, 4, x, 16, 0, 1, y, 5, x, y))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+        }
+    }
+
     @Test
     void halvesTakeActivationsOfAnySize() {
         SplittableRandom random = new SplittableRandom(9);
