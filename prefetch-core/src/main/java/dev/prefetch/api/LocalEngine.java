@@ -23,8 +23,8 @@ import dev.prefetch.tokenizer.Tokenizer;
 import dev.prefetch.tokenizer.Tokenizers;
 import java.nio.file.Path;
 import java.time.Instant;
-import java.util.Arrays;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -102,8 +102,9 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static LocalEngine open(
-            EngineOptions options, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
-        Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
+            EngineOptions given, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
+        Model model = Model.read(resources.add(GgufFile.open(given.model())), given, resources);
+        EngineOptions options = model.fitted(given);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
         if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
@@ -114,7 +115,7 @@ final class LocalEngine implements PrefetchEngine {
         PromptEncoder encoder = new PromptEncoder(file.metadata(), tokenizer);
 
         int threads = threads(options);
-        DeviceSet devices = resources.add(DeviceSet.open(options, threads));
+        DeviceSet devices = resources.add(DeviceSet.open(model, options, threads));
         Device device = devices.devices().primary();
         accelerated.set(devices.devices().accelerated());
         devices.requireSupport(model, options.kvCacheType());
@@ -143,7 +144,9 @@ final class LocalEngine implements PrefetchEngine {
                 promptCacheFile(options, model)));
 
         EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
-        if (encoder.templateProblem() != null) {
+        if (model.config().encoder()) {
+            LOG.info("{} is an encoder: it makes vectors of texts and refuses to continue them", info.modelName());
+        } else if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         linearAttentionPaths(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
@@ -151,11 +154,12 @@ final class LocalEngine implements PrefetchEngine {
         return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
 
-    static Plan plan(EngineOptions options) {
+    static Plan plan(EngineOptions given) {
         Resources resources = new Resources();
         try {
-            Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
-            BackendProvider provider = Backends.choose(options.backend());
+            Model model = Model.read(resources.add(GgufFile.open(given.model())), given, resources);
+            EngineOptions options = model.fitted(given);
+            BackendProvider provider = Backends.choose(options.backend(), model);
             if (provider.tier() == Tier.HOST) {
                 return model.divide(options, null, () -> measure(model, provider, options))
                         .weights();
@@ -263,6 +267,7 @@ final class LocalEngine implements PrefetchEngine {
                 file.path(),
                 file.byteSize(),
                 config.architecture().id(),
+                !config.encoder(),
                 file.tensors().stream().mapToLong(GgufTensor::elements).sum(),
                 ModelConfig.dominantType(file).name(),
                 config.layers(),
@@ -276,7 +281,10 @@ final class LocalEngine implements PrefetchEngine {
                 device.description(),
                 threads,
                 loadNanos,
-                Stream.of(device.slowPaths(), preparation.slowPath().stream().toList(), linearAttentionPaths(model, options))
+                Stream.of(
+                                device.slowPaths(),
+                                preparation.slowPath().stream().toList(),
+                                linearAttentionPaths(model, options))
                         .flatMap(List::stream)
                         .toList(),
                 preparation.link());
@@ -299,6 +307,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public String render(Prompt.Chat prompt) {
+        requireGenerating();
         return encoder.render(prompt).text();
     }
 
@@ -309,6 +318,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public Generation generate(GenerationRequest request, GenerationListener listener) {
+        requireGenerating();
         int[] prompt = encoder.encode(request.prompt());
         if (prompt.length == 0) {
             throw new IllegalArgumentException("the prompt is empty");
@@ -328,6 +338,15 @@ final class LocalEngine implements PrefetchEngine {
                 generation)));
         generations.incrementAndGet();
         return generation;
+    }
+
+    private void requireGenerating() {
+        if (!info.generates()) {
+            throw new UnsupportedOperationException(info.modelFile() + ": architecture '" + info.architecture()
+                    + "' is an encoder: it makes vectors of texts and cannot continue them. Set spring.ai.prefetch.model"
+                    + " to a model that generates, and give this one to embeddings alone"
+                    + " (spring.ai.model.chat=none, or spring.ai.prefetch.models.NAME.serves=embedding)");
+        }
     }
 
     private static EngineStatus.@Nullable Fault latest(
@@ -351,6 +370,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
+        requireGenerating();
         for (int token : tokens) {
             if (token < 0 || token >= info.vocabularySize()) {
                 throw new IllegalArgumentException(

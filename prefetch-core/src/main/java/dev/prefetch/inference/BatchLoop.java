@@ -303,6 +303,10 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private static KvLayout layout(ModelConfig config, GgmlType type) {
+        if (config.encoder()) {
+            // All layers use the same place one after the other; see ForwardPass.
+            return new KvLayout(List.of(config.attention()), type);
+        }
         List<AttentionShape> layers = config.layerConfigs().stream()
                 .map(ModelConfig.LayerConfig::attention)
                 .toList();
@@ -332,7 +336,8 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
-     * @param limits of a model with layers of linear attention no tokens are guessed, whatever they say
+     * @param limits of a model with layers of linear attention no tokens are guessed, whatever they say, and of an encoder no
+     *     prompts are kept either; it needs a ubatch of at least the context, since a text is computed as a whole
      * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere. Not used for a
      *     model with layers of linear attention, whose states it does not hold
      */
@@ -348,8 +353,14 @@ public final class BatchLoop implements AutoCloseable {
         this.config = config;
         this.graph = graph;
         this.tokenizer = tokenizer;
+        Limits possible = config.encoder() ? limits.withPromptCacheBytes(0) : limits;
         // A state cannot be taken back to where a guess was right.
-        this.limits = config.delta() == null ? limits : limits.withSpeculation(Speculation.OFF);
+        boolean plain = config.delta() == null && !config.encoder();
+        this.limits = plain ? possible : possible.withSpeculation(Speculation.OFF);
+        if (config.encoder() && limits.ubatch() < limits.contextLength()) {
+            throw new IllegalArgumentException(
+                    "a text of " + limits.contextLength() + " tokens does not fit a ubatch of " + limits.ubatch());
+        }
         this.vocabularySize = config.vocabularySize();
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
         long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());
@@ -357,7 +368,7 @@ public final class BatchLoop implements AutoCloseable {
             throw new IllegalArgumentException("a sequence of " + limits.contextLength() + " tokens needs " + longest
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
-        this.promptCacheFile = config.delta() == null ? promptCacheFile : null;
+        this.promptCacheFile = plain ? promptCacheFile : null;
         this.machine = machine(place);
         if (this.promptCacheFile != null) {
             this.promptCacheFile.load(machine.kvPool);
@@ -380,10 +391,12 @@ public final class BatchLoop implements AutoCloseable {
      * Queues a sequence and returns at once; the returned action cancels it.
      *
      * @throws IllegalArgumentException when the prompt leaves no room for a token
+     * @throws UnsupportedOperationException when the model is an encoder
      * @throws QueueFullException when as many wait as may
      * @throws IllegalStateException when the loop is closed
      */
     public Runnable submit(SequenceRequest request) {
+        requireGenerating();
         if (request.prompt().length >= limits.contextLength()) {
             throw new IllegalArgumentException("a prompt of " + request.prompt().length
                     + " tokens leaves no room in a context of " + limits.contextLength());
@@ -432,12 +445,14 @@ public final class BatchLoop implements AutoCloseable {
      * @param stepByStep one token per sweep through the decode kernels, as generation does, instead of as a prompt
      * @throws IllegalArgumentException when there are none, more than the context holds, or more than an array holds the
      *     logits of
+     * @throws UnsupportedOperationException when the model is an encoder
      * @throws IllegalStateException when the loop is closed, or the caller is the compute thread, which would wait for
      *     itself
      * @throws CancellationException when the loop is closed meanwhile
      */
     public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
         requireOtherThread("compute logits");
+        requireGenerating();
         int most = Math.min(limits.contextLength(), Integer.MAX_VALUE / vocabularySize);
         if (tokens.length < 1 || tokens.length > most) {
             throw new IllegalArgumentException("logits need 1 to " + most + " tokens (context length "
@@ -456,6 +471,13 @@ public final class BatchLoop implements AutoCloseable {
                 throw failure;
             }
             throw new IllegalStateException("computing logits failed: " + e.getCause(), e.getCause());
+        }
+    }
+
+    private void requireGenerating() {
+        if (config.encoder()) {
+            throw new UnsupportedOperationException("architecture '"
+                    + config.architecture().id() + "' is an encoder: it makes vectors of texts and has no logits");
         }
     }
 
@@ -758,6 +780,12 @@ public final class BatchLoop implements AutoCloseable {
                 draftRoom -= sequence.drafted();
                 carry(sequence, 0, carried, outputs, hiddens, rows);
             }
+            if (config.encoder()) {
+                // Every position sees the whole text, so a text is in one sweep; in the order in which they came, or a
+                // long one might wait for ever.
+                wholeTexts(prompts, carried, outputs, hiddens, rows);
+                prompts.clear();
+            }
             // The shortest first, each with an equal share of what the ones before it left: no prompt waits for
             // another.
             prompts.sort(Comparator.comparingInt(Sequence::left));
@@ -805,6 +833,20 @@ public final class BatchLoop implements AutoCloseable {
             ended.forEach(BatchLoop::finish);
             ended.keySet().forEach(this::rememberAnswer);
             ended.clear();
+        }
+    }
+
+    private void wholeTexts(
+            List<Sequence> texts,
+            List<Sequence> carried,
+            List<GeneratingSequence> outputs,
+            List<EmbeddingSequence> hiddens,
+            int[] rows) {
+        int room = limits.ubatch();
+        for (Sequence text : texts) {
+            if (text.left() <= room) {
+                room -= carry(text, room, carried, outputs, hiddens, rows);
+            }
         }
     }
 

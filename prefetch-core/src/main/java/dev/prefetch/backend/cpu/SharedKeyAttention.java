@@ -52,7 +52,8 @@ final class SharedKeyAttention implements AutoCloseable {
 
     /** Whether attention of that shape, without sinks, is computed here: a matter of the shape alone. */
     static boolean suits(AttentionShape shape) {
-        return shape.kvHeads() == 1
+        return shape.causal()
+                && shape.kvHeads() == 1
                 && shape.heads() >= FEWEST_HEADS
                 && shape.window() == 0
                 && shape.softCap() == 0
