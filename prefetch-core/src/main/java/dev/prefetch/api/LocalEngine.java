@@ -7,7 +7,10 @@ import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.gguf.GgufTensor;
+import dev.prefetch.inference.BatchLimits;
+import dev.prefetch.inference.BatchLoad;
 import dev.prefetch.inference.BatchLoop;
+import dev.prefetch.inference.BatchTotals;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.PromptCacheFile;
 import dev.prefetch.inference.SequenceRequest;
@@ -52,7 +55,7 @@ final class LocalEngine implements PrefetchEngine {
     private final Resources resources;
     private final GrammarConstraints constraints;
     private final Embedder embedder;
-    private final BatchLoop.Limits limits;
+    private final BatchLimits limits;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
     private final AtomicLong failures = new AtomicLong();
@@ -64,7 +67,7 @@ final class LocalEngine implements PrefetchEngine {
             PromptEncoder encoder,
             Workplaces places,
             BatchLoop loop,
-            BatchLoop.Limits limits,
+            BatchLimits limits,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
@@ -121,7 +124,7 @@ final class LocalEngine implements PrefetchEngine {
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
         Workplaces places = resources.add(Workplaces.open(model, options, threads, devices, memory, listener));
-        BatchLoop.Limits limits = new BatchLoop.Limits(
+        BatchLimits limits = new BatchLimits(
                 model.contextLength(options),
                 memory.ubatch(),
                 ubatchBesideDecode(options.serving(), memory),
@@ -248,7 +251,7 @@ final class LocalEngine implements PrefetchEngine {
             EngineOptions options,
             Device device,
             Preparation preparation,
-            BatchLoop.Limits limits,
+            BatchLimits limits,
             int threads,
             long loadNanos) {
         GgufFile file = model.file();
@@ -362,7 +365,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public EngineStatus status() {
-        BatchLoop.Load load = loop.load();
+        BatchLoad load = loop.load();
         EngineStatus.State state = switch (load.state()) {
             case OPEN -> places.degraded() ? EngineStatus.State.DEGRADED : EngineStatus.State.READY;
             case CLOSED -> EngineStatus.State.CLOSED;
@@ -383,7 +386,7 @@ final class LocalEngine implements PrefetchEngine {
                 counters(load.totals()));
     }
 
-    private EngineStatus.Counters counters(BatchLoop.Totals totals) {
+    private EngineStatus.Counters counters(BatchTotals totals) {
         return new EngineStatus.Counters(
                 totals.promptTokens(),
                 totals.cachedPromptTokens(),

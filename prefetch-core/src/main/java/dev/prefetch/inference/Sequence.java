@@ -1,12 +1,16 @@
 package dev.prefetch.inference;
 
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * One request on its way through the batch loop: waiting, prefilling, perhaps generating, ended. Everything but
  * {@link #cancel()} belongs to the compute thread.
  */
 abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
+
+    private static final Logger LOG = LoggerFactory.getLogger(Sequence.class);
 
     private final int[] prompt;
     private final int capacity;
@@ -171,6 +175,34 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     /** Whether the rows computed were the last ones needed. */
     boolean hasEnded() {
         return false;
+    }
+
+    /** Ends it and tells its listener, or the listener's failure if it did not hear of the end. */
+    final void conclude(StopCause cause) {
+        RuntimeException failure;
+        try {
+            end(cause);
+            return;
+        } catch (RuntimeException e) {
+            failure = e;
+        } catch (Error e) {
+            failure = new IllegalStateException("a listener failed: " + e, e);
+        }
+        if (told) {
+            LOG.warn("A listener failed when told of the end of its sequence", failure);
+        } else {
+            // It did not take the last piece of text; whoever waits for the end has to hear of one.
+            conclude(failure);
+        }
+    }
+
+    /** Ends it with a failure and tells its listener. */
+    final void conclude(RuntimeException failure) {
+        try {
+            fail(failure);
+        } catch (RuntimeException | Error e) {
+            LOG.warn("A listener failed when told of a failure", e);
+        }
     }
 
     /** Releases the memory and tells the listener the end; {@link #told} says whether it came to that. */
