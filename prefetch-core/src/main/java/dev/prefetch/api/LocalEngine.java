@@ -10,7 +10,6 @@ import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLimits;
 import dev.prefetch.inference.BatchLoad;
 import dev.prefetch.inference.BatchLoop;
-import dev.prefetch.inference.BatchTotals;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.PromptCacheFile;
 import dev.prefetch.inference.SequenceRequest;
@@ -383,19 +382,7 @@ final class LocalEngine implements PrefetchEngine {
                 generations.get(),
                 failures.get(),
                 latest(lastFault, places.deviceFault()),
-                counters(load.totals()));
-    }
-
-    private EngineStatus.Counters counters(BatchTotals totals) {
-        return new EngineStatus.Counters(
-                totals.promptTokens(),
-                totals.cachedPromptTokens(),
-                totals.answerTokens(),
-                totals.draftedTokens(),
-                totals.acceptedTokens(),
-                totals.embeddedTexts(),
-                totals.refused() + embedder.refused(),
-                totals.expired() + embedder.expired());
+                load.totals().plus(embedder.refused(), embedder.expired()));
     }
 
     @Override

@@ -6,8 +6,13 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Decides who runs: takes sequences out of the queue for which there is a place and KV cache, those that have waited longest
- * first. Used by the compute thread only.
+ * Decides who runs: takes sequences out of the queue for which there is a place and KV cache, those that came first first.
+ *
+ * <p>How KV cache is shared out. A sequence starts with memory for its prompt and a few tokens of its answer, and asks for
+ * more as it grows. When there is no more, not even by giving kept prompts up, the one that came last gives all it has back,
+ * returns to the head of the queue and begins again later. So the oldest never waits, there is room for it alone, and everybody
+ * becomes the oldest: nobody waits for ever. Who gives way needs more to start again than it gave back, so it does not before
+ * somebody ends. Used by the compute thread only.
  */
 final class Admission {
 
@@ -93,11 +98,13 @@ final class Admission {
 
     /** Starts a sequence of the queue; false when there is no room for it now. */
     private boolean start(Sequence sequence, KvPool pool) {
+        boolean first;
         try {
-            KvCache cache = pool.open(sequence.prefix(), sequence.mostCachedTokens(), sequence.capacity());
+            KvCache cache = pool.open(sequence.prefix(), sequence.mostCachedTokens(), sequence.firstPositions());
             if (cache == null) {
                 return false;
             }
+            first = !sequence.startedBefore();
             sequence.start(cache);
         } catch (DeviceFailedException e) {
             // It stays in the queue, for whatever goes on in the device's place.
@@ -111,27 +118,68 @@ final class Admission {
         }
         active.add(sequence);
         queue.started(sequence);
-        if (sequence.keepsPrompt()) {
+        if (first && sequence.keepsPrompt()) {
             counters.promptTokens.add(sequence.length());
             counters.cachedPromptTokens.add(sequence.cachedTokens());
         }
         return true;
     }
 
-    /** Begins everything that runs anew with the memory of another place. */
+    /** Begins everything that runs anew with the memory of another place, as far as there is room. */
     void restart(KvPool pool) {
-        for (Sequence sequence : List.copyOf(active)) {
-            int[] prefix = sequence.restart();
+        List<Sequence> oldestFirst = oldestFirst();
+        oldestFirst.forEach(Sequence::moved);
+        boolean room = true;
+        List<Sequence> without = new ArrayList<>();
+        for (Sequence sequence : oldestFirst) {
             try {
-                KvCache cache = pool.open(prefix, 0, sequence.capacity());
+                KvCache cache = room ? pool.open(sequence.prefix(), 0, sequence.firstPositions()) : null;
                 if (cache == null) {
-                    throw new IllegalStateException("there is no room for a sequence that had it before");
+                    // What was shared before may not be any more, and some had grown less than they are promised anew.
+                    room = false;
+                    without.add(sequence);
+                } else {
+                    sequence.start(cache);
                 }
-                sequence.start(cache);
             } catch (RuntimeException e) {
                 fail(sequence, e);
             }
         }
+        without.reversed().forEach(this::putBack);
+    }
+
+    private List<Sequence> oldestFirst() {
+        List<Sequence> sorted = new ArrayList<>(active);
+        sorted.sort((a, b) -> Long.signum(a.submitted - b.submitted));
+        return sorted;
+    }
+
+    /** Sees to it that everybody has memory for the next row; those that came last give way. */
+    void makeRoom() {
+        List<Sequence> oldestFirst = oldestFirst();
+        for (Sequence sequence : oldestFirst) {
+            while (active.contains(sequence) && !sequence.promiseNext()) {
+                Sequence last = oldestFirst.reversed().stream()
+                        .filter(active::contains)
+                        .findFirst()
+                        .orElse(sequence);
+                if (active.size() == 1) {
+                    fail(
+                            last,
+                            new IllegalStateException("the KV cache of " + limits.kvBytes()
+                                    + " bytes has no room for a sequence that has it alone"));
+                } else {
+                    last.preempt();
+                    putBack(last);
+                }
+            }
+        }
+    }
+
+    private void putBack(Sequence sequence) {
+        counters.preemptions.increment();
+        active.remove(sequence);
+        queue.putBack(sequence);
     }
 
     /** How many sequences generate or will. */

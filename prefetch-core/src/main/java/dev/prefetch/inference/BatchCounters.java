@@ -13,6 +13,7 @@ final class BatchCounters {
     final LongAdder embeddedTexts = new LongAdder();
     final LongAdder refused = new LongAdder();
     final LongAdder expired = new LongAdder();
+    final LongAdder preemptions = new LongAdder();
 
     BatchTotals totals() {
         return new BatchTotals(
@@ -23,6 +24,7 @@ final class BatchCounters {
                 acceptedTokens.sum(),
                 embeddedTexts.sum(),
                 refused.sum(),
-                expired.sum());
+                expired.sum(),
+                preemptions.sum());
     }
 }

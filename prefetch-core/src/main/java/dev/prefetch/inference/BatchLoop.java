@@ -24,7 +24,8 @@ import org.slf4j.LoggerFactory;
  * Runs all sequences of an engine on one compute thread.
  *
  * <p>How it works: requests wait in a {@link RequestQueue}. Between two sweeps the loop drops cancelled sequences, and the
- * {@link Admission} starts waiting ones for which there is a place and KV cache. Each sweep carries the {@link SweepRows}: one
+ * {@link Admission} starts waiting ones for which there is a place and KV cache, or sends some back for which there is no
+ * more. Each sweep carries the {@link SweepRows}: one
  * token of every generating sequence, with guesses of the next ones where that pays, and prompt tokens of those that are not
  * generating yet. So sequences join and leave at token boundaries, and all share each sweep's weights. Texts to embed are
  * prompts that are not continued. A failing sweep fails the sequences it carried, nothing else; a failing listener, or KV cache
@@ -340,6 +341,7 @@ public final class BatchLoop implements AutoCloseable {
     private void sweep() {
         try {
             rows.clear();
+            admission.makeRoom();
             rows.choose(admission, draftCost);
             if (rows.isEmpty()) {
                 return;

@@ -11,6 +11,7 @@ package dev.prefetch.inference;
  * @param embeddedTexts texts whose vectors were computed
  * @param refused requests refused because the queue was full
  * @param expired requests that were not done in their time
+ * @param preemptions how often a request gave its KV cache to older ones and was put back at the head of the queue
  */
 public record BatchTotals(
         long promptTokens,
@@ -20,8 +21,23 @@ public record BatchTotals(
         long acceptedTokens,
         long embeddedTexts,
         long refused,
-        long expired) {
+        long expired,
+        long preemptions) {
 
     /** Nothing yet. */
-    public static final BatchTotals NONE = new BatchTotals(0, 0, 0, 0, 0, 0, 0, 0);
+    public static final BatchTotals NONE = new BatchTotals(0, 0, 0, 0, 0, 0, 0, 0, 0);
+
+    /** These, and requests that never came to a batch. */
+    public BatchTotals plus(long moreRefused, long moreExpired) {
+        return new BatchTotals(
+                promptTokens,
+                cachedPromptTokens,
+                answerTokens,
+                draftedTokens,
+                acceptedTokens,
+                embeddedTexts,
+                refused + moreRefused,
+                expired + moreExpired,
+                preemptions);
+    }
 }

@@ -142,6 +142,20 @@ final class RequestQueue {
         });
     }
 
+    /** Puts a sequence that ran back, before all others of its kind. */
+    void putBack(Sequence sequence) {
+        locked(() -> {
+            running--;
+            if (sequence instanceof GeneratingSequence generation) {
+                generating--;
+                generations.addFirst(generation);
+            } else if (sequence instanceof EmbeddingSequence text) {
+                texts.addFirst(text);
+            }
+            return sequence;
+        });
+    }
+
     /** Takes a sequence out that cannot start. */
     void dropped(Sequence sequence) {
         locked(() -> remove(sequence));

@@ -1,6 +1,6 @@
 package dev.prefetch.inference;
 
-import dev.prefetch.backend.OutOfDeviceMemoryException;
+import dev.prefetch.backend.DeviceFailedException;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.Comparator;
@@ -8,14 +8,20 @@ import java.util.List;
 
 /**
  * The rows of a sweep and whose they are. Every generating sequence has one, with guesses of the next ones where that pays;
- * what is left of the ubatch goes to prompts, each an equal share. Used by the compute thread only.
+ * what is left of the ubatch goes to prompts, and to what sequences that gave way compute again, each an equal share. Used by
+ * the compute thread only.
  */
 final class SweepRows {
+
+    /**
+     * Most rows that a sequence computes again by decode kernels beside others that generate: such a row takes several times as
+     * long as one of a prompt, and they wait for it.
+     */
+    private static final int RECOMPUTED_BESIDE_DECODE = 16;
 
     private final Batch batch;
     private final BatchLimits limits;
     private final List<GeneratingSequence> decoding = new ArrayList<>();
-    private final List<Sequence> shortPrompts = new ArrayList<>();
     private final List<Sequence> prompts = new ArrayList<>();
     private final List<Sequence> carried = new ArrayList<>();
     private final List<Integer> counts = new ArrayList<>();
@@ -30,7 +36,6 @@ final class SweepRows {
     void clear() {
         batch.clear();
         decoding.clear();
-        shortPrompts.clear();
         prompts.clear();
         carried.clear();
         counts.clear();
@@ -43,36 +48,52 @@ final class SweepRows {
         for (Sequence sequence : admission.active()) {
             if (!sequence.prefilling() && sequence instanceof GeneratingSequence generation) {
                 decoding.add(generation);
-            } else if (sequence instanceof GeneratingSequence generation && generation.decodesPrompt()) {
-                shortPrompts.add(sequence);
             } else {
                 prompts.add(sequence);
             }
         }
-        int draftRoom = prompts.isEmpty() && shortPrompts.isEmpty() ? limits.ubatch() : 0;
+        int draftRoom = prompts.isEmpty() ? limits.ubatch() : 0;
         for (GeneratingSequence sequence : decoding) {
             sequence.draft(limits.speculation(), draftCost, decoding.size(), draftRoom);
             draftRoom -= sequence.drafted();
             carry(sequence, 0, admission);
         }
-        // The shortest first, each with an equal share of what the ones before it left: no prompt waits for another.
         prompts.sort(Comparator.comparingInt(Sequence::left));
-        int room = batch.decodeRows() == 0 ? limits.ubatch() : limits.ubatchBesideDecode();
-        for (Sequence sequence : shortPrompts) {
-            room -= room > 0 ? carry(sequence, room, admission) : 0;
-        }
-        for (int i = 0; i < prompts.size() && room > 0; i++) {
-            int share = Math.max(1, room / (prompts.size() - i));
-            room -= carry(prompts.get(i), share, admission);
+        int[] shares = shares();
+        // The rows that decode kernels compute come first.
+        for (boolean decoded : new boolean[] {true, false}) {
+            for (int i = 0; i < shares.length; i++) {
+                if (shares[i] > 0 && prompts.get(i).decodesPrompt() == decoded) {
+                    carry(prompts.get(i), shares[i], admission);
+                }
+            }
         }
     }
 
-    private int carry(Sequence sequence, int room, Admission admission) {
+    /** Rows of each of the prompts: the shortest first, an equal share of what the ones before it left; none waits for another. */
+    private int[] shares() {
+        boolean alone = batch.decodeRows() == 0;
+        int room = alone ? limits.ubatch() : limits.ubatchBesideDecode();
+        int[] shares = new int[prompts.size()];
+        for (int i = 0; i < shares.length && room > 0; i++) {
+            Sequence sequence = prompts.get(i);
+            int share = Math.max(1, room / (shares.length - i));
+            boolean again = sequence.decodesPrompt() && sequence.prefix() != sequence.prompt();
+            shares[i] = sequence.next(again && !alone ? Math.min(share, RECOMPUTED_BESIDE_DECODE) : share);
+            room -= shares[i];
+        }
+        return shares;
+    }
+
+    private void carry(Sequence sequence, int room, Admission admission) {
         try {
             sequence.reserve(room);
-        } catch (OutOfDeviceMemoryException e) {
+        } catch (DeviceFailedException e) {
+            throw e;
+        } catch (RuntimeException e) {
+            // Memory that was promised and cannot be had.
             admission.fail(sequence, e);
-            return 0;
+            return;
         }
         int outputsBefore = batch.outputs();
         int hiddensBefore = batch.hiddens();
@@ -85,7 +106,6 @@ final class SweepRows {
         if (sequence instanceof EmbeddingSequence text) {
             hiddens.addAll(Collections.nCopies(batch.hiddens() - hiddensBefore, text));
         }
-        return count;
     }
 
     /** Whether there is nothing to compute. */
@@ -110,7 +130,7 @@ final class SweepRows {
 
     /** Whether all rows are tokens that are generated. */
     boolean onlyGenerates() {
-        return batch.decodeRows() == batch.size() && shortPrompts.isEmpty();
+        return batch.decodeRows() == batch.size() && prompts.isEmpty();
     }
 
     /** Whose logits a row of the output has. */

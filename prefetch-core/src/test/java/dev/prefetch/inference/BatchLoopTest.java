@@ -109,7 +109,7 @@ class BatchLoopTest {
                         1,
                         BatchLoop.kvBytes(ModelConfig.read(file), GgmlType.F32, CONTEXT, CONTEXT),
                         0,
-                        new BatchTotals(prompt().length, 0, 0, 0, 0, 0, 0, 0)));
+                        new BatchTotals(prompt().length, 0, 0, 0, 0, 0, 0, 0, 0)));
 
         goOn.countDown();
         one.end();
@@ -123,7 +123,7 @@ class BatchLoopTest {
                                 0,
                                 0,
                                 0,
-                                new BatchTotals(2L * prompt().length, 0, 0, 0, 0, 0, 0, 0))));
+                                new BatchTotals(2L * prompt().length, 0, 0, 0, 0, 0, 0, 0, 0))));
         loop.close();
         assertThat(loop.load().state()).isEqualTo(BatchLoad.State.CLOSED);
     }

@@ -62,7 +62,7 @@ final class GrammarBench {
         System.out.println();
     }
 
-    private static TokenVocabulary vocabulary(Tokenizer tokenizer) {
+    static TokenVocabulary vocabulary(Tokenizer tokenizer) {
         int size = tokenizer.vocabularySize();
         byte[][] tokens = new byte[size][];
         @Nullable String[] control = new @Nullable String[size];
