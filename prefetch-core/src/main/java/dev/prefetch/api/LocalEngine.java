@@ -6,6 +6,7 @@ import dev.prefetch.backend.Device.SlowPath;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufFile;
+import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.inference.BatchLimits;
 import dev.prefetch.inference.BatchLoad;
@@ -141,7 +142,7 @@ final class LocalEngine implements PrefetchEngine {
                 model.graph(),
                 tokenizer,
                 limits,
-                promptCacheFile(options, model)));
+                promptCacheFile(options, model, limits, resources)));
 
         EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (encoder.templateProblem() != null) {
@@ -183,14 +184,17 @@ final class LocalEngine implements PrefetchEngine {
                 : Math.min(kvBytes, serving.promptCache().of(kvBytes));
     }
 
-    private static @Nullable PromptCacheFile promptCacheFile(EngineOptions options, Model model) {
+    private static @Nullable PromptCacheFile promptCacheFile(
+            EngineOptions options, Model model, BatchLimits limits, Resources resources) {
         Path file = options.serving().promptCacheFile();
-        return file == null
-                ? null
-                : new PromptCacheFile(
-                        file,
-                        ModelIdentity.of(model.file(), options.lora()),
-                        model.config().vocabularySize());
+        if (file == null || limits.promptCacheBytes() == 0) {
+            return null;
+        }
+        ModelIdentity identity = resources.add(new ModelIdentity(
+                model.file().parts().stream().map(GgufPart::path).toList(),
+                options.lora(),
+                file.resolveSibling(file.getFileName() + ".digests")));
+        return new PromptCacheFile(file, identity, model.config().vocabularySize());
     }
 
     /** Rows computed while the weights are on their way cost those that generate nothing. */

@@ -67,7 +67,10 @@ class PromptCacheFileTest {
     }
 
     private PromptCacheFile with(LoopFixture fixture, String identity) {
-        return new PromptCacheFile(file(), identity.getBytes(StandardCharsets.UTF_8), fixture.config.vocabularySize());
+        return new PromptCacheFile(
+                file(),
+                PromptCacheFile.Identity.of(identity.getBytes(StandardCharsets.UTF_8)),
+                fixture.config.vocabularySize());
     }
 
     private static BatchLimits limits(LoopFixture fixture, double sequences) {
