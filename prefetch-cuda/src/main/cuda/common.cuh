@@ -15,3 +15,10 @@ static __device__ __forceinline__ float warp_max(float v) {
     for (int offset = 16; offset > 0; offset >>= 1) v = fmaxf(v, __shfl_xor_sync(FULL_WARP, v, offset));
     return v;
 }
+
+// Asks for the cache line at an address, and waits for nothing.
+static __device__ __forceinline__ void prefetch(const void* address) {
+#ifndef SIMCUDA
+    asm volatile("prefetch.global.L1 [%0];" ::"l"(address));
+#endif
+}

@@ -16,6 +16,8 @@ using namespace nvcuda;
 #define TILE_ROWS 64
 #define TILE_COLS 64
 #define STRIDE (TILE_COLS + 8) /* halves between rows in shared memory: a multiple of 8 that spreads over the banks */
+#define THREADS 256
+#define BLOCKS 3 /* on a multiprocessor: one register more for each thread, and there would be two */
 #define STAGE (TILE_ROWS + 4)  /* floats between rows of the result */
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -43,10 +45,13 @@ to_half(const float* __restrict__ x, half* __restrict__ out, float* __restrict__
         float *__restrict__ y, int rows, int cols, int padded, int tokens, int wide
 #define PASS weights, x, scales, y, rows, cols, padded, tokens, wide != 0
 
-template <class F, int TOKENS>
+// A warp sums FRAGMENTS x FRAGMENTS squares of 16 x 16. There are always eight warps: a block of few tokens would otherwise wait
+// for its weights most of the time.
+template <class F, int TOKENS, int FRAGMENTS>
 static __device__ __forceinline__ void matmul(const uint8_t* __restrict__ weights, const half* __restrict__ x,
     const float* __restrict__ scales, float* __restrict__ y, int rows, int cols, int padded, int tokens, bool wide) {
-    const int THREADS = TOKENS * 2;
+    const int SQUARE = 16 * FRAGMENTS;
+    static_assert(TOKENS / SQUARE * (TILE_ROWS / SQUARE) * 32 == THREADS, "a warp for every square");
     const int OPERANDS = (TOKENS + TILE_ROWS) * STRIDE * 2;
     const int RESULT = TOKENS * STAGE * 4;
     __shared__ __align__(128) unsigned char memory[OPERANDS > RESULT ? OPERANDS : RESULT];
@@ -57,25 +62,30 @@ static __device__ __forceinline__ void matmul(const uint8_t* __restrict__ weight
     const int first_token = blockIdx.y * TOKENS;
     const size_t row_bytes = Unit<F>::row_bytes(cols);
     const int warp = threadIdx.x >> 5;
-    const int warp_token = (warp >> 1) * 32;
-    const int warp_row = (warp & 1) * 32;
+    const int warp_token = warp / (TILE_ROWS / SQUARE) * SQUARE;
+    const int warp_row = warp % (TILE_ROWS / SQUARE) * SQUARE;
 
-    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[2][2];
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sums[FRAGMENTS][FRAGMENTS];
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < FRAGMENTS; i++) {
 #pragma unroll
-        for (int j = 0; j < 2; j++) wmma::fill_fragment(sums[i][j], 0.0f);
+        for (int j = 0; j < FRAGMENTS; j++) wmma::fill_fragment(sums[i][j], 0.0f);
+    }
+    // What a thread brings of each tile of activations, one tile ahead.
+    const int SHARE = TOKENS * TILE_COLS / 8 / THREADS;
+    uint4 ahead[SHARE];
+    const int part = threadIdx.x % (TILE_COLS / 8);
+    const int part_token = threadIdx.x / (TILE_COLS / 8);
+    const half* part_x = x + (size_t)(first_token + part_token) * padded + part * 8;
+    const int STEP = THREADS / (TILE_COLS / 8);
+#pragma unroll
+    for (int i = 0; i < SHARE; i++) {
+        const bool inside = first_token + part_token + i * STEP < tokens;
+        ahead[i] = inside ? *(const uint4*)(part_x + (size_t)i * STEP * padded) : make_uint4(0, 0, 0, 0);
     }
     for (int col = 0; col < cols; col += TILE_COLS) {
-        // activations
 #pragma unroll
-        for (int i = threadIdx.x; i < TOKENS * TILE_COLS / 8; i += THREADS) {
-            const int t = i / (TILE_COLS / 8);
-            const int u = i % (TILE_COLS / 8);
-            uint4 v = {0, 0, 0, 0};
-            if (first_token + t < tokens) v = *(const uint4*)(x + (size_t)(first_token + t) * padded + col + u * 8);
-            *(uint4*)(left + t * STRIDE + u * 8) = v;
-        }
+        for (int i = 0; i < SHARE; i++) *(uint4*)(left + (part_token + i * STEP) * STRIDE + part * 8) = ahead[i];
         // weights
 #pragma unroll
         for (int i = threadIdx.x; i < TILE_ROWS * TILE_COLS / 8; i += THREADS) {
@@ -96,27 +106,38 @@ static __device__ __forceinline__ void matmul(const uint8_t* __restrict__ weight
             *(uint4*)(right + r * STRIDE + u * 8) = make_uint4(packed[0], packed[1], packed[2], packed[3]);
         }
         __syncthreads();
+        if (col + TILE_COLS < cols) {
+#pragma unroll
+            for (int i = 0; i < SHARE; i++) {
+                const bool inside = first_token + part_token + i * STEP < tokens;
+                ahead[i] = inside ? *(const uint4*)(part_x + (size_t)i * STEP * padded + col + TILE_COLS)
+                                  : make_uint4(0, 0, 0, 0);
+            }
+            if (threadIdx.x < TILE_ROWS && first_row + threadIdx.x < rows) {
+                prefetch(weights + row_bytes * (first_row + threadIdx.x) + row_bytes * (col + TILE_COLS) / cols);
+            }
+        }
 #pragma unroll
         for (int k = 0; k < TILE_COLS; k += 16) {
-            wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> a[2];
-            wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> b[2];
+            wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> a[FRAGMENTS];
+            wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> b[FRAGMENTS];
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
+            for (int i = 0; i < FRAGMENTS; i++) {
                 wmma::load_matrix_sync(a[i], left + (warp_token + i * 16) * STRIDE + k, STRIDE);
                 wmma::load_matrix_sync(b[i], right + (warp_row + i * 16) * STRIDE + k, STRIDE);
             }
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
+            for (int i = 0; i < FRAGMENTS; i++) {
 #pragma unroll
-                for (int j = 0; j < 2; j++) wmma::mma_sync(sums[i][j], a[i], b[j], sums[i][j]);
+                for (int j = 0; j < FRAGMENTS; j++) wmma::mma_sync(sums[i][j], a[i], b[j], sums[i][j]);
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < FRAGMENTS; i++) {
 #pragma unroll
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; j < FRAGMENTS; j++) {
             wmma::store_matrix_sync(
                 stage + (warp_token + i * 16) * STAGE + warp_row + j * 16, sums[i][j], STAGE, wmma::mem_row_major);
         }
@@ -161,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(256) matmul_f32(const float* __rest
 }
 
 #define KERNELS(F, name)                                                                                         \
-    extern "C" __global__ void __launch_bounds__(64) matmul_narrow_##name(ARGUMENTS) { matmul<F, 32>(PASS); }  \
-    extern "C" __global__ void __launch_bounds__(256) matmul_wide_##name(ARGUMENTS) { matmul<F, 128>(PASS); }
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) matmul_narrow_##name(ARGUMENTS) { matmul<F, 32, 1>(PASS); }  \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) matmul_wide_##name(ARGUMENTS) { matmul<F, 128, 2>(PASS); }
 HALF_FORMATS(KERNELS)
 BLOCK_FORMATS(KERNELS)

@@ -35,9 +35,10 @@ final class DeviceSet implements AutoCloseable {
      * Opens the backend asked for, and the host's own beside it where that has memory of its own.
      *
      * @throws BackendUnavailableException when there is none
+     * @throws UnsupportedModelException when it does not compute models of this kind
      */
-    static DeviceSet open(EngineOptions options, int threads) {
-        return open(Backends.choose(options.backend()), options, threads);
+    static DeviceSet open(Model model, EngineOptions options, int threads) {
+        return open(Backends.choose(options.backend(), model), options, threads);
     }
 
     /** Opens a backend that was chosen already. */

@@ -135,7 +135,11 @@ final class Embedder {
         if (tokens.length > info.contextLength()) {
             throw new ContextLengthExceededException(
                     "text " + index + " has " + tokens.length + " tokens but the context length is "
-                            + info.contextLength() + ": split it, or raise the context length",
+                            + info.contextLength() + ": split it"
+                            + (info.contextLength() < info.trainedContextLength()
+                                    ? ", or raise the context length (spring.ai.prefetch.context-length), at most to the "
+                                            + info.trainedContextLength() + " that the model was trained for"
+                                    : "; the model was trained for no more"),
                     tokens.length,
                     info.contextLength());
         }

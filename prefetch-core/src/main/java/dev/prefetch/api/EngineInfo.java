@@ -14,6 +14,7 @@ import org.jspecify.annotations.Nullable;
  * @param modelFile the file
  * @param fileBytes its length
  * @param architecture for example {@code qwen3}
+ * @param generates whether it continues texts; an encoder only makes vectors of them
  * @param parameters number of weights
  * @param quantization for example {@code Q8_0}
  * @param layers number of layers
@@ -36,6 +37,7 @@ public record EngineInfo(
         Path modelFile,
         long fileBytes,
         String architecture,
+        boolean generates,
         long parameters,
         String quantization,
         int layers,

@@ -46,7 +46,7 @@ public record EngineOptions(
 
     private static final int MAX_CONTEXT_LENGTH = 1 << 24;
     private static final int MAX_THREADS = 1024;
-    private static final int MAX_UBATCH = 1 << 14;
+    static final int MAX_UBATCH = 1 << 14;
     private static final int MAX_MAX_CONCURRENCY = 1 << 12;
 
     /** @throws IllegalArgumentException naming the option that is out of its range */

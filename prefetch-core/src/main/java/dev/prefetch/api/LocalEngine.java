@@ -104,8 +104,9 @@ final class LocalEngine implements PrefetchEngine {
     }
 
     private static LocalEngine open(
-            EngineOptions options, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
-        Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
+            EngineOptions given, LoadListener listener, Resources resources, AtomicBoolean accelerated, long start) {
+        Model model = Model.read(resources.add(GgufFile.open(given.model())), given, resources);
+        EngineOptions options = model.fitted(given);
         GgufFile file = model.file();
         Tokenizer tokenizer = Tokenizers.from(file.metadata());
         if (tokenizer.vocabularySize() > model.config().vocabularySize()) {
@@ -116,7 +117,7 @@ final class LocalEngine implements PrefetchEngine {
         PromptEncoder encoder = new PromptEncoder(file.metadata(), tokenizer);
 
         int threads = threads(options);
-        DeviceSet devices = resources.add(DeviceSet.open(options, threads));
+        DeviceSet devices = resources.add(DeviceSet.open(model, options, threads));
         Device device = devices.devices().primary();
         accelerated.set(devices.devices().accelerated());
         devices.requireSupport(model, options.kvCacheType());
@@ -145,7 +146,9 @@ final class LocalEngine implements PrefetchEngine {
                 promptCacheFile(options, model, limits, resources)));
 
         EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
-        if (encoder.templateProblem() != null) {
+        if (model.config().encoder()) {
+            LOG.info("{} is an encoder: it makes vectors of texts and refuses to continue them", info.modelName());
+        } else if (encoder.templateProblem() != null) {
             LOG.warn("Chat prompts will be refused: {}", encoder.templateProblem());
         }
         computedAnew(model, options).forEach(path -> LOG.info("{} ({})", path.what(), path.remedy()));
@@ -153,11 +156,12 @@ final class LocalEngine implements PrefetchEngine {
         return new LocalEngine(info, tokenizer, encoder, places, loop, limits, resources);
     }
 
-    static Plan plan(EngineOptions options) {
+    static Plan plan(EngineOptions given) {
         Resources resources = new Resources();
         try {
-            Model model = Model.read(resources.add(GgufFile.open(options.model())), options, resources);
-            BackendProvider provider = Backends.choose(options.backend());
+            Model model = Model.read(resources.add(GgufFile.open(given.model())), given, resources);
+            EngineOptions options = model.fitted(given);
+            BackendProvider provider = Backends.choose(options.backend(), model);
             if (provider.tier() == Tier.HOST) {
                 return model.divide(options, null, () -> measure(model, provider, options))
                         .weights();
@@ -264,6 +268,7 @@ final class LocalEngine implements PrefetchEngine {
                 file.path(),
                 file.byteSize(),
                 config.architecture().id(),
+                !config.encoder(),
                 file.tensors().stream().mapToLong(GgufTensor::elements).sum(),
                 ModelConfig.dominantType(file).name(),
                 config.layers(),
@@ -300,6 +305,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public String render(Prompt.Chat prompt) {
+        requireGenerating();
         return encoder.render(prompt).text();
     }
 
@@ -310,6 +316,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public Generation generate(GenerationRequest request, GenerationListener listener) {
+        requireGenerating();
         int[] prompt = encoder.encode(request.prompt());
         if (prompt.length == 0) {
             throw new IllegalArgumentException("the prompt is empty");
@@ -329,6 +336,15 @@ final class LocalEngine implements PrefetchEngine {
                 generation)));
         generations.incrementAndGet();
         return generation;
+    }
+
+    private void requireGenerating() {
+        if (!info.generates()) {
+            throw new UnsupportedOperationException(info.modelFile() + ": architecture '" + info.architecture()
+                    + "' is an encoder: it makes vectors of texts and cannot continue them. Set spring.ai.prefetch.model"
+                    + " to a model that generates, and give this one to embeddings alone"
+                    + " (spring.ai.model.chat=none, or spring.ai.prefetch.models.NAME.serves=embedding)");
+        }
     }
 
     private static EngineStatus.@Nullable Fault latest(
@@ -352,6 +368,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
+        requireGenerating();
         for (int token : tokens) {
             if (token < 0 || token >= info.vocabularySize()) {
                 throw new IllegalArgumentException(

@@ -5,6 +5,7 @@ import dev.prefetch.gguf.GgufFile;
 import dev.prefetch.model.LoraAdapter;
 import dev.prefetch.model.ModelConfig;
 import dev.prefetch.model.ModelGraph;
+import dev.prefetch.model.UnsupportedModelException;
 import dev.prefetch.prefetch.MeasuredCosts;
 import java.util.ArrayList;
 import java.util.List;
@@ -27,10 +28,31 @@ record Model(GgufFile file, ModelConfig config, ModelGraph graph, List<LoraAdapt
         return new Model(file, config, graph, adapters);
     }
 
+    /** @throws UnsupportedModelException when the options ask for more positions than the model has vectors for */
     int contextLength(EngineOptions options) {
+        int trained = config.trainedContextLength();
+        if (config.architecture().traits().learntPositions()) {
+            requireAtMost(trained, "the positions that the model has learnt", options);
+        }
+        if (config.encoder()) {
+            requireAtMost(EngineOptions.MAX_UBATCH, "what an encoder computes at once", options);
+        }
         return options.contextLength() > 0
                 ? options.contextLength()
-                : Math.min(config.trainedContextLength(), EngineOptions.DEFAULT_CONTEXT_LENGTH);
+                : Math.min(trained, EngineOptions.DEFAULT_CONTEXT_LENGTH);
+    }
+
+    private void requireAtMost(int most, String what, EngineOptions options) {
+        if (options.contextLength() > most) {
+            throw new UnsupportedModelException(file.path() + ": the context length " + options.contextLength()
+                    + " is beyond " + what + "; set spring.ai.prefetch.context-length to at most " + most);
+        }
+    }
+
+    /** The options as this model needs them: an encoder computes a text as a whole, so a sweep takes the longest. */
+    EngineOptions fitted(EngineOptions options) {
+        int ubatch = options.ubatch() > 0 ? options.ubatch() : EngineOptions.DEFAULT_UBATCH;
+        return config.encoder() ? options.withUbatch(Math.max(ubatch, contextLength(options))) : options;
     }
 
     MemoryPlanner.Division divide(

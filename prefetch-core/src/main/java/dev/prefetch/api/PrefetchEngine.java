@@ -61,6 +61,7 @@ public interface PrefetchEngine extends AutoCloseable {
      *
      * @throws dev.prefetch.template.TemplateException when the chat template refuses the conversation
      * @throws IllegalStateException when the model has no chat template
+     * @throws UnsupportedOperationException when the model is an encoder, which {@link EngineInfo#generates} says
      */
     String render(Prompt.Chat prompt);
 
@@ -76,6 +77,7 @@ public interface PrefetchEngine extends AutoCloseable {
      * Starts a generation and returns at once.
      *
      * @throws ContextLengthExceededException when the prompt leaves no room for an answer
+     * @throws UnsupportedOperationException when the model is an encoder, which {@link EngineInfo#generates} says
      * @throws dev.prefetch.inference.QueueFullException when as many generations wait as may
      * @throws IllegalStateException when the engine is closed
      */
@@ -109,6 +111,7 @@ public interface PrefetchEngine extends AutoCloseable {
      * @param stepByStep one token per sweep through the decode kernels, as generation does, instead of all as a prompt
      * @return {@code [tokens x vocabulary]}, row-major
      * @throws IllegalArgumentException when a token is outside the vocabulary, or there are none or too many of them
+     * @throws UnsupportedOperationException when the model is an encoder, which {@link EngineInfo#generates} says
      * @throws IllegalStateException when the engine is closed, or the caller is a listener, which would wait for itself
      * @throws java.util.concurrent.CancellationException when the engine is closed meanwhile
      */

@@ -234,7 +234,7 @@ final class Workplaces implements AutoCloseable {
         DeviceSet devices = null;
         StreamingWeights weights = null;
         try {
-            devices = DeviceSet.open(options, threads);
+            devices = DeviceSet.open(model, options, threads);
             if (!devices.devices().accelerated()) {
                 throw new IllegalStateException("backend '" + options.backend() + "' now leads to the host");
             }

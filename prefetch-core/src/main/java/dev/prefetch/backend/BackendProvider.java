@@ -17,6 +17,14 @@ public interface BackendProvider {
         return Tier.HOST;
     }
 
+    /**
+     * Whether its devices compute encoders: {@link Ops#layerNorm}, {@link Ops#gelu}, and attention that is not causal. Known
+     * without opening one.
+     */
+    default boolean supportsEncoders() {
+        return false;
+    }
+
     /** Whether the backend can be used on this machine now, or why not. */
     Availability availability();
 

@@ -51,6 +51,19 @@ public interface Ops {
      */
     void rmsNorm(DeviceBuffer x, int rows, int dim, @Nullable Weight gain, float epsilon, DeviceBuffer out);
 
+    /**
+     * Layer normalisation (Ba et al. 2016, arXiv 1607.06450) of {@code rows} rows of {@code dim} elements:
+     * {@code out = (x - mean(x)) / sqrt(variance(x) + epsilon) * gain + bias}. {@code out} may be {@code x}. Only where
+     * {@link BackendProvider#supportsEncoders}.
+     *
+     * @param gain a vector of {@code dim} elements
+     * @param bias a vector of {@code dim} elements
+     */
+    default void layerNorm(
+            DeviceBuffer x, int rows, int dim, Weight gain, Weight bias, float epsilon, DeviceBuffer out) {
+        throw new UnsupportedOperationException("layerNorm");
+    }
+
     /** Rotates {@code x [count x heads x headDim]} in place; row {@code i} is at {@code positions[i]}. */
     void rope(DeviceBuffer x, int count, int heads, int headDim, Rope rope, int[] positions);
 
@@ -63,8 +76,10 @@ public interface Ops {
             AttentionShape shape, KvLayer cache, DeviceBuffer k, DeviceBuffer v, int firstRow, int count, int position);
 
     /**
-     * Causal attention of rows {@code firstRow .. firstRow + count} of {@code q [.. x heads x keyDim]}, which stand at the
+     * Attention of rows {@code firstRow .. firstRow + count} of {@code q [.. x heads x keyDim]}, which stand at the
      * positions {@code position ..} and see everything up to themselves; {@code out [.. x heads x valueDim]}, same rows.
+     * Where the shape is not {@linkplain AttentionShape#causal() causal} each of them sees everything up to the last of
+     * them.
      */
     void attention(
             AttentionShape shape,
@@ -99,6 +114,11 @@ public interface Ops {
      * (Hendrycks and Gimpel 2016, arXiv 1606.08415).
      */
     void geGlu(DeviceBuffer gate, DeviceBuffer up, long n);
+
+    /** {@code x = gelu(x)}, {@code n} elements, as in {@link #geGlu}; only where {@link BackendProvider#supportsEncoders}. */
+    default void gelu(DeviceBuffer x, long n) {
+        throw new UnsupportedOperationException("gelu");
+    }
 
     /**
      * The activation of gpt-oss, {@code n} elements, in place: with {@code g = min(gate, limit)} and {@code u} clamped to

@@ -16,12 +16,16 @@ final class Activations {
 
     private Activations() {}
 
-    /** The gated activation: {@code gate = activation(gate) * up}, {@code n} elements, in place. */
+    /**
+     * The activation: {@code gate = activation(gate) * up}, {@code n} elements, in place; where nothing gates,
+     * {@code gate = activation(gate)}.
+     */
     static void run(Ops ops, ModelConfig config, DeviceBuffer gate, DeviceBuffer up, long n) {
         switch (config.architecture().traits().activation()) {
             case SWIGLU -> ops.swiGlu(gate, up, n);
             case GEGLU -> ops.geGlu(gate, up, n);
             case CLAMPED_SWIGLU -> ops.clampedSwiGlu(gate, up, SLOPE, LIMIT, n);
+            case GELU -> ops.gelu(gate, n);
         }
     }
 
@@ -33,6 +37,14 @@ final class Activations {
         }
         scale(ops, result, config.scaling().residual(), (long) n * config.dim());
         ops.add(x, result, (long) n * config.dim());
+    }
+
+    /** Normalises the residual stream {@code x [n x dim]} itself, in layers that do so. */
+    static void normSum(
+            Ops ops, ModelConfig config, DeviceBuffer x, int n, @Nullable Weight gain, @Nullable Weight bias) {
+        if (gain != null && bias != null) {
+            ops.layerNorm(x, n, config.dim(), gain, bias, config.normEpsilon(), x);
+        }
     }
 
     /** {@code values *= factor}, {@code n} elements. */

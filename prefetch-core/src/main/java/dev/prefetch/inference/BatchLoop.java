@@ -83,6 +83,10 @@ public final class BatchLoop implements AutoCloseable {
     }
 
     private static KvLayout layout(ModelConfig config, GgmlType type) {
+        if (config.encoder()) {
+            // All layers use the same place one after the other; see ForwardPass.
+            return new KvLayout(List.of(config.attention()), type);
+        }
         return new KvLayout(
                 config.layerConfigs().stream()
                         .map(ModelConfig.LayerConfig::attention)
@@ -114,7 +118,8 @@ public final class BatchLoop implements AutoCloseable {
     /**
      * @param place where sweeps are computed
      * @param failover where instead when that fails
-     * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say
+     * @param limits of a model with layers of linear attention no prompts are kept and no tokens guessed, whatever they say,
+     *     and of an encoder no prompts are kept; it needs a ubatch of at least the context, since a text is computed as a whole
      * @param promptCacheFile where the prompt cache is from the last time, and for the next; null for nowhere
      */
     public BatchLoop(
@@ -130,8 +135,12 @@ public final class BatchLoop implements AutoCloseable {
         this.graph = graph;
         this.tokenizer = tokenizer;
         // A state cannot be taken back to an earlier position.
-        this.limits =
-                config.delta() == null ? limits : limits.withPromptCacheBytes(0).withSpeculation(Speculation.OFF);
+        boolean keepsPrompts = config.delta() == null && !config.encoder();
+        this.limits = keepsPrompts ? limits : limits.withPromptCacheBytes(0).withSpeculation(Speculation.OFF);
+        if (config.encoder() && limits.ubatch() < limits.contextLength()) {
+            throw new IllegalArgumentException(
+                    "a text of " + limits.contextLength() + " tokens does not fit a ubatch of " + limits.ubatch());
+        }
         this.vocabularySize = config.vocabularySize();
         long longest = kvBytes(config, limits.kvType(), limits.contextLength(), limits.ubatch());
         if (limits.kvBytes() < longest) {
@@ -139,9 +148,9 @@ public final class BatchLoop implements AutoCloseable {
                     + " bytes of KV cache, but there are only " + limits.kvBytes());
         }
         this.batch = new Batch(limits.ubatch() + limits.maxConcurrency());
-        this.rows = new SweepRows(batch, this.limits);
+        this.rows = new SweepRows(batch, this.limits, config.encoder());
         this.admission = new Admission(queue, this.limits, counters);
-        this.promptCacheFile = config.delta() == null ? promptCacheFile : null;
+        this.promptCacheFile = keepsPrompts ? promptCacheFile : null;
         this.machine = machine(place);
         if (this.promptCacheFile != null) {
             this.promptCacheFile.load(machine.kvPool);
@@ -164,10 +173,12 @@ public final class BatchLoop implements AutoCloseable {
      * Queues a sequence and returns at once; the returned action cancels it.
      *
      * @throws IllegalArgumentException when the prompt leaves no room for a token
+     * @throws UnsupportedOperationException when the model is an encoder
      * @throws QueueFullException when as many wait as may
      * @throws IllegalStateException when the loop is closed
      */
     public Runnable submit(SequenceRequest request) {
+        requireGenerating();
         if (request.prompt().length >= limits.contextLength()) {
             throw new IllegalArgumentException("a prompt of " + request.prompt().length
                     + " tokens leaves no room in a context of " + limits.contextLength());
@@ -213,12 +224,14 @@ public final class BatchLoop implements AutoCloseable {
      * @param stepByStep one token per sweep through the decode kernels, as generation does, instead of as a prompt
      * @throws IllegalArgumentException when there are none, more than the context holds, or more than an array holds the
      *     logits of
+     * @throws UnsupportedOperationException when the model is an encoder
      * @throws IllegalStateException when the loop is closed, or the caller is the compute thread, which would wait for
      *     itself
      * @throws CancellationException when the loop is closed meanwhile
      */
     public float[] logits(int[] tokens, boolean stepByStep) throws InterruptedException {
         requireOtherThread("compute logits");
+        requireGenerating();
         int most = Math.min(limits.contextLength(), Integer.MAX_VALUE / vocabularySize);
         if (tokens.length < 1 || tokens.length > most) {
             throw new IllegalArgumentException("logits need 1 to " + most + " tokens (context length "
@@ -227,6 +240,13 @@ public final class BatchLoop implements AutoCloseable {
         LogitsTask task = new LogitsTask(tokens, stepByStep);
         queue.add(task);
         return task.await();
+    }
+
+    private void requireGenerating() {
+        if (config.encoder()) {
+            throw new UnsupportedOperationException("architecture '"
+                    + config.architecture().id() + "' is an encoder: it makes vectors of texts and has no logits");
+        }
     }
 
     /** What there is to do now; for display, since it changes all the time. */

@@ -14,7 +14,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The second half of a layer on one device: a gated feed-forward network, dense or of experts, between its normalisation
+ * The second half of a layer on one device: a feed-forward network, dense or of experts, between its normalisation
  * and the residual stream. Used by the compute thread only.
  */
 final class FeedForward implements AutoCloseable {
@@ -27,7 +27,10 @@ final class FeedForward implements AutoCloseable {
     private final List<DeviceBuffer> owned = new ArrayList<>();
     private final DeviceBuffer normed;
     private final DeviceBuffer projected;
+    private final boolean gated;
+    /** What the activation is applied to. */
     private final DeviceBuffer gate;
+
     private final DeviceBuffer up;
     private final @Nullable MixtureOfExperts experts;
 
@@ -45,8 +48,9 @@ final class FeedForward implements AutoCloseable {
         this.adapters = adapters;
         normed = activations(device, maxRows, config.dim());
         projected = activations(device, maxRows, config.dim());
+        gated = config.architecture().traits().activation().gated();
         gate = activations(device, maxRows, Math.max(1, config.widestDenseFfnDim()));
-        up = activations(device, maxRows, Math.max(1, config.widestDenseFfnDim()));
+        up = gated ? activations(device, maxRows, Math.max(1, config.widestDenseFfnDim())) : gate;
         experts = config.mixtureOfExperts()
                 ? new MixtureOfExperts(device, config, graph, weights, adapters, maxRows)
                 : null;
@@ -60,7 +64,8 @@ final class FeedForward implements AutoCloseable {
 
     /** Bytes of what is allocated for sweeps of at most {@code maxRows} tokens. */
     static long activationBytes(ModelConfig config, int maxRows) {
-        long columns = 2L * config.dim() + 2L * config.widestDenseFfnDim();
+        int wide = config.architecture().traits().activation().gated() ? 2 : 1;
+        long columns = 2L * config.dim() + (long) wide * config.widestDenseFfnDim();
         long experts = config.mixtureOfExperts() ? MixtureOfExperts.activationBytes(config, maxRows) : 0;
         return Float.BYTES * maxRows * columns + experts;
     }
@@ -73,12 +78,14 @@ final class FeedForward implements AutoCloseable {
         try (WeightLease w = weights.acquire(graph.feedForward(layer))) {
             input = norm(x, n, w.find(TensorRole.FFN_NORM));
             if (experts != null) {
+                input = apart(input, x, n);
                 experts.route(w, input, decodeRows, n);
             }
             if (dense) {
-                ops.matmul(w.weight(TensorRole.FFN_GATE), input, decodeRows, n, gate);
-                adapters.add(w.block(), TensorRole.FFN_GATE, input, decodeRows, n, gate);
-                ops.addBias(gate, n, w.find(TensorRole.FFN_GATE_BIAS));
+                TensorRole role = gated ? TensorRole.FFN_GATE : TensorRole.FFN_UP;
+                ops.matmul(w.weight(role), input, decodeRows, n, gate);
+                adapters.add(w.block(), role, input, decodeRows, n, gate);
+                ops.addBias(gate, n, w.find(gated ? TensorRole.FFN_GATE_BIAS : TensorRole.FFN_UP_BIAS));
             }
         }
         if (experts != null) {
@@ -89,6 +96,26 @@ final class FeedForward implements AutoCloseable {
         }
         if (experts != null) {
             experts.run(n, input, x);
+            normSumOfExperts(layer, x, n);
+        }
+    }
+
+    /** Experts add to {@code x} one after the other, so what they read is a copy where nothing normalises in front. */
+    private DeviceBuffer apart(DeviceBuffer input, DeviceBuffer x, int n) {
+        if (input != x) {
+            return input;
+        }
+        ops.copy(x, 0, normed, 0, (long) n * config.dim() * Float.BYTES);
+        return normed;
+    }
+
+    private void normSumOfExperts(int layer, DeviceBuffer x, int n) {
+        if (!config.encoder() || layer == config.layers() - 1) {
+            return;
+        }
+        try (WeightLease w = weights.acquire(graph.feedForwardDown(layer))) {
+            Activations.normSum(
+                    ops, config, x, n, w.find(TensorRole.FFN_SUM_NORM), w.find(TensorRole.FFN_SUM_NORM_BIAS));
         }
     }
 
@@ -96,12 +123,10 @@ final class FeedForward implements AutoCloseable {
         return config.layerConfigs().get(layer).experts() ? experts : null;
     }
 
-    /** The network of a dense model, or the one beside the experts, from behind its gate on. */
+    /** The network of a dense model, or the one beside the experts, from behind its first matrix on. */
     private void denseNetwork(int layer, DeviceBuffer x, DeviceBuffer input, int decodeRows, int n) {
-        try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
-            ops.matmul(w.weight(TensorRole.FFN_UP), input, decodeRows, n, up);
-            adapters.add(w.block(), TensorRole.FFN_UP, input, decodeRows, n, up);
-            ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
+        if (gated) {
+            up(layer, input, decodeRows, n);
         }
         Activations.run(ops, config, gate, up, (long) n * config.denseFfnDim(layer));
         MixtureOfExperts experts = expertsOf(layer);
@@ -114,6 +139,16 @@ final class FeedForward implements AutoCloseable {
             } else {
                 Activations.addToResidual(ops, config, projected, n, w.find(TensorRole.FFN_POST_NORM), x);
             }
+            Activations.normSum(
+                    ops, config, x, n, w.find(TensorRole.FFN_SUM_NORM), w.find(TensorRole.FFN_SUM_NORM_BIAS));
+        }
+    }
+
+    private void up(int layer, DeviceBuffer input, int decodeRows, int n) {
+        try (WeightLease w = weights.acquire(graph.feedForwardUp(layer))) {
+            ops.matmul(w.weight(TensorRole.FFN_UP), input, decodeRows, n, up);
+            adapters.add(w.block(), TensorRole.FFN_UP, input, decodeRows, n, up);
+            ops.addBias(up, n, w.find(TensorRole.FFN_UP_BIAS));
         }
     }
 

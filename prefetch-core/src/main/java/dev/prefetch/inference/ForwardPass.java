@@ -24,7 +24,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * One sweep of a decoder-only transformer over all weight blocks for one batch (Vaswani et al. 2017, arXiv 1706.03762,
  * in the form of Touvron et al. 2023, arXiv 2302.13971): residual layers of grouped-query attention and a gated
- * feed-forward network, dense or of experts. What an architecture does beyond that is a weight that is there or not, or a
+ * feed-forward network, dense or of experts; or of an encoder (Devlin et al. 2018, arXiv 1810.04805), whose rows see all of
+ * their text and give no logits. What an architecture does beyond that is a weight that is there or not, or a
  * number of the {@link ModelConfig}.
  *
  * <p>Every weight is read under a lease, so the same code runs whether the weights are resident or on their way. Used by
@@ -91,10 +92,10 @@ final class ForwardPass implements AutoCloseable {
         attended = activations(maxRows, attendedDim(config));
         projected = activations(maxRows, config.dim());
         outputX = activations(OUTPUT_ROWS, config.dim());
-        logits = activations(OUTPUT_ROWS, config.vocabularySize());
+        logits = activations(OUTPUT_ROWS, Math.max(1, config.logits()));
         best = activations(OUTPUT_ROWS, 2);
         bestTokens = activations(OUTPUT_ROWS, 1);
-        hostLogits = new float[config.vocabularySize()];
+        hostLogits = new float[config.logits()];
         hostState = new float[config.dim()];
         hostStates = new float[OUTPUT_ROWS * config.dim()];
         gate = config.gatesAttention() ? new AttentionGate(device, config, maxRows) : null;
@@ -127,7 +128,7 @@ final class ForwardPass implements AutoCloseable {
         long latent = config.latent() == null ? 0 : LatentAttention.activationBytes(config, config.latent(), maxRows);
         long gate = config.gatesAttention() ? AttentionGate.activationBytes(config, maxRows) : 0;
         long delta = config.delta() == null ? 0 : DeltaNetwork.activationBytes(config.delta(), maxRows);
-        long output = OUTPUT_ROWS * ((long) config.dim() + config.vocabularySize() + 3);
+        long output = OUTPUT_ROWS * ((long) config.dim() + Math.max(1, config.logits()) + 3);
         return Float.BYTES * (maxRows * (columns + 2 * widest) + output)
                 + FeedForward.activationBytes(config, maxRows)
                 + latent
@@ -199,6 +200,9 @@ final class ForwardPass implements AutoCloseable {
                 host.embed(table, batch.tokens(), batch.size(), x);
             }
             adapters.addEmbedding(w.block(), batch.tokens(), batch.decodeRows(), batch.size(), x);
+            if (config.encoder()) {
+                addToEmbedding(w, batch);
+            }
         }
         Activations.scale(ops, x, config.scaling().embedding(), (long) batch.size() * config.dim());
         for (int layer = 0; layer < config.layers(); layer++) {
@@ -212,6 +216,19 @@ final class ForwardPass implements AutoCloseable {
             output(batch, consumer, hiddenConsumer);
         }
         return true;
+    }
+
+    /** What encoders add to the embedding of a token, and its norm. */
+    private void addToEmbedding(WeightLease w, Batch batch) {
+        int n = batch.size();
+        ops.addBias(x, n, w.find(TensorRole.TYPE_EMBEDDING));
+        Weight positions = w.find(TensorRole.POSITION_EMBEDDING);
+        if (positions != null) {
+            ops.embed(positions, batch.positions(), n, normed);
+            ops.add(x, normed, (long) n * config.dim());
+        }
+        Activations.normSum(
+                ops, config, x, n, w.find(TensorRole.EMBEDDING_NORM), w.find(TensorRole.EMBEDDING_NORM_BIAS));
     }
 
     private void attention(Batch batch, int layer) {
@@ -229,6 +246,13 @@ final class ForwardPass implements AutoCloseable {
             adapters.add(w.block(), TensorRole.ATTENTION_OUTPUT, values, batch.decodeRows(), n, projected);
             ops.addBias(projected, n, w.find(TensorRole.ATTENTION_OUTPUT_BIAS));
             Activations.addToResidual(ops, config, projected, n, w.find(TensorRole.ATTENTION_POST_NORM), x);
+            Activations.normSum(
+                    ops,
+                    config,
+                    x,
+                    n,
+                    w.find(TensorRole.ATTENTION_SUM_NORM),
+                    w.find(TensorRole.ATTENTION_SUM_NORM_BIAS));
         }
     }
 
@@ -240,10 +264,11 @@ final class ForwardPass implements AutoCloseable {
             project(w, input, batch, layer, shape);
         }
 
-        // sequence by sequence
+        // sequence by sequence; an encoder never comes back to a layer, so they all keep keys and values in the same
+        // place
         Weight sinks = w.find(TensorRole.ATTENTION_SINKS);
         for (Batch.Segment s : batch.segments()) {
-            var cache = s.cache().layer(layer);
+            var cache = s.cache().layer(shape.causal() ? layer : 0);
             ops.storeKv(shape, cache, k, v, s.firstRow(), s.count(), s.position());
             if (sinks == null) {
                 ops.attention(shape, cache, q, s.firstRow(), s.count(), s.position(), attended);
@@ -351,7 +376,12 @@ final class ForwardPass implements AutoCloseable {
     /** Rows of the residual stream, normalised, in {@link #outputX}. */
     private void lastNorm(WeightLease w, int[] rows, int count) {
         ops.gatherRows(x, rows, count, config.dim(), outputX);
-        ops.rmsNorm(outputX, count, config.dim(), w.weight(TensorRole.OUTPUT_NORM), config.normEpsilon(), outputX);
+        Weight gain = w.weight(TensorRole.OUTPUT_NORM);
+        if (config.encoder()) {
+            Activations.normSum(ops, config, outputX, count, gain, w.weight(TensorRole.OUTPUT_NORM_BIAS));
+        } else {
+            ops.rmsNorm(outputX, count, config.dim(), gain, config.normEpsilon(), outputX);
+        }
     }
 
     /** Logits of {@link #outputX}. They always take the decode kernels, so that they do not depend on the batch. */

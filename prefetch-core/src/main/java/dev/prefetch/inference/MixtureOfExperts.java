@@ -37,7 +37,10 @@ final class MixtureOfExperts implements AutoCloseable {
     private final Adapters adapters;
     private final DeviceBuffer scores;
     private final DeviceBuffer input;
+    private final boolean gated;
+    /** What the activation is applied to. */
     private final DeviceBuffer gate;
+
     private final DeviceBuffer up;
     private final List<DeviceBuffer> gateAndUp;
     private final List<DeviceBuffer> outputs = new ArrayList<>();
@@ -68,6 +71,7 @@ final class MixtureOfExperts implements AutoCloseable {
         this.adapters = adapters;
         scores = device.allocate((long) maxRows * config.experts() * Float.BYTES, "router scores");
         input = device.allocate((long) maxRows * config.dim() * Float.BYTES, "expert inputs");
+        gated = config.architecture().traits().activation().gated();
         gate = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
         up = device.allocate((long) maxRows * config.expertFfnDim() * Float.BYTES, "expert activations");
         gateAndUp = List.of(gate, up);
@@ -229,18 +233,28 @@ final class MixtureOfExperts implements AutoCloseable {
         try (WeightLease w = weights.acquire(block)) {
             int decode = rows.countBelow(decodeRows);
             ops.gatherRows(x, rows.rows, rows.count, config.dim(), input);
-            gateAndUpWeights.set(0, w.weight(TensorRole.FFN_GATE));
-            gateAndUpWeights.set(1, w.weight(TensorRole.FFN_UP));
-            ops.matmuls(gateAndUpWeights, input, decode, rows.count, gateAndUp);
-            adapters.add(block, TensorRole.FFN_GATE, input, decode, rows.count, gate);
-            adapters.add(block, TensorRole.FFN_UP, input, decode, rows.count, up);
-            ops.addBias(gate, rows.count, w.find(TensorRole.FFN_GATE_BIAS));
-            ops.addBias(up, rows.count, w.find(TensorRole.FFN_UP_BIAS));
+            if (gated) {
+                gateAndUp(w, decode, rows.count);
+            } else {
+                ops.matmul(w.weight(TensorRole.FFN_UP), input, decode, rows.count, gate);
+                adapters.add(block, TensorRole.FFN_UP, input, decode, rows.count, gate);
+                ops.addBias(gate, rows.count, w.find(TensorRole.FFN_UP_BIAS));
+            }
             Activations.run(ops, config, gate, up, (long) rows.count * config.expertFfnDim());
             ops.matmul(w.weight(TensorRole.FFN_DOWN), gate, decode, rows.count, output);
             adapters.add(block, TensorRole.FFN_DOWN, gate, decode, rows.count, output);
             ops.addBias(output, rows.count, w.find(TensorRole.FFN_DOWN_BIAS));
         }
+    }
+
+    private void gateAndUp(WeightLease w, int decode, int count) {
+        gateAndUpWeights.set(0, w.weight(TensorRole.FFN_GATE));
+        gateAndUpWeights.set(1, w.weight(TensorRole.FFN_UP));
+        ops.matmuls(gateAndUpWeights, input, decode, count, gateAndUp);
+        adapters.add(w.block(), TensorRole.FFN_GATE, input, decode, count, gate);
+        adapters.add(w.block(), TensorRole.FFN_UP, input, decode, count, up);
+        ops.addBias(gate, count, w.find(TensorRole.FFN_GATE_BIAS));
+        ops.addBias(up, count, w.find(TensorRole.FFN_UP_BIAS));
     }
 
     private void add(WeightBlock block, DeviceBuffer output, DeviceBuffer target) {

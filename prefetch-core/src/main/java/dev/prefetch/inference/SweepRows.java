@@ -21,6 +21,7 @@ final class SweepRows {
 
     private final Batch batch;
     private final BatchLimits limits;
+    private final boolean wholeTexts;
     private final List<GeneratingSequence> decoding = new ArrayList<>();
     private final List<Sequence> prompts = new ArrayList<>();
     private final List<Sequence> carried = new ArrayList<>();
@@ -28,9 +29,11 @@ final class SweepRows {
     private final List<GeneratingSequence> outputs = new ArrayList<>();
     private final List<EmbeddingSequence> hiddens = new ArrayList<>();
 
-    SweepRows(Batch batch, BatchLimits limits) {
+    /** @param wholeTexts whether every position of a text sees the whole of it, so that it has to be in one sweep */
+    SweepRows(Batch batch, BatchLimits limits, boolean wholeTexts) {
         this.batch = batch;
         this.limits = limits;
+        this.wholeTexts = wholeTexts;
     }
 
     void clear() {
@@ -58,8 +61,7 @@ final class SweepRows {
             draftRoom -= sequence.drafted();
             carry(sequence, 0, admission);
         }
-        prompts.sort(Comparator.comparingInt(Sequence::left));
-        int[] shares = shares();
+        int[] shares = wholeTexts ? wholeShares() : shares();
         // The rows that decode kernels compute come first.
         for (boolean decoded : new boolean[] {true, false}) {
             for (int i = 0; i < shares.length; i++) {
@@ -72,6 +74,7 @@ final class SweepRows {
 
     /** Rows of each of the prompts: the shortest first, an equal share of what the ones before it left; none waits for another. */
     private int[] shares() {
+        prompts.sort(Comparator.comparingInt(Sequence::left));
         boolean alone = batch.decodeRows() == 0;
         int room = alone ? limits.ubatch() : limits.ubatchBesideDecode();
         int[] shares = new int[prompts.size()];
@@ -81,6 +84,20 @@ final class SweepRows {
             boolean again = sequence.decodesPrompt() && sequence.prefix() != sequence.prompt();
             shares[i] = sequence.next(again && !alone ? Math.min(share, RECOMPUTED_BESIDE_DECODE) : share);
             room -= shares[i];
+        }
+        return shares;
+    }
+
+    /** Rows of each of the texts: all or none, in the order in which they came, or a long one might wait for ever. */
+    private int[] wholeShares() {
+        int room = limits.ubatch();
+        int[] shares = new int[prompts.size()];
+        for (int i = 0; i < shares.length; i++) {
+            int rows = prompts.get(i).left();
+            if (rows <= room) {
+                shares[i] = rows;
+                room -= rows;
+            }
         }
         return shares;
     }

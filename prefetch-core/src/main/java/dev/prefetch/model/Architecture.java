@@ -12,8 +12,8 @@ import java.util.stream.Collectors;
 
 /**
  * The supported architectures: each is one description of what it does beyond a plain pre-norm decoder with grouped-query
- * attention. What a single file decides (biases, fused matrices, a tied output, experts, scaling of the rotation) is
- * recognised by its tensors and keys.
+ * attention, or a plain encoder. What a single file decides (biases, fused matrices, a tied output, experts, scaling of the
+ * rotation) is recognised by its tensors and keys.
  */
 public enum Architecture {
     LLAMA("llama", "Llama 2 and 3, Mistral, TinyLlama, SmolLM 2; Mixtral", Traits.rotating(Layout.ADJACENT)),
@@ -106,7 +106,19 @@ public enum Architecture {
             Traits.rotating(Layout.HALVES)
                     .with(HeadNorms.EACH_HEAD)
                     .with(LayerNorms.BEFORE_BY_ANOTHER_NAME)
-                    .with(DeltaHeads.INTERLEAVED));
+                    .with(DeltaHeads.INTERLEAVED)),
+
+    BERT(
+            "bert",
+            "BERT, RoBERTa and XLM-RoBERTa for embeddings: all-MiniLM, BGE, E5, GTE, Arctic Embed",
+            Traits.encoding().with(Activation.GELU).withLearntPositions()),
+
+    NOMIC_BERT("nomic-bert", "Nomic Embed Text 1 and 1.5", Traits.encoding()),
+
+    NOMIC_BERT_MOE(
+            "nomic-bert-moe",
+            "Nomic Embed Text 2",
+            Traits.encoding().with(Activation.GELU).with(Routing.SOFTMAX_OVER_ALL));
 
     private final String id;
     private final String models;

@@ -10,6 +10,7 @@ import dev.prefetch.gguf.GgufTensor;
 import dev.prefetch.model.Traits.DeltaHeads;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,7 +33,7 @@ import org.jspecify.annotations.Nullable;
  * @param rope rotary embedding of such a layer
  * @param layerConfigs what differs between layers, one per layer
  * @param scaling factors on the residual stream and the logits
- * @param normEpsilon epsilon of the RMS norms
+ * @param normEpsilon epsilon of the norms
  * @param vocabularySize number of tokens
  * @param trainedContextLength tokens the model was trained for
  */
@@ -135,6 +136,7 @@ public record ModelConfig(
         int layers = blocks - guessingLayers;
         LatentShape latent =
                 traits.latentAttention() ? LatentShape.read(keys, keys.parts("attention.head_count", 0)) : null;
+        requireDirection(keys, traits);
         AttentionShape attention =
                 latent == null ? attention(keys, traits, layers, dim) : latentAttention(keys, latent);
         if (hybrid && attention.valueDim() != attention.keyDim()) {
@@ -158,7 +160,10 @@ public record ModelConfig(
         if (hybrid) {
             DeltaLayers.requireTextRotation(keys, rope.rotatedDimensions() / 2);
         }
-        int denseLayers = experts == 0 ? layers : Math.min(layers, keys.count("leading_dense_block_count"));
+        LayerSet withExperts = layersWithExperts(keys, traits, experts, layers);
+        int denseLayers = (int) IntStream.range(0, layers)
+                .takeWhile(layer -> !withExperts.contains(layer))
+                .count();
         return new ModelConfig(
                 architecture,
                 metadata.string("general.name")
@@ -167,21 +172,45 @@ public record ModelConfig(
                 layers,
                 guessingLayers,
                 dim,
-                denseLayers == 0 ? 0 : keys.width("feed_forward_length"),
+                IntStream.range(0, layers).allMatch(withExperts::contains) ? 0 : keys.width("feed_forward_length"),
                 experts,
                 expertsUsed,
                 experts == 0 ? 0 : expertFfnDim(keys),
-                experts == 0 || denseLayers == layers ? 0 : sharedFfnDim(file, keys, denseLayers),
+                experts == 0 || traits.encoder() || denseLayers == layers ? 0 : sharedFfnDim(file, keys, denseLayers),
                 ExpertRouting.read(keys, traits, experts),
                 attention,
                 latent,
                 hybrid ? DeltaLayers.shape(keys, traits) : null,
                 rope,
-                layerConfigs(keys, traits, layers, denseLayers, attention, rope, ropes),
+                layerConfigs(keys, traits, layers, withExperts, attention, rope, ropes),
                 scaling(keys, traits, dim),
-                keys.epsilon("attention.layer_norm_rms_epsilon"),
+                keys.epsilon(traits.encoder() ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"),
                 (int) embedding.dimension(1),
                 context);
+    }
+
+    /** A file may say whether attention is causal; both ways are known of no architecture. */
+    private static void requireDirection(Keys keys, Traits traits) {
+        if (keys.contains("attention.causal") && keys.flag("attention.causal") == traits.encoder()) {
+            throw keys.refuse(
+                    "attention.causal",
+                    traits.encoder()
+                            ? "an encoder whose positions see only those before them is not supported"
+                            : "attention that is not causal is supported in encoders alone");
+        }
+    }
+
+    /** All but the first few; of encoders the second of every so many. */
+    private static LayerSet layersWithExperts(Keys keys, Traits traits, int experts, int layers) {
+        if (experts == 0) {
+            return layer -> false;
+        }
+        if (traits.encoder()) {
+            int period = keys.size("moe_every_n_layers");
+            return layer -> layer % period == 1;
+        }
+        int dense = Math.min(layers, keys.count("leading_dense_block_count"));
+        return layer -> layer >= dense;
     }
 
     private static int expertFfnDim(Keys keys) {
@@ -248,7 +277,7 @@ public record ModelConfig(
         }
         float softCap =
                 traits.attentionSoftCap() > 0 ? keys.positive("attn_logit_softcapping", traits.attentionSoftCap()) : 0;
-        return new AttentionShape(heads, kvHeads, keyDim, valueDim, (float) scale, softCap, 0);
+        return new AttentionShape(heads, kvHeads, keyDim, valueDim, (float) scale, softCap, 0, !traits.encoder());
     }
 
     /**
@@ -265,7 +294,7 @@ public record ModelConfig(
             Keys keys,
             Traits traits,
             int layers,
-            int denseLayers,
+            LayerSet withExperts,
             AttentionShape attention,
             Rope rope,
             RopeReader ropes) {
@@ -283,13 +312,16 @@ public record ModelConfig(
         List<LayerConfig> configs = new ArrayList<>();
         for (int layer = 0; layer < layers; layer++) {
             boolean slides = sliding.contains(layer);
-            boolean rotates = traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0;
+            boolean rotates = !traits.learntPositions()
+                    && (traits.unrotatedPeriod() == 0 || (layer + 1) % traits.unrotatedPeriod() != 0);
             Rope own = slides ? slidingRope : rope;
             configs.add(
                     linear.contains(layer)
-                            ? new LayerConfig(null, null, layer >= denseLayers)
+                            ? new LayerConfig(null, null, withExperts.contains(layer))
                             : new LayerConfig(
-                                    slides ? slidingShape : attention, rotates ? own : null, layer >= denseLayers));
+                                    slides ? slidingShape : attention,
+                                    rotates ? own : null,
+                                    withExperts.contains(layer)));
         }
         return configs;
     }
@@ -329,6 +361,16 @@ public record ModelConfig(
             }
         }
         return GgmlType.values()[best];
+    }
+
+    /** Whether it makes vectors of texts alone: every position sees the whole text, and there are no logits. */
+    public boolean encoder() {
+        return architecture.traits().encoder();
+    }
+
+    /** Logits of a position: one per token, none of an encoder. */
+    public int logits() {
+        return encoder() ? 0 : vocabularySize;
     }
 
     /** Whether there are layers whose feed-forward network is a mixture of experts. */

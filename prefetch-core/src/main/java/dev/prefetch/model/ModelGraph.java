@@ -73,6 +73,9 @@ public final class ModelGraph {
         List<WeightBlock> blocks = new ArrayList<>();
         Builder embedding = new Builder(file, "");
         embedding.matrix(TensorRole.TOKEN_EMBEDDING, "token_embd", config.vocabularySize(), config.dim());
+        if (config.encoder()) {
+            addToEmbedding(embedding, config);
+        }
         blocks.add(embedding.build(0, Kind.EMBEDDING, -1));
         for (int layer = 0; layer < config.layers(); layer++) {
             blocks.add(attention(file, config, layer).build(blocks.size(), Kind.ATTENTION, layer));
@@ -82,13 +85,36 @@ public final class ModelGraph {
                 blocks.add(expert(file, config, layer, expert).build(blocks.size(), layer, expert));
             }
         }
+        blocks.add(output(file, config).build(blocks.size(), Kind.OUTPUT, -1));
+        requireAllUsed(file, config, blocks);
+        return new ModelGraph(blocks, config.layers(), config.experts());
+    }
+
+    /** Of the kinds of text only the first is used, as embedding models do. */
+    private static void addToEmbedding(Builder embedding, ModelConfig config) {
+        if (embedding.has("token_types.weight")) {
+            long types = embedding.rowsOf("token_types.weight");
+            embedding.rows(TensorRole.TYPE_EMBEDDING, "token_types", 0, 1, types, config.dim());
+        }
+        if (config.architecture().traits().learntPositions()) {
+            embedding.matrix(
+                    TensorRole.POSITION_EMBEDDING, "position_embd", config.trainedContextLength(), config.dim());
+        }
+        embedding.layerNorm(TensorRole.EMBEDDING_NORM, TensorRole.EMBEDDING_NORM_BIAS, "token_embd_norm", config.dim());
+    }
+
+    /** The last norm and the logits; of an encoder the norm that ends the last layer. */
+    private static Builder output(GgufFile file, ModelConfig config) {
+        if (config.encoder()) {
+            Builder output = new Builder(file, "blk." + (config.layers() - 1) + ".");
+            output.layerNorm(TensorRole.OUTPUT_NORM, TensorRole.OUTPUT_NORM_BIAS, "layer_output_norm", config.dim());
+            return output;
+        }
         Builder output = new Builder(file, "");
         output.vector(TensorRole.OUTPUT_NORM, "output_norm", config.dim());
         boolean tied = file.find("output.weight").isEmpty();
         output.matrix(TensorRole.OUTPUT, tied ? "token_embd" : "output", config.vocabularySize(), config.dim());
-        blocks.add(output.build(blocks.size(), Kind.OUTPUT, -1));
-        requireAllUsed(file, config, blocks);
-        return new ModelGraph(blocks, config.layers(), config.experts());
+        return output;
     }
 
     /**
@@ -124,7 +150,7 @@ public final class ModelGraph {
     private static Builder attention(GgufFile file, ModelConfig config, int layer) {
         Traits traits = config.architecture().traits();
         Builder builder = new Builder(file, "blk." + layer + ".");
-        if (traits.layerNorms() != LayerNorms.AFTER) {
+        if (traits.layerNorms() != LayerNorms.AFTER && traits.layerNorms() != LayerNorms.OF_THE_SUM) {
             builder.vector(TensorRole.ATTENTION_NORM, "attn_norm", config.dim());
         }
         if (config.delta() != null && config.layerConfigs().get(layer).attention() == null) {
@@ -150,6 +176,13 @@ public final class ModelGraph {
         builder.optionalBias(TensorRole.ATTENTION_OUTPUT_BIAS, "attn_output", config.dim());
         if (traits.normsAfter()) {
             builder.vector(TensorRole.ATTENTION_POST_NORM, "post_attention_norm", config.dim());
+        }
+        if (traits.layerNorms() == LayerNorms.OF_THE_SUM) {
+            builder.layerNorm(
+                    TensorRole.ATTENTION_SUM_NORM,
+                    TensorRole.ATTENTION_SUM_NORM_BIAS,
+                    "attn_output_norm",
+                    config.dim());
         }
         return builder;
     }
@@ -212,6 +245,9 @@ public final class ModelGraph {
             builder.rows(TensorRole.ATTENTION_Q, "attn_qkv", 0, q, all, config.dim());
             builder.rows(TensorRole.ATTENTION_K, "attn_qkv", q, k, all, config.dim());
             builder.rows(TensorRole.ATTENTION_V, "attn_qkv", q + k, v, all, config.dim());
+            builder.optionalBiasPart(TensorRole.ATTENTION_Q_BIAS, "attn_qkv", 0, q, all);
+            builder.optionalBiasPart(TensorRole.ATTENTION_K_BIAS, "attn_qkv", q, k, all);
+            builder.optionalBiasPart(TensorRole.ATTENTION_V_BIAS, "attn_qkv", q + k, v, all);
             return;
         }
         builder.matrix(TensorRole.ATTENTION_Q, "attn_q", q, config.dim());
@@ -233,7 +269,7 @@ public final class ModelGraph {
         switch (traits.layerNorms()) {
             case BEFORE, BEFORE_AND_AFTER -> first.vector(TensorRole.FFN_NORM, "ffn_norm", config.dim());
             case BEFORE_BY_ANOTHER_NAME -> first.vector(TensorRole.FFN_NORM, "post_attention_norm", config.dim());
-            case AFTER -> {
+            case AFTER, OF_THE_SUM -> {
                 // Nothing in front.
             }
         }
@@ -245,6 +281,10 @@ public final class ModelGraph {
             suffix = "_shexp";
             if (config.sharedFfnDim() == 0) {
                 blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
+                Builder behind = new Builder(file, "blk." + layer + ".");
+                if (normSum(behind, config, layer)) {
+                    blocks.add(behind.build(blocks.size(), Kind.FEED_FORWARD_DOWN, layer));
+                }
                 return;
             }
             first.optionalVector(TensorRole.FFN_SHARED_SCORE, "ffn_gate_inp_shexp", config.dim());
@@ -252,15 +292,33 @@ public final class ModelGraph {
         Builder up = new Builder(file, "blk." + layer + ".");
         Builder down = new Builder(file, "blk." + layer + ".");
         int width = config.denseFfnDim(layer);
-        gateAndUp(first, up, suffix, width, config.dim());
+        boolean gated = traits.activation().gated();
+        if (gated) {
+            gateAndUp(first, up, suffix, width, config.dim());
+        } else {
+            up(first, suffix, width, config.dim());
+        }
         down.matrix(TensorRole.FFN_DOWN, "ffn_down" + suffix, config.dim(), width);
         down.optionalBias(TensorRole.FFN_DOWN_BIAS, "ffn_down" + suffix, config.dim());
         if (traits.normsAfter()) {
             down.vector(TensorRole.FFN_POST_NORM, "post_ffw_norm", config.dim());
         }
+        normSum(down, config, layer);
         blocks.add(first.build(blocks.size(), Kind.FEED_FORWARD, layer));
-        blocks.add(up.build(blocks.size(), Kind.FEED_FORWARD_UP, layer));
+        if (gated) {
+            blocks.add(up.build(blocks.size(), Kind.FEED_FORWARD_UP, layer));
+        }
         blocks.add(down.build(blocks.size(), Kind.FEED_FORWARD_DOWN, layer));
+    }
+
+    /** The norm of the residual stream that ends a layer, if it has one; that of the last is part of the output. */
+    private static boolean normSum(Builder builder, ModelConfig config, int layer) {
+        boolean has =
+                config.architecture().traits().layerNorms() == LayerNorms.OF_THE_SUM && layer < config.layers() - 1;
+        if (has) {
+            builder.layerNorm(TensorRole.FFN_SUM_NORM, TensorRole.FFN_SUM_NORM_BIAS, "layer_output_norm", config.dim());
+        }
+        return has;
     }
 
     /** Two matrices, or one whose rows are those of the two. */
@@ -272,6 +330,10 @@ public final class ModelGraph {
         }
         gate.matrix(TensorRole.FFN_GATE, "ffn_gate" + suffix, width, dim);
         gate.optionalBias(TensorRole.FFN_GATE_BIAS, "ffn_gate" + suffix, width);
+        up(up, suffix, width, dim);
+    }
+
+    private static void up(Builder up, String suffix, int width, int dim) {
         up.matrix(TensorRole.FFN_UP, "ffn_up" + suffix, width, dim);
         up.optionalBias(TensorRole.FFN_UP_BIAS, "ffn_up" + suffix, width);
     }
@@ -280,10 +342,12 @@ public final class ModelGraph {
         Builder builder = new Builder(file, "blk." + layer + ".");
         int experts = config.experts();
         int width = config.expertFfnDim();
-        builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+        if (config.architecture().traits().activation().gated()) {
+            builder.slice(TensorRole.FFN_GATE, "ffn_gate_exps", width, config.dim(), expert, experts);
+            builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", width, expert, experts);
+        }
         builder.slice(TensorRole.FFN_UP, "ffn_up_exps", width, config.dim(), expert, experts);
         builder.slice(TensorRole.FFN_DOWN, "ffn_down_exps", config.dim(), width, expert, experts);
-        builder.optionalBiasSlice(TensorRole.FFN_GATE_BIAS, "ffn_gate_exps", width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_UP_BIAS, "ffn_up_exps", width, expert, experts);
         builder.optionalBiasSlice(TensorRole.FFN_DOWN_BIAS, "ffn_down_exps", config.dim(), expert, experts);
         return builder;
@@ -304,17 +368,19 @@ public final class ModelGraph {
         return attention[layer];
     }
 
-    /** Norm and gate of the feed-forward network of a layer; with experts, its norm and router. */
+    /** Norm and gate of the feed-forward network of a layer, or up projection without gate; with experts, norm and router. */
     public WeightBlock feedForward(int layer) {
         return feedForward[layer];
     }
 
-    /** The up projection of a dense feed-forward network. */
+    /** The up projection of a dense feed-forward network with a gate. */
     public WeightBlock feedForwardUp(int layer) {
         return feedForwardUp[layer];
     }
 
-    /** The down projection of a dense feed-forward network. */
+    /**
+     * The down projection of a dense feed-forward network, with the norm behind it; where there are experts alone, that norm.
+     */
     public WeightBlock feedForwardDown(int layer) {
         return feedForwardDown[layer];
     }
@@ -348,6 +414,11 @@ public final class ModelGraph {
 
         void vector(TensorRole role, String name, long cols) {
             add(role, require(name + ".weight"), 1, cols);
+        }
+
+        void layerNorm(TensorRole gain, TensorRole bias, String name, long cols) {
+            vector(gain, name, cols);
+            add(bias, require(name + ".bias"), 1, cols);
         }
 
         void matrix(TensorRole role, String name, long rows, long cols) {
@@ -392,6 +463,22 @@ public final class ModelGraph {
             });
         }
 
+        /** Some elements of a plain bias, if there is one. */
+        void optionalBiasPart(TensorRole role, String name, long first, long count, long all) {
+            if (has(name + ".bias")) {
+                GgufTensor tensor = requirePlain(name + ".bias");
+                requireDimensions(tensor, List.of(all));
+                tensors.add(new BlockTensor(
+                        role,
+                        tensor.name(),
+                        tensor.type(),
+                        1,
+                        count,
+                        tensor.offset() + first * Float.BYTES,
+                        count * Float.BYTES));
+            }
+        }
+
         void optionalBias(TensorRole role, String name, long cols) {
             file.find(prefix + name + ".bias").ifPresent(tensor -> add(role, tensor, 1, cols));
         }
@@ -405,12 +492,16 @@ public final class ModelGraph {
 
         /** A tensor of plain numbers, with its full name. */
         void plain(TensorRole role, String name, long rows, long cols) {
+            add(role, requirePlain(name), rows, cols);
+        }
+
+        private GgufTensor requirePlain(String name) {
             GgufTensor tensor = require(name);
             if (tensor.type() != GgmlType.F32) {
                 throw new UnsupportedModelException(
                         file.path() + ": tensor " + tensor.name() + " must be F32 but is " + tensor.type());
             }
-            add(role, tensor, rows, cols);
+            return tensor;
         }
 
         /** Several matrices of one tensor, as one matrix with the rows of all. */

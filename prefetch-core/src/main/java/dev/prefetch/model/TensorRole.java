@@ -3,6 +3,13 @@ package dev.prefetch.model;
 /** What a tensor is for. The forward pass asks for weights by role, never by name. */
 public enum TensorRole {
     TOKEN_EMBEDDING,
+    /** Added to every token's embedding: the vector of the first kind of text. */
+    TYPE_EMBEDDING,
+    /** Added to the embedding, one vector per position. */
+    POSITION_EMBEDDING,
+    /** Norm of the embedding. */
+    EMBEDDING_NORM,
+    EMBEDDING_NORM_BIAS,
     ATTENTION_NORM,
     ATTENTION_Q,
     ATTENTION_K,
@@ -49,6 +56,9 @@ public enum TensorRole {
     DELTA_NORM,
     /** Norm of the attention's result, in front of the residual sum. */
     ATTENTION_POST_NORM,
+    /** Norm of the residual stream behind the attention. */
+    ATTENTION_SUM_NORM,
+    ATTENTION_SUM_NORM_BIAS,
     FFN_NORM,
     FFN_GATE,
     FFN_UP,
@@ -58,6 +68,9 @@ public enum TensorRole {
     FFN_DOWN_BIAS,
     /** Norm of the feed-forward network's result, in front of the residual sum. */
     FFN_POST_NORM,
+    /** Norm of the residual stream behind the feed-forward network; that of the last layer is {@link #OUTPUT_NORM}. */
+    FFN_SUM_NORM,
+    FFN_SUM_NORM_BIAS,
     /** Scores of the experts. */
     FFN_ROUTER,
     FFN_ROUTER_BIAS,
@@ -66,5 +79,6 @@ public enum TensorRole {
     /** Score of the network beside the experts, whose sigmoid is the weight of its result. */
     FFN_SHARED_SCORE,
     OUTPUT_NORM,
+    OUTPUT_NORM_BIAS,
     OUTPUT
 }

@@ -10,6 +10,9 @@ import dev.prefetch.backend.Rope;
  * @param layerNorms where a layer normalises
  * @param activation what the feed-forward network does between its matrices
  * @param routing how the scores of experts become weights
+ * @param encoder whether it makes vectors of texts instead of continuing them: every position sees the whole text, norms are
+ *     layer norms with a bias, the embedding has a norm of its own, and there are no logits
+ * @param learntPositions whether every position has a vector that is added to the embedding, and nothing rotates
  * @param latentAttention whether keys and values come from one short vector per token
  * @param deltaHeads which key head a value head of linear attention reads
  * @param sinks whether every head has a learnt score that takes attention away from all positions
@@ -29,6 +32,8 @@ public record Traits(
         LayerNorms layerNorms,
         Activation activation,
         Routing routing,
+        boolean encoder,
+        boolean learntPositions,
         boolean latentAttention,
         DeltaHeads deltaHeads,
         boolean sinks,
@@ -51,21 +56,33 @@ public record Traits(
         ALL_HEADS
     }
 
-    /** Where a layer normalises: in front of attention and feed-forward network, or behind, before the residual sum. */
+    /**
+     * Where a layer normalises: in front of attention and feed-forward network, or behind, before the residual sum or the
+     * sum itself.
+     */
     public enum LayerNorms {
         BEFORE,
         BEFORE_AND_AFTER,
         AFTER,
         /** In front; the tensor in front of the feed-forward network is called {@code post_attention_norm}. */
-        BEFORE_BY_ANOTHER_NAME
+        BEFORE_BY_ANOTHER_NAME,
+        /** The residual sum, as in the first transformers. */
+        OF_THE_SUM
     }
 
-    /** The gated activation of a feed-forward network. */
+    /** The activation of a feed-forward network. */
     public enum Activation {
         SWIGLU,
         GEGLU,
         /** SwiGLU with clamped inputs, a steeper sigmoid and one added to the linear part. */
-        CLAMPED_SWIGLU
+        CLAMPED_SWIGLU,
+        /** Without a gate: the network has two matrices. */
+        GELU;
+
+        /** Whether one of two matrices gates what the other gives. */
+        public boolean gated() {
+            return this != GELU;
+        }
     }
 
     /** How the scores of experts become the weights of their results. */
@@ -101,7 +118,14 @@ public record Traits(
         return new Builder(layout);
     }
 
-    /** Collects what differs from the plain decoder. */
+    /** Starts from a plain encoder in the manner of BERT, with rotating positions and a gated network. */
+    static Builder encoding() {
+        Builder builder = new Builder(Rope.Layout.HALVES).with(LayerNorms.OF_THE_SUM);
+        builder.encoder = true;
+        return builder;
+    }
+
+    /** Collects what differs from the plain model. */
     static final class Builder {
 
         private final Rope.Layout ropeLayout;
@@ -109,6 +133,8 @@ public record Traits(
         private LayerNorms layerNorms = LayerNorms.BEFORE;
         private Activation activation = Activation.SWIGLU;
         private Routing routing = Routing.SOFTMAX_OVER_CHOSEN;
+        private boolean encoder;
+        private boolean learntPositions;
         private boolean latentAttention;
         private DeltaHeads deltaHeads = DeltaHeads.NONE;
         private boolean sinks;
@@ -143,6 +169,11 @@ public record Traits(
 
         Builder with(Routing value) {
             routing = value;
+            return this;
+        }
+
+        Builder withLearntPositions() {
+            learntPositions = true;
             return this;
         }
 
@@ -201,6 +232,8 @@ public record Traits(
                     layerNorms,
                     activation,
                     routing,
+                    encoder,
+                    learntPositions,
                     latentAttention,
                     deltaHeads,
                     sinks,

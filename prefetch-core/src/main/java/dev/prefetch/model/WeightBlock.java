@@ -23,11 +23,14 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
         EMBEDDING,
         /** Attention, or what stands in its place. */
         ATTENTION,
-        /** The norm and the gate of a dense feed-forward network, or the norm and the router of a mixture of experts. */
+        /**
+         * The norm and the gate of a dense feed-forward network, or the up projection where there is no gate, or the norm and
+         * the router of a mixture of experts.
+         */
         FEED_FORWARD,
-        /** The up projection of a dense feed-forward network. */
+        /** The up projection of a dense feed-forward network with a gate. */
         FEED_FORWARD_UP,
-        /** The down projection of a dense feed-forward network. */
+        /** The down projection of a dense feed-forward network, with the norm behind it; with experts alone, that norm. */
         FEED_FORWARD_DOWN,
         EXPERT,
         OUTPUT;
@@ -61,9 +64,13 @@ public record WeightBlock(int index, Kind kind, int layer, int expert, List<Bloc
             case ATTENTION ->
                 (find(TensorRole.DELTA_CONVOLUTION).isPresent() ? "L%02d.delta" : "L%02d.attn").formatted(layer);
             case FEED_FORWARD ->
-                (find(TensorRole.FFN_ROUTER).isPresent() ? "L%02d.router" : "L%02d.gate").formatted(layer);
+                (find(TensorRole.FFN_ROUTER).isPresent()
+                                ? "L%02d.router"
+                                : find(TensorRole.FFN_UP).isPresent() ? "L%02d.up" : "L%02d.gate")
+                        .formatted(layer);
             case FEED_FORWARD_UP -> "L%02d.up".formatted(layer);
-            case FEED_FORWARD_DOWN -> "L%02d.down".formatted(layer);
+            case FEED_FORWARD_DOWN ->
+                (find(TensorRole.FFN_DOWN).isPresent() ? "L%02d.down" : "L%02d.norm").formatted(layer);
             case EXPERT -> "L%02d.e%d".formatted(layer, expert);
         };
     }

@@ -10,6 +10,7 @@ import dev.prefetch.prefetch.StagingRing.Place;
 import dev.prefetch.storage.BlockReader;
 import java.lang.foreign.MemorySegment;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.function.IntPredicate;
 import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
@@ -21,8 +22,11 @@ import org.slf4j.LoggerFactory;
  * <p>How it works: a chunk that lies in page-locked memory is copied from there. Any other is first read into a place of
  * the {@link StagingRing}, from the mapped file where the plan keeps the block in the host's memory, else straight from the
  * disk. Copies go into one copy stream. Before the first chunk of a transfer the stream itself waits for the event behind
- * which the slot may be written, so the host waits for nothing but a free place. Order is by events alone: what is
- * recorded last covers everything before it.
+ * which the slot may be written, so the host waits for nothing but a free place.
+ *
+ * <p>Chunks are read side by side and enter the stream in turn. Otherwise the last chunk of a block could come behind the
+ * wait for the slot of the next one, which compute frees only after it has read that very block: its transfer would then
+ * be hidden by nothing. Places of the ring are taken in turn too, so whoever is first has one.
  */
 final class DeviceLink implements Link {
 
@@ -36,6 +40,8 @@ final class DeviceLink implements Link {
     private final CopyStream stream;
     private final StagingRing staging;
     private final @Nullable HostMemory poison;
+    private final Turnstile places = new Turnstile();
+    private final Turnstile copies = new Turnstile();
     /** Guards the order of what belongs together in the stream. */
     private final Object order = new Object();
 
@@ -117,36 +123,52 @@ final class DeviceLink implements Link {
     }
 
     @Override
-    public void awaitTarget(Transfer transfer) {
+    public @Nullable Event hostWaitsFor(Transfer transfer) {
         // The copy stream waits.
+        return null;
     }
 
     @Override
-    public Hop deliver(Transfer transfer, Part chunk) {
-        long offset = chunk.extent().offset();
-        long length = chunk.extent().length();
-        boolean inHost = sources.inHost().test(transfer.layout.block().index());
-        MemorySegment locked = inHost ? sources.locked().find(offset, length) : null;
-        if (locked != null) {
-            return copy(transfer, chunk, locked, false);
+    public Hop deliver(Transfer transfer, Part chunk, long turn) {
+        try {
+            long length = chunk.extent().length();
+            boolean inHost = sources.inHost().test(transfer.layout.block().index());
+            MemorySegment locked = inHost ? sources.locked().find(chunk.extent().offset(), length) : null;
+            Place place = takePlace(locked == null, turn);
+            return place == null
+                    ? copy(transfer, chunk, Objects.requireNonNull(locked), false, turn)
+                    : copyThrough(place, transfer, chunk, inHost, turn);
+        } finally {
+            copies.pass(turn);
         }
+    }
+
+    private @Nullable Place takePlace(boolean needed, long turn) {
+        try {
+            places.await(turn);
+            return needed ? staging.take() : null;
+        } finally {
+            places.pass(turn);
+        }
+    }
+
+    private Hop copyThrough(Place place, Transfer transfer, Part chunk, boolean inHost, long turn) {
         BlockReader reader = inHost && sources.host() != null ? sources.host() : sources.disk();
-        Place place = staging.take();
         Hop hop = null;
         try {
-            MemorySegment memory = place.memory().asSlice(0, length);
-            reader.read(offset, memory);
-            hop = copy(transfer, chunk, memory, reader == sources.disk());
+            MemorySegment memory = place.memory().asSlice(0, chunk.extent().length());
+            reader.read(chunk.extent().offset(), memory);
+            hop = copy(transfer, chunk, memory, reader == sources.disk(), turn);
             return hop;
         } finally {
             staging.give(place, hop == null ? null : hop.ended());
         }
     }
 
-    private Hop copy(Transfer transfer, Part chunk, MemorySegment from, boolean fromDisk) {
+    private Hop copy(Transfer transfer, Part chunk, MemorySegment from, boolean fromDisk, long turn) {
+        copies.await(turn);
         synchronized (order) {
-            if (!transfer.begun) {
-                transfer.begun = true;
+            if (transfer.copied == 0) {
                 if (transfer.writeAfter != null) {
                     stream.await(transfer.writeAfter);
                 }
@@ -154,7 +176,13 @@ final class DeviceLink implements Link {
             }
             Event begun = stream.recordTimed();
             stream.copy(from, transfer.target.buffer(), transfer.target.offset() + chunk.memoryOffset());
-            return new Hop(begun, stream.recordTimed(), fromDisk);
+            Event ended = stream.recordTimed();
+            transfer.copied++;
+            if (transfer.copied == transfer.chunks.size()) {
+                // Here, since what enters the stream next may wait for compute.
+                transfer.arrival = stream.record();
+            }
+            return new Hop(begun, ended, fromDisk);
         }
     }
 

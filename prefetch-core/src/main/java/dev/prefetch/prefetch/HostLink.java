@@ -36,14 +36,12 @@ final class HostLink implements Link {
     }
 
     @Override
-    public void awaitTarget(Transfer transfer) {
-        if (transfer.writeAfter != null) {
-            transfer.writeAfter.await();
-        }
+    public @Nullable Event hostWaitsFor(Transfer transfer) {
+        return transfer.writeAfter;
     }
 
     @Override
-    public @Nullable Hop deliver(Transfer transfer, Part chunk) {
+    public @Nullable Hop deliver(Transfer transfer, Part chunk, long turn) {
         MemorySegment memory = transfer.target.host();
         if (poison) {
             // Once, and before any thread has read a part.

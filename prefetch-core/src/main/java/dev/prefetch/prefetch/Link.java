@@ -19,18 +19,22 @@ sealed interface Link extends AutoCloseable permits HostLink, DeviceLink {
     /** How bytes travel, in words, for the log. */
     String description();
 
-    /** Waits until the memory of the transfer may be written, if writing needs the host. */
-    void awaitTarget(Transfer transfer);
+    /** What the host must wait for before it delivers the first chunk; null for nothing. Called with the lock. */
+    @Nullable
+    Event hostWaitsFor(Transfer transfer);
 
     /**
-     * Brings a chunk into the transfer's memory, or as far as needs the host.
+     * Brings a chunk into the transfer's memory, or as far as needs the host. With the last chunk of a transfer, its
+     * {@link Transfer#arrival} is set where the device must wait for it.
      *
+     * @param turn the place of the chunk in the order in which the last hop is made: the number of calls that were decided
+     *     on before this one. Every turn must be taken, and a call may wait for those before it
      * @return when the last hop was in progress, on the device's clock; null when it is over now
      * @throws dev.prefetch.storage.StorageException when the file cannot be read
      * @throws dev.prefetch.backend.DeviceFailedException when the device cannot take it
      */
     @Nullable
-    Hop deliver(Transfer transfer, Part chunk);
+    Hop deliver(Transfer transfer, Part chunk, long turn);
 
     /** The point at which everything delivered so far is there; null when it is there now. May be called with the lock. */
     @Nullable

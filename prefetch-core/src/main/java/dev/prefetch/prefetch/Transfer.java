@@ -29,8 +29,8 @@ final class Transfer {
     /** The link's own: the memory was filled with poison. */
     boolean poisoned;
 
-    /** The link's own: its first copy was queued. */
-    boolean begun;
+    /** The link's own: chunks whose copies were queued. */
+    int copied;
 
     boolean cancelled;
     boolean finished;

@@ -1,5 +1,6 @@
 package dev.prefetch.prefetch;
 
+import dev.prefetch.backend.Event;
 import dev.prefetch.backend.Threads;
 import dev.prefetch.prefetch.BlockLayout.Part;
 import dev.prefetch.prefetch.Link.Hop;
@@ -44,6 +45,9 @@ final class TransferQueue implements AutoCloseable {
     private final PriorityQueue<Transfer> queue = new PriorityQueue<>(EARLIEST_DEADLINE);
     private final List<Thread> threads = new ArrayList<>();
     private long sequence;
+    /** Chunks handed to the link. */
+    private long turns;
+
     private boolean closed;
 
     TransferQueue(Link link, StreamingOptions options, Meter meter) {
@@ -170,9 +174,10 @@ final class TransferQueue implements AutoCloseable {
         Hop hop = null;
         awaitTarget(transfer);
         meter.readStarted();
+        long turn = turns++;
         lock.unlock();
         try {
-            hop = link.deliver(transfer, chunk);
+            hop = link.deliver(transfer, chunk, turn);
             read = true;
         } catch (StorageException e) {
             failure = e;
@@ -189,12 +194,13 @@ final class TransferQueue implements AutoCloseable {
 
     /** Waits, without the lock, until the device has finished with what the memory held before. */
     private void awaitTarget(Transfer transfer) {
-        if (transfer.writeAfter == null || transfer.writeAfter.isComplete()) {
+        Event free = link.hostWaitsFor(transfer);
+        if (free == null || free.isComplete()) {
             return;
         }
         lock.unlock();
         try {
-            link.awaitTarget(transfer);
+            free.await();
         } finally {
             lock.lock();
         }
@@ -219,7 +225,7 @@ final class TransferQueue implements AutoCloseable {
         if (transfer.done < transfer.chunks.size() && !transfer.stopped()) {
             return;
         }
-        boolean filled = transfer.done == transfer.chunks.size() && arranged(transfer);
+        boolean filled = transfer.done == transfer.chunks.size();
         transfer.finished = true;
         queue.remove(transfer);
         record(transfer, filled);
@@ -237,18 +243,6 @@ final class TransferQueue implements AutoCloseable {
             transfer.owner.dropped(transfer);
         }
         changed.signalAll();
-    }
-
-    /** Asks the link when what it was given will be there. */
-    private boolean arranged(Transfer transfer) {
-        try {
-            transfer.arrival = link.arrival();
-            return true;
-        } catch (RuntimeException e) {
-            // A lost device: the owner must hear of it, or compute would wait for ever.
-            transfer.failure = e;
-            return false;
-        }
     }
 
     private static void record(Transfer transfer, boolean filled) {

@@ -10,6 +10,7 @@ import dev.prefetch.testing.DemoModel;
 import dev.prefetch.testing.GgufMutator;
 import dev.prefetch.testing.MeteredBackend;
 import dev.prefetch.testing.RandomAdapter;
+import dev.prefetch.testing.RandomEncoder;
 import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
@@ -28,7 +29,7 @@ import org.slf4j.LoggerFactory;
 
 /**
  * A thousand damaged models of all architectures and weight formats, and LoRA adapters, given to the engine: each is opened,
- * and then answers or fails the request, or is refused with a {@link GgufFormatException} that names the file. Nothing else
+ * and then answers, or makes a vector, or fails the request, or is refused with a {@link GgufFormatException} that names the file. Nothing else
  * is thrown, and the memory asked for stays in proportion to the file.
  */
 class EngineMutationTest {
@@ -93,6 +94,7 @@ class EngineMutationTest {
         for (String family : RandomModel.families()) {
             models.add(RandomModel.mixed(family));
         }
+        RandomEncoder.families().stream().map(RandomEncoder::mixed).forEach(models::add);
         for (String name : RandomModel.names()) {
             if (name.matches("llama-[IT]Q.*|gpt-oss-MXFP4")) {
                 models.add(RandomModel.file(name));
@@ -123,13 +125,35 @@ class EngineMutationTest {
             options = options.withLora(List.of(new LoraSource(file, 1)));
         }
         try (PrefetchEngine engine = PrefetchEngine.open(options)) {
-            generate(engine, story);
+            if (engine.info().generates()) {
+                generate(engine, story);
+            } else {
+                embed(engine, story);
+            }
             return true;
         } catch (GgufFormatException e) {
             assertThat(e.getMessage()).as(story).startsWith(file + ": ");
             return false;
         } catch (RuntimeException | Error e) {
             return fail(story, e);
+        }
+    }
+
+    private static void embed(PrefetchEngine engine, String story) throws InterruptedException {
+        try {
+            float[] vector =
+                    engine.embed(List.of("w17 w5 x w259 w17")).vectors().getFirst();
+            assertThat(vector).as(story).hasSize(engine.info().embeddingDimensions());
+        } catch (ContextLengthExceededException e) {
+            assertThat(engine.info().contextLength()).as(story).isLessThan(7);
+        } catch (IllegalArgumentException e) {
+            assertThat(e).as(story).hasMessageContaining("no tokens");
+        } catch (IllegalStateException e) {
+            assertThat(e.getMessage())
+                    .as(story)
+                    .satisfiesAnyOf(
+                            message -> assertThat(message).contains("not a number"),
+                            message -> assertThat(message).contains("pooling_type"));
         }
     }
 

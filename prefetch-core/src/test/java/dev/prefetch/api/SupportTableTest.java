@@ -7,10 +7,12 @@ import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.model.Architecture;
 import dev.prefetch.testing.Conformance;
+import dev.prefetch.testing.RandomEncoder;
 import dev.prefetch.testing.RandomModel;
 import java.io.IOException;
 import java.util.List;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 /** The tables of {@code docs/models.md} are what the code says. */
@@ -20,11 +22,17 @@ class SupportTableTest {
     void architecturesAreThoseOfTheCodeWithTheirReferences() throws IOException {
         Conformance.folder();
         List<String> recorded = ReferenceLogitsTest.models().toList();
-        StringBuilder table = new StringBuilder("| `general.architecture` | models | exact logits of random models in |"
-                + " and of recorded models in |\n|---|---|---|---|\n");
+        StringBuilder table =
+                new StringBuilder("| `general.architecture` | models | exact logits, or vectors of encoders,"
+                        + " of random models in | and of recorded models in |\n|---|---|---|---|\n");
         for (Architecture architecture : Architecture.values()) {
-            List<String> random = RandomModel.families().stream()
-                    .filter(family -> RandomModel.architectureOf(family).equals(architecture.id()))
+            List<String> random = Stream.concat(
+                            RandomModel.families().stream()
+                                    .filter(family ->
+                                            RandomModel.architectureOf(family).equals(architecture.id())),
+                            RandomEncoder.families().stream()
+                                    .filter(family ->
+                                            RandomEncoder.architectureOf(family).equals(architecture.id())))
                     .map(family -> described(architecture, family))
                     .toList();
             assertThat(random).as("references of %s", architecture).isNotEmpty();
@@ -54,7 +62,7 @@ class SupportTableTest {
 
     /** A family's formats, behind its name where it is not that of the architecture. */
     private static String described(Architecture architecture, String family) {
-        String types = RandomModel.names().stream()
+        String types = Stream.concat(RandomModel.names().stream(), RandomEncoder.names().stream())
                 .filter(name -> name.substring(0, name.lastIndexOf('-')).equals(family))
                 .map(name -> name.substring(name.lastIndexOf('-') + 1))
                 .collect(Collectors.joining(", "));
@@ -69,7 +77,7 @@ class SupportTableTest {
 
     @Test
     void weightFormatsAreThoseOfTheProcessor() throws IOException {
-        try (Device device = Backends.choose("cpu").open(new DeviceOptions(1))) {
+        try (Device device = Backends.host().open(new DeviceOptions(1))) {
             String types = device.weightTypes().stream()
                     .sorted()
                     .map(type -> "`" + type + "`")

@@ -5,6 +5,7 @@ import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Event;
+import dev.prefetch.backend.HostMemory;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgmlType;
@@ -13,15 +14,18 @@ import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicLong;
 import java.util.function.Supplier;
 
-/** A device in host memory that computes nothing and counts what it gave away. */
+/** A device in host memory that computes nothing, counts what it gave away and remembers what was copied to it. */
 final class TestDevice implements Device {
 
     final AtomicLong allocatedBytes = new AtomicLong();
     final AtomicLong freedBytes = new AtomicLong();
     volatile Supplier<Event> events = () -> DONE;
+    /** What entered the copy stream: offsets in buffers, "wait" and "event". */
+    final List<Object> copies = new CopyOnWriteArrayList<>();
 
     static final Event DONE = new Event() {
         @Override
@@ -98,7 +102,49 @@ final class TestDevice implements Device {
 
     @Override
     public CopyStream openCopyStream() {
-        throw new UnsupportedOperationException();
+        return new CopyStream() {
+            @Override
+            public void copy(MemorySegment source, DeviceBuffer target, long targetOffset) {
+                target.upload(source, targetOffset);
+                copies.add(targetOffset);
+            }
+
+            @Override
+            public Event record() {
+                copies.add("event");
+                return DONE;
+            }
+
+            @Override
+            public Event recordTimed() {
+                return DONE;
+            }
+
+            @Override
+            public void await(Event event) {
+                copies.add("wait");
+            }
+
+            @Override
+            public void close() {}
+        };
+    }
+
+    @Override
+    public HostMemory allocateHost(long bytes, String purpose) {
+        Arena arena = Arena.ofShared();
+        MemorySegment memory = arena.allocate(bytes, 4096);
+        return new HostMemory() {
+            @Override
+            public MemorySegment memory() {
+                return memory;
+            }
+
+            @Override
+            public void close() {
+                arena.close();
+            }
+        };
     }
 
     @Override

@@ -54,6 +54,11 @@ public final class MeteredBackend implements BackendProvider {
     }
 
     @Override
+    public boolean supportsEncoders() {
+        return true;
+    }
+
+    @Override
     public Availability availability() {
         return cpu().availability();
     }

@@ -175,8 +175,7 @@ final class CudaOps implements Ops {
         boolean narrow = tokens <= NARROW_TOKENS;
         int tile = narrow ? 32 : 128;
         Kernel kernel = (narrow ? kernels.matmulNarrow : kernels.matmulWide).get(w.type());
-        launcher.launch(
-                Objects.requireNonNull(kernel), Math.ceilDiv(rows, TILE_ROWS), Math.ceilDiv(tokens, tile), 2 * tile);
+        launcher.launch(Objects.requireNonNull(kernel), Math.ceilDiv(rows, TILE_ROWS), Math.ceilDiv(tokens, tile), 256);
     }
 
     @Override

@@ -11,6 +11,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.regex.Pattern;
 
 /**
  * The logits of whole models on a card: against exact ones, against the CPU backend, and streamed against resident, bit by
@@ -22,6 +23,9 @@ final class ModelChecks {
     private static final double AS_CPU = 0.01;
 
     private static final int DECODED = 5;
+
+    /** A regular expression for the names of those of {@link GpuCheck.Size#EVERY}: several processes share them. */
+    private static final String MODELS = System.getProperty("prefetch.check.models", ".*");
 
     private final CheckReport report;
     private final GpuCheck.Size size;
@@ -51,7 +55,10 @@ final class ModelChecks {
             case USUAL ->
                 RandomModel.names().stream().filter(ModelChecks::usual).toList();
             case EVERY ->
-                RandomModel.names().stream().filter(ModelChecks::supported).toList();
+                RandomModel.names().stream()
+                        .filter(ModelChecks::supported)
+                        .filter(Pattern.compile(MODELS).asMatchPredicate())
+                        .toList();
         };
     }
 

@@ -129,6 +129,7 @@ public final class FakeEngine implements PrefetchEngine {
                 Path.of("/models/demo-1m.gguf"),
                 3 << 20,
                 "qwen3",
+                true,
                 1_234_567,
                 "Q8_0",
                 4,

@@ -55,19 +55,26 @@ final class AttentionRunner implements AutoCloseable {
         pool.run(items, work < PARALLEL_WORK ? items : 1, (from, to, worker) -> {
             for (int item = from; item < to; item++) {
                 int row = item / itemsPerRow * rowsPerItem;
+                int rows = Math.min(rowsPerItem, count - row);
                 Tile tile = new Tile(
                         row,
-                        Math.min(rowsPerItem, count - row),
+                        rows,
                         item % itemsPerRow * headsPerItem,
                         headsPerItem,
-                        position + row);
+                        position + row,
+                        position + (shape.causal() ? row + rows : count));
                 tile(shape, pages, q, sinks, tile, out, scratch[worker]);
             }
         });
     }
 
-    /** Rows and query heads of one key/value head that go through the blocks together; {@code position} is the first row's. */
-    private record Tile(int row, int rows, int firstHead, int heads, int position) {}
+    /**
+     * Rows and query heads of one key/value head that go through the blocks together.
+     *
+     * @param position of the first row
+     * @param end behind the last position that any of them sees
+     */
+    private record Tile(int row, int rows, int firstHead, int heads, int position, int end) {}
 
     private void tile(AttentionShape shape, KvPages pages, long q, long sinks, Tile tile, long out, Scratch memory) {
         boolean expanded = pages.type() != GgmlType.F32;
@@ -85,7 +92,7 @@ final class AttentionRunner implements AutoCloseable {
             Memory.clear(rowOf(out, shape, tile, r, valueDim), 4L * valueDim * tile.heads());
         }
         int kvHead = tile.firstHead() / (shape.heads() / shape.kvHeads());
-        int end = tile.position() + tile.rows();
+        int end = tile.end();
         int to;
         for (int from = firstSeen(shape, tile.position()); from < end; from = to) {
             to = Math.min(end, blockEnd(from, pages.pageTokens()));
@@ -99,7 +106,8 @@ final class AttentionRunner implements AutoCloseable {
             for (int r = 0; r < tile.rows(); r++) {
                 // What a row sees of the block: the same as if it were alone.
                 int first = Math.max(from, firstSeen(shape, tile.position() + r));
-                int positions = Math.min(to, tile.position() + r + 1) - first;
+                int seen = shape.causal() ? tile.position() + r + 1 : end;
+                int positions = Math.min(to, seen) - first;
                 if (positions <= 0) {
                     continue;
                 }

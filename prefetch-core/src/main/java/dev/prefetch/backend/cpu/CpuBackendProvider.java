@@ -22,6 +22,11 @@ public final class CpuBackendProvider implements BackendProvider {
     }
 
     @Override
+    public boolean supportsEncoders() {
+        return true;
+    }
+
+    @Override
     public Availability availability() {
         if (ByteOrder.nativeOrder() != ByteOrder.LITTLE_ENDIAN) {
             return new Availability.Unavailable(

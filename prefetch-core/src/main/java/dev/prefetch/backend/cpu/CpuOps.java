@@ -38,6 +38,7 @@ final class CpuOps implements Ops {
     private final WorkerPool pool;
     private final Runnable awaitPending;
     private final Scratch gainScratch = new Scratch("an expanded vector");
+    private final Scratch biasScratch = new Scratch("an expanded vector");
     private final MatmulRunner matmuls;
     private final AttentionRunner attention;
     private final DeltaRunner delta;
@@ -45,6 +46,7 @@ final class CpuOps implements Ops {
     // The parallel regions, kept because a token needs hundreds: each is filled by its operation before it runs.
     private final Biases biases = new Biases();
     private final Norms norms = new Norms();
+    private final LayerNorms layerNorms = new LayerNorms();
     private final Rotations rotations = new Rotations();
     private final Additions additions = new Additions();
     private final Elements elements = new Elements();
@@ -177,6 +179,42 @@ final class CpuOps implements Ops {
         public void run(int from, int to, int worker) {
             for (int i = from; i < to; i++) {
                 kernels.rmsNorm(source + 4L * dim * i, dim, factors, epsilon, target + 4L * dim * i);
+            }
+        }
+    }
+
+    @Override
+    public void layerNorm(
+            DeviceBuffer x, int rows, int dim, Weight gain, Weight bias, float epsilon, DeviceBuffer out) {
+        checkCount(rows, Integer.MAX_VALUE, "rows");
+        checkPositive(dim, "dim");
+        long source = readable(x, floats(rows, dim), "x");
+        long target = writable(out, floats(rows, dim), "out");
+        weight(gain);
+        weight(bias);
+        awaitPending.run();
+        layerNorms.source = source;
+        layerNorms.target = target;
+        layerNorms.factors = vector(gain, dim, "gain", gainScratch);
+        layerNorms.summands = vector(bias, dim, "bias", biasScratch);
+        layerNorms.dim = dim;
+        layerNorms.epsilon = epsilon;
+        parallelRows(rows, dim, layerNorms);
+    }
+
+    private final class LayerNorms implements WorkerPool.Body {
+
+        private long source;
+        private long target;
+        private long factors;
+        private long summands;
+        private int dim;
+        private float epsilon;
+
+        @Override
+        public void run(int from, int to, int worker) {
+            for (int i = from; i < to; i++) {
+                kernels.layerNorm(source + 4L * dim * i, dim, factors, summands, epsilon, target + 4L * dim * i);
             }
         }
     }
@@ -327,6 +365,13 @@ final class CpuOps implements Ops {
         long u = readable(up, floats(1, n), "up");
         awaitPending.run();
         parallelElements((k, x, y, a, b, length) -> k.geGlu(x, y, length), g, u, 0, 0, n);
+    }
+
+    @Override
+    public void gelu(DeviceBuffer x, long n) {
+        long target = writable(x, floats(1, n), "x");
+        awaitPending.run();
+        parallelElements((k, at, y, a, b, length) -> k.gelu(at, length), target, 0, 0, 0, n);
     }
 
     @Override
@@ -534,6 +579,7 @@ final class CpuOps implements Ops {
 
     void close() {
         gainScratch.close();
+        biasScratch.close();
         matmuls.close();
         attention.close();
         delta.close();
@@ -576,12 +622,16 @@ final class CpuOps implements Ops {
 
     /** A vector as f32: in place, or expanded. */
     private long vector(Weight vector, int dim, String what) {
+        return vector(vector, dim, what, gainScratch);
+    }
+
+    private long vector(Weight vector, int dim, String what, Scratch scratch) {
         checkVector(vector, dim, what);
         long address = weight(vector);
         if (vector.type() == GgmlType.F32) {
             return address;
         }
-        long expanded = gainScratch.ensure(4L * dim);
+        long expanded = scratch.ensure(4L * dim);
         kernels.expand(vector.type(), address, dim, expanded);
         return expanded;
     }

@@ -92,6 +92,9 @@ interface Kernels {
     /** {@code gate = gelu(gate) * up} by the tanh approximation; an element's result does not depend on its place. */
     void geGlu(long gate, long up, long n);
 
+    /** {@code x = gelu(x)} as in {@link #geGlu}; an element's result does not depend on its place. */
+    void gelu(long x, long n);
+
     /** See {@link dev.prefetch.backend.Ops#clampedSwiGlu}; an element's result does not depend on its place. */
     void clampedSwiGlu(long gate, long up, float slope, float limit, long n);
 
@@ -112,6 +115,9 @@ interface Kernels {
 
     /** Root-mean-square normalisation of one row; {@code gain} is 0 for none. */
     void rmsNorm(long x, int dim, long gain, float epsilon, long out);
+
+    /** Layer normalisation of one row. */
+    void layerNorm(long x, int dim, long gain, long bias, float epsilon, long out);
 
     /** Rotates the pairs (i, i + pairs) by the angles whose cosines and sines are {@code table = [cos x pairs, sin x pairs]}. */
     void rotateHalves(long x, int pairs, long table);

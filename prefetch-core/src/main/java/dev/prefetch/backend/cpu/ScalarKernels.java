@@ -156,10 +156,19 @@ final class ScalarKernels implements Kernels {
     @Override
     public void geGlu(long gate, long up, long n) {
         for (long i = 0; i < n; i++) {
-            double g = getFloat(gate + 4 * i);
-            double gelu = 0.5 * g * (1 + Math.tanh(GELU_SCALE * g * (1 + GELU_CUBE * g * g)));
-            putFloat(gate + 4 * i, (float) gelu * getFloat(up + 4 * i));
+            putFloat(gate + 4 * i, gelu(getFloat(gate + 4 * i)) * getFloat(up + 4 * i));
         }
+    }
+
+    @Override
+    public void gelu(long x, long n) {
+        for (long i = 0; i < n; i++) {
+            putFloat(x + 4 * i, gelu(getFloat(x + 4 * i)));
+        }
+    }
+
+    private static float gelu(double x) {
+        return (float) (0.5 * x * (1 + Math.tanh(GELU_SCALE * x * (1 + GELU_CUBE * x * x))));
     }
 
     @Override
@@ -223,6 +232,25 @@ final class ScalarKernels implements Kernels {
         for (int i = 0; i < dim; i++) {
             float v = getFloat(x + 4L * i) * factor;
             putFloat(out + 4L * i, gain == 0 ? v : v * getFloat(gain + 4L * i));
+        }
+    }
+
+    @Override
+    public void layerNorm(long x, int dim, long gain, long bias, float epsilon, long out) {
+        double sum = 0;
+        for (int i = 0; i < dim; i++) {
+            sum += getFloat(x + 4L * i);
+        }
+        double mean = sum / dim;
+        double squares = 0;
+        for (int i = 0; i < dim; i++) {
+            double deviation = getFloat(x + 4L * i) - mean;
+            squares += deviation * deviation;
+        }
+        double factor = 1 / Math.sqrt(squares / dim + epsilon);
+        for (int i = 0; i < dim; i++) {
+            float v = (float) ((getFloat(x + 4L * i) - mean) * factor);
+            putFloat(out + 4L * i, v * getFloat(gain + 4L * i) + getFloat(bias + 4L * i));
         }
     }
 

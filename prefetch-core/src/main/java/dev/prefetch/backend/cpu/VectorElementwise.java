@@ -90,6 +90,53 @@ final class VectorElementwise {
         return Vectors.sum(s0.add(s1)) + rest;
     }
 
+    static void layerNorm(long x, int dim, long gain, long bias, float epsilon, long out) {
+        float mean = (float) ((double) sum(x, dim) / dim);
+        float factor = (float) (1 / Math.sqrt((double) squaredDeviations(x, dim, mean) / dim + epsilon));
+        int i = 0;
+        for (; i + Vectors.LANES <= dim; i += Vectors.LANES) {
+            FloatVector v = Vectors.floats(x + 4L * i).sub(mean).mul(factor);
+            Vectors.store(v.mul(Vectors.floats(gain + 4L * i)).add(Vectors.floats(bias + 4L * i)), out + 4L * i);
+        }
+        for (; i < dim; i++) {
+            float v = (Memory.getFloat(x + 4L * i) - mean) * factor;
+            Memory.putFloat(out + 4L * i, v * Memory.getFloat(gain + 4L * i) + Memory.getFloat(bias + 4L * i));
+        }
+    }
+
+    private static float sum(long x, int n) {
+        FloatVector s0 = Vectors.zero();
+        FloatVector s1 = s0;
+        int i = 0;
+        for (; i + 2 * Vectors.LANES <= n; i += 2 * Vectors.LANES) {
+            s0 = s0.add(Vectors.floats(x + 4L * i));
+            s1 = s1.add(Vectors.floats(x + 4L * i + Vectors.BYTES));
+        }
+        float rest = 0;
+        for (; i < n; i++) {
+            rest += Memory.getFloat(x + 4L * i);
+        }
+        return Vectors.sum(s0.add(s1)) + rest;
+    }
+
+    private static float squaredDeviations(long x, int n, float mean) {
+        FloatVector s0 = Vectors.zero();
+        FloatVector s1 = s0;
+        int i = 0;
+        for (; i + 2 * Vectors.LANES <= n; i += 2 * Vectors.LANES) {
+            FloatVector a = Vectors.floats(x + 4L * i).sub(mean);
+            FloatVector b = Vectors.floats(x + 4L * i + Vectors.BYTES).sub(mean);
+            s0 = a.fma(a, s0);
+            s1 = b.fma(b, s1);
+        }
+        float rest = 0;
+        for (; i < n; i++) {
+            float deviation = Memory.getFloat(x + 4L * i) - mean;
+            rest += deviation * deviation;
+        }
+        return Vectors.sum(s0.add(s1)) + rest;
+    }
+
     static void rotateHalves(long x, int pairs, long table) {
         long second = 4L * pairs;
         int i = 0;

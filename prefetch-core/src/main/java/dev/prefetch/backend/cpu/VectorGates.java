@@ -4,7 +4,7 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 
 /**
- * The gated activations that only some architectures have. The last elements go through the same arithmetic under a mask:
+ * The activations that only some architectures have. The last elements go through the same arithmetic under a mask:
  * an element's bits must not depend on where it stands.
  */
 final class VectorGates {
@@ -20,6 +20,17 @@ final class VectorGates {
             VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
             FloatVector g = Vectors.floats(gate + 4 * i, rest);
             Vectors.store(gelu(g).mul(Vectors.floats(up + 4 * i, rest)), gate + 4 * i, rest);
+        }
+    }
+
+    static void gelu(long x, long n) {
+        long i = 0;
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
+            Vectors.store(gelu(Vectors.floats(x + 4 * i)), x + 4 * i);
+        }
+        if (i < n) {
+            VectorMask<Float> rest = Vectors.F.indexInRange(i, n);
+            Vectors.store(gelu(Vectors.floats(x + 4 * i, rest)), x + 4 * i, rest);
         }
     }
 

@@ -251,6 +251,11 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
+    public void gelu(long x, long n) {
+        VectorGates.gelu(x, n);
+    }
+
+    @Override
     public void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
         VectorGates.clampedSwiGlu(gate, up, slope, limit, n);
     }
@@ -278,6 +283,11 @@ final class VectorKernels implements Kernels {
     @Override
     public void rmsNorm(long x, int dim, long gain, float epsilon, long out) {
         VectorElementwise.rmsNorm(x, dim, gain, epsilon, out);
+    }
+
+    @Override
+    public void layerNorm(long x, int dim, long gain, long bias, float epsilon, long out) {
+        VectorElementwise.layerNorm(x, dim, gain, bias, epsilon, out);
     }
 
     @Override

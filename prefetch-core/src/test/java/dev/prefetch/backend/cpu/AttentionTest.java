@@ -41,7 +41,9 @@ class AttentionTest {
                 new AttentionShape(4, 2, 64, 64, 0.125f, 0, 50),
                 new AttentionShape(4, 2, 64, 64, 0.125f, 50, 64),
                 new AttentionShape(4, 2, 64, 64, 30, 0, 0),
-                new AttentionShape(5, 1, 96, 32, 0.1f, 20, 33));
+                new AttentionShape(5, 1, 96, 32, 0.1f, 20, 33),
+                new AttentionShape(12, 12, 32, 32, 0.17f, 0, 0).notCausal(),
+                new AttentionShape(4, 2, 13, 9, 0.3f, 20, 0).notCausal());
     }
 
     /** A cache that keeps its layer behind some other bytes of the page. */
@@ -114,6 +116,36 @@ class AttentionTest {
                 }
             }
         }
+    }
+
+    @Test
+    void bitsOfARowThatSeesEverythingDoNotDependOnTheThreads() {
+        for (AttentionShape shape : List.of(
+                new AttentionShape(12, 12, 32, 32, 0.17f, 0, 0).notCausal(),
+                new AttentionShape(4, 1, 64, 96, 0.125f, 0, 0).notCausal())) {
+            for (GgmlType type : types(shape)) {
+                Inputs in = Inputs.random(shape, LENGTH, 5);
+                for (Kernels kernels : TestData.kernelSets()) {
+                    float[] alone;
+                    try (CpuDevice device = TestData.device(kernels, 1)) {
+                        alone = run(device, shape, type, in, 32, LENGTH);
+                    }
+                    try (CpuDevice device = TestData.device(kernels, 3)) {
+                        assertThat(run(device, shape, type, in, 32, LENGTH))
+                                .as("%s, %s, %s", shape, type, kernels.name())
+                                .isEqualTo(alone);
+                    }
+                }
+            }
+        }
+    }
+
+    @Test
+    void thereIsNoWindowOnWhatIsNotCausal() {
+        AttentionShape shape = new AttentionShape(4, 2, 64, 64, 0.125f, 0, 50);
+        assertThatThrownBy(shape::notCausal)
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("window");
     }
 
     @Test
@@ -313,9 +345,10 @@ class AttentionTest {
         for (int p = 0; p < length; p++) {
             int first = shape.window() == 0 ? 0 : Math.max(0, p - shape.window() + 1);
             for (int h = 0; h < shape.heads(); h++) {
-                double[] weights = softmaxOfScores(shape, in, p, h, first);
+                int last = shape.causal() ? p : length - 1;
+                double[] weights = softmaxOfScores(shape, in, p, h, first, last);
                 int kvHead = h / (shape.heads() / shape.kvHeads());
-                for (int j = first; j <= p; j++) {
+                for (int j = first; j <= last; j++) {
                     for (int d = 0; d < shape.valueDim(); d++) {
                         out[(p * shape.heads() + h) * shape.valueDim() + d] +=
                                 weights[j - first] * in.v()[(j * shape.kvHeads() + kvHead) * shape.valueDim() + d];
@@ -326,10 +359,10 @@ class AttentionTest {
         return out;
     }
 
-    private static double[] softmaxOfScores(AttentionShape shape, Inputs in, int p, int h, int first) {
+    private static double[] softmaxOfScores(AttentionShape shape, Inputs in, int p, int h, int first, int last) {
         int kvHead = h / (shape.heads() / shape.kvHeads());
-        double[] scores = new double[p - first + 1];
-        for (int j = first; j <= p; j++) {
+        double[] scores = new double[last - first + 1];
+        for (int j = first; j <= last; j++) {
             double dot = 0;
             for (int d = 0; d < shape.keyDim(); d++) {
                 dot += (double) in.q()[(p * shape.heads() + h) * shape.keyDim() + d]

@@ -63,6 +63,95 @@ class ElementwiseTest {
 
     @ParameterizedTest
     @MethodSource("kernelSets")
+    void layerNormDividesDeviationsByTheirRootMeanSquare(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(8);
+        try (CpuDevice device = TestData.device(kernels, 2)) {
+            for (int dim : SIZES) {
+                for (GgmlType type : List.of(GgmlType.F32, GgmlType.F16)) {
+                    float[] x = TestData.randomFloats(random, 3 * dim);
+                    for (int i = 0; i < x.length; i++) {
+                        // Far from zero, where a variance from the mean of squares would be lost.
+                        x[i] += 50;
+                    }
+                    Weight gain = TestData.randomWeight(device, random, type, 1, dim);
+                    Weight bias = TestData.randomWeight(device, random, type, 1, dim);
+                    DeviceBuffer data = TestData.buffer(device, x);
+                    DeviceBuffer out = device.allocate(12L * dim, "out");
+                    device.compute().ops().layerNorm(data, 3, dim, gain, bias, 1e-3f, out);
+                    device.compute().ops().layerNorm(data, 3, dim, gain, bias, 1e-3f, data);
+                    float[] result = TestData.read(out, 3 * dim);
+                    assertThat(TestData.read(data, 3 * dim)).as("in place").isEqualTo(result);
+                    float[] g = TestData.expand(gain);
+                    float[] b = TestData.expand(bias);
+                    for (int i = 0; i < 3 * dim; i += dim > 255 ? 97 : 1) {
+                        double expected = layerNormalised(x, i / dim, dim, i % dim) * g[i % dim] + b[i % dim];
+                        assertThat((double) result[i])
+                                .as("element %d of %d", i, dim)
+                                .isCloseTo(expected, within(3e-5 * (1 + Math.abs(g[i % dim]))));
+                    }
+                }
+            }
+        }
+    }
+
+    private static double layerNormalised(float[] x, int row, int dim, int i) {
+        double mean = 0;
+        for (int j = 0; j < dim; j++) {
+            mean += x[row * dim + j] / (double) dim;
+        }
+        double variance = 0;
+        for (int j = 0; j < dim; j++) {
+            variance += Math.pow(x[row * dim + j] - mean, 2) / dim;
+        }
+        return (x[row * dim + i] - mean) / Math.sqrt(variance + 1e-3);
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void layerNormRefusesVectorsThatDoNotFit(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(9);
+        try (CpuDevice device = TestData.device(kernels, 1)) {
+            Ops ops = device.compute().ops();
+            DeviceBuffer x = device.allocate(4 * 64, "x");
+            Weight fits = TestData.randomWeight(device, random, GgmlType.F32, 1, 32);
+            Weight longer = TestData.randomWeight(device, random, GgmlType.F32, 1, 33);
+            assertThatThrownBy(() -> ops.layerNorm(x, 2, 32, longer, fits, 0, x))
+                    .hasMessageContaining("gain");
+            assertThatThrownBy(() -> ops.layerNorm(x, 2, 32, fits, longer, 0, x))
+                    .hasMessageContaining("bias");
+            assertThatThrownBy(() -> ops.layerNorm(x, 3, 32, fits, fits, 0, x))
+                    .isInstanceOf(IndexOutOfBoundsException.class);
+            assertThatThrownBy(() -> ops.gelu(x, 65)).isInstanceOf(IndexOutOfBoundsException.class);
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
+    void geluIsTheApproximationByTheHyperbolicTangentWhereverAnElementStands(Kernels kernels) {
+        SplittableRandom random = new SplittableRandom(10);
+        try (CpuDevice device = TestData.device(kernels, 3)) {
+            for (int n : new int[] {1, 13, 31, 255, 100_003}) {
+                float[] x = TestData.randomFloats(random, n);
+                x[0] = -30;
+                x[n - 1] = 0.7f;
+                DeviceBuffer data = TestData.buffer(device, x);
+                device.compute().ops().gelu(data, n);
+                float[] result = TestData.read(data, n);
+                for (int i = 0; i < n; i += i < 100 || i > n - 100 ? 1 : 997) {
+                    double v = x[i];
+                    double expected = 0.5 * v * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (v + 0.044715 * v * v * v)));
+                    assertThat((double) result[i]).isCloseTo(expected, within(1e-6 * Math.abs(v) + 1e-30));
+                    DeviceBuffer one = TestData.buffer(device, x[i]);
+                    device.compute().ops().gelu(one, 1);
+                    assertThat(TestData.read(one, 1)[0]).as("element %d", i).isEqualTo(result[i]);
+                    one.close();
+                }
+            }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("kernelSets")
     void ropeRotatesPairsByPosition(Kernels kernels) {
         SplittableRandom random = new SplittableRandom(2);
         try (CpuDevice device = TestData.device(kernels, 2)) {

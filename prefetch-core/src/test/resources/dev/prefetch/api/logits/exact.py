@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """exact.py MODELS [--peer LLPEER] [NAME ...] - the exact logits of random models, into this folder.
 
-MODELS is a folder that the class RandomModel of the tests has written. For each model NAME.gguf this writes
-NAME.exact.f32: the logits after each of TOKENS, computed in float64 from the dequantised weights ([tokens x vocabulary],
-little-endian float32). Written from the definitions of the models, without the code under test; needs numpy and gguf, the
+MODELS is a folder that the classes RandomModel and RandomEncoder of the tests have written. For each model NAME.gguf this
+writes NAME.exact.f32: the logits after each of TOKENS, computed in float64 from the dequantised weights ([tokens x
+vocabulary], little-endian float32); of an encoder the mean of the hidden states of WORDS, the first and the last ([3 x
+dim]). Written from the definitions of the models, without the code under test; needs numpy and gguf, the
 Python package of llama.cpp. With --peer, references.json also gets the model's SHA-256 and the relative rms of the logits
 that llama.cpp itself finds, and the smallest distance between the
 scores of an expert that is chosen and of one that is not is printed: rounding may turn a close choice; the argument is a driver that writes them (llpeer dump NAME.gguf --ids .. --out PREFIX).
+With --encoder-peer the same for encoders; its argument is a program that writes the hidden states of tokens, [tokens x dim]
+in float32, by llama_encode without pooling (PROGRAM NAME.gguf ID,ID,.. FILE).
 """
 import argparse
 import hashlib
@@ -20,6 +23,7 @@ import numpy as np
 TOKENS = [(i * 7919 + 13) % 259 for i in range(16)]
 N = len(TOKENS)
 POSITIONS = np.arange(N)
+WORDS = [2] + [5 + (i * 7919 + 13) % 255 for i in range(98)] + [3]
 GATED = ("qwen3next", "qwen35", "qwen35moe")
 
 
@@ -282,6 +286,74 @@ class Layer:
         return self.find(f"ffn_{name}_exps.weight")[index] @ x + (0 if bias is None else bias[index])
 
 
+class Encoder:
+    """BERT (arXiv 1810.04805), and Nomic's with rotating positions and a gated network, or experts."""
+
+    def __init__(self, model):
+        self.key, self.weights, self.model = model.key, model.weights, model
+        self.rotates, self.heads = model.arch != "bert", model.heads
+
+    def linear(self, x, name):
+        return x @ self.weights[name + ".weight"].T + self.weights.get(name + ".bias", 0)
+
+    def norm(self, x, name):
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + self.key("attention.layer_norm_epsilon"))
+        return x * self.weights[name + ".weight"] + self.weights[name + ".bias"]
+
+    def rotate(self, x):
+        half = x.shape[-1] // 2
+        angle = np.arange(len(x))[:, None] * self.key("rope.freq_base") ** (-np.arange(half) / half)
+        c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        a, b = x[..., :half], x[..., half:]
+        return np.concatenate([a * c - b * s, a * s + b * c], -1)
+
+    def states(self, tokens):
+        x = self.weights["token_embd.weight"][tokens] + self.weights["token_types.weight"].reshape(-1, self.key("embedding_length"))[0]
+        if not self.rotates:
+            x = x + self.weights["position_embd.weight"][: len(tokens)]
+        x = self.norm(x, "token_embd_norm")
+        for i in range(self.key("block_count")):
+            block = f"blk.{i}."
+            x = self.norm(x + self.attention(x, block), block + "attn_output_norm")
+            x = self.norm(x + self.feed_forward(x, block), block + "layer_output_norm")
+        return x
+
+    def attention(self, x, block):
+        if block + "attn_qkv.weight" in self.weights:
+            q, k, v = np.split(self.linear(x, block + "attn_qkv"), 3, axis=1)
+        else:
+            q, k, v = (self.linear(x, block + "attn_" + name) for name in "qkv")
+        q, k, v = (a.reshape(len(x), self.heads, -1) for a in (q, k, v))
+        if self.rotates:
+            q, k = self.rotate(q), self.rotate(k)
+        weights = softmax(np.einsum("ihd,jhd->hij", q, k) / np.sqrt(q.shape[-1]))
+        return self.linear(np.einsum("hij,jhd->ihd", weights, v).reshape(len(x), -1), block + "attn_output")
+
+    def feed_forward(self, x, block):
+        if block + "ffn_gate_inp.weight" in self.weights:
+            return self.experts(x, block)
+        up = self.linear(x, block + "ffn_up")
+        if block + "ffn_gate.weight" in self.weights:
+            return self.linear(silu(self.linear(x, block + "ffn_gate")) * up, block + "ffn_down")
+        return self.linear(gelu(up), block + "ffn_down")
+
+    def experts(self, x, block):
+        up, down = self.weights[block + "ffn_up_exps.weight"], self.weights[block + "ffn_down_exps.weight"]
+        scores, used, result = softmax(self.linear(x, block + "ffn_gate_inp")), self.key("expert_used_count"), np.zeros_like(x)
+        for t in range(len(x)):
+            order = np.argsort(-scores[t], kind="stable")
+            gap = scores[t][order[used - 1]] - scores[t][order[used]]
+            self.model.closest = min(self.model.closest, gap)
+            for expert in order[:used]:
+                result[t] += scores[t][expert] * (down[expert] @ gelu(up[expert] @ x[t]))
+        return result
+
+    @staticmethod
+    def pooled(states):
+        return np.stack([states.mean(0), states[0], states[-1]])
+
+
 def relative_rms(actual, exact):
     return float(np.sqrt(((actual - exact) ** 2).sum() / (exact**2).sum()))
 
@@ -293,11 +365,18 @@ def peer_logits(driver, model):
         return np.fromfile(f"{folder}/peer.logits.f32", "<f4").astype(np.float64).reshape(N, -1)
 
 
+def peer_states(program, model):
+    with tempfile.NamedTemporaryFile() as file:
+        subprocess.run([program, model, ",".join(map(str, WORDS)), file.name], check=True)
+        return np.fromfile(file.name, "<f4").astype(np.float64).reshape(len(WORDS), -1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", type=pathlib.Path)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--peer")
+    parser.add_argument("--encoder-peer")
     options = parser.parse_args()
     here = pathlib.Path(__file__).parent
     listing = here / "references.json"
@@ -306,15 +385,20 @@ def main():
         if options.names and not any(path.stem.startswith(name) for name in options.names):
             continue
         model = Model(path)
-        exact = model.logits()
+        encoder = Encoder(model) if "bert" in model.arch else None
+        exact = Encoder.pooled(encoder.states(WORDS)) if encoder else model.logits()
         exact.astype("<f4").tofile(here / f"{path.stem}.exact.f32")
-        if options.peer:
-            peer = relative_rms(peer_logits(options.peer, path), exact)
+        if encoder and options.encoder_peer:
+            found = Encoder.pooled(peer_states(options.encoder_peer, path))
+        else:
+            found = peer_logits(options.peer, path) if options.peer and not encoder else None
+        if found is not None:
+            peer = relative_rms(found, exact)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             references[path.stem] = {"sha256": digest, "peerRelativeRms": float(f"{peer:.3g}")}
             print(f"{path.stem}: rms {np.sqrt((exact**2).mean()):.3f}, llama.cpp {peer:.2e}", end="")
             print(f", closest choice {model.closest:.3f}" if model.closest < np.inf else "", flush=True)
-    if options.peer:
+    if options.peer or options.encoder_peer:
         listing.write_text(json.dumps(dict(sorted(references.items())), indent=1) + "\n")
 
 

@@ -13,7 +13,7 @@ import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * Has an engine read a short prompt and generate a few tokens: that brings mapped weights into memory and has the kernels
+ * Has an engine read a short prompt and generate a few tokens, or make a vector of it where it cannot generate: that brings mapped weights into memory and has the kernels
  * compiled, which the first request would wait for otherwise.
  */
 final class WarmUp {
@@ -36,6 +36,10 @@ final class WarmUp {
     void run(PrefetchEngine engine, Consumer<Generation> started) {
         long start = System.nanoTime();
         List<Integer> prompt = engine.encode(new Prompt.Text(TEXT));
+        if (!engine.info().generates()) {
+            embed(engine, prompt.size() + 1, start);
+            return;
+        }
         // A context of a few tokens must do, too.
         int length =
                 Math.min(Math.min(PROMPT_TOKENS, prompt.size()), engine.info().contextLength() - TOKENS);
@@ -54,6 +58,24 @@ final class WarmUp {
             Thread.currentThread().interrupt();
             throw new IllegalStateException("interrupted while warming up", e);
         }
+        logWarm(start);
+    }
+
+    private void embed(PrefetchEngine engine, int tokens, long start) {
+        if (tokens > engine.info().contextLength()) {
+            LOG.info("Engine {} is not warmed up: its context is too short", name);
+            return;
+        }
+        try {
+            engine.embed(List.of(TEXT));
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new IllegalStateException("interrupted while warming up", e);
+        }
+        logWarm(start);
+    }
+
+    private void logWarm(long start) {
         LOG.info(String.format(Locale.ROOT, "Warmed engine %s up in %.2f s", name, (System.nanoTime() - start) / 1e9));
     }
 }

@@ -67,7 +67,7 @@ class WithoutCudaTest {
                     FailureAnalyzedException analyzed = (FailureAnalyzedException) failure;
                     assertThat(analyzed.analysis().getDescription())
                             .contains("'cuda' is not on the class path")
-                            .contains("[cpu]");
+                            .contains("found [cpu");
                     assertThat(analyzed.analysis().getAction()).contains("spring.ai.prefetch.backend");
                 });
     }
