@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.inference.BatchLimits;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.EmbeddingListener;
@@ -28,7 +29,7 @@ final class Embedder {
     private final PromptEncoder encoder;
     private final BatchLoop loop;
     private final EngineInfo info;
-    private final BatchLoop.Limits limits;
+    private final BatchLimits limits;
     private final Consumer<RuntimeException> onFailure;
     private final AtomicInteger admitted = new AtomicInteger();
     private final LongAdder refused = new LongAdder();
@@ -37,7 +38,7 @@ final class Embedder {
     Embedder(
             PromptEncoder encoder,
             BatchLoop loop,
-            BatchLoop.Limits limits,
+            BatchLimits limits,
             EngineInfo info,
             Consumer<RuntimeException> onFailure) {
         this.encoder = encoder;

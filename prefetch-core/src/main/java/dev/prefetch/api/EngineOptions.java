@@ -3,6 +3,7 @@ package dev.prefetch.api;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
+import java.util.function.Consumer;
 
 /**
  * What an engine is opened with. Immutable; start from {@link #of(Path)}.
@@ -80,143 +81,88 @@ public record EngineOptions(
     }
 
     public EngineOptions withContextLength(int value) {
-        return new EngineOptions(
-                model,
-                value,
-                threads,
-                backend,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                accelerator,
-                serving,
-                lora);
+        return with(changed -> changed.contextLength = value);
     }
 
     public EngineOptions withThreads(int value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                value,
-                backend,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                accelerator,
-                serving,
-                lora);
+        return with(changed -> changed.threads = value);
     }
 
     public EngineOptions withBackend(String value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                threads,
-                value,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                accelerator,
-                serving,
-                lora);
+        return with(changed -> changed.backend = value);
     }
 
     public EngineOptions withUbatch(int value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                threads,
-                backend,
-                value,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                accelerator,
-                serving,
-                lora);
+        return with(changed -> changed.ubatch = value);
     }
 
     public EngineOptions withMaxConcurrency(int value) {
-        return new EngineOptions(
-                model, contextLength, threads, backend, ubatch, value, kvCacheType, memory, accelerator, serving, lora);
+        return with(changed -> changed.maxConcurrency = value);
     }
 
     public EngineOptions withKvCacheType(KvCacheType value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                threads,
-                backend,
-                ubatch,
-                maxConcurrency,
-                value,
-                memory,
-                accelerator,
-                serving,
-                lora);
+        return with(changed -> changed.kvCacheType = value);
     }
 
     public EngineOptions withMemory(MemoryOptions value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                threads,
-                backend,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                value,
-                accelerator,
-                serving,
-                lora);
+        return with(changed -> changed.memory = value);
     }
 
     public EngineOptions withAccelerator(AcceleratorOptions value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                threads,
-                backend,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                value,
-                serving,
-                lora);
+        return with(changed -> changed.accelerator = value);
     }
 
     public EngineOptions withServing(ServingOptions value) {
-        return new EngineOptions(
-                model,
-                contextLength,
-                threads,
-                backend,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                accelerator,
-                value,
-                lora);
+        return with(changed -> changed.serving = value);
     }
 
     public EngineOptions withLora(List<LoraSource> value) {
+        return with(changed -> changed.lora = value);
+    }
+
+    private EngineOptions with(Consumer<Changed> change) {
+        Changed changed = new Changed(this);
+        change.accept(changed);
         return new EngineOptions(
                 model,
-                contextLength,
-                threads,
-                backend,
-                ubatch,
-                maxConcurrency,
-                kvCacheType,
-                memory,
-                accelerator,
-                serving,
-                value);
+                changed.contextLength,
+                changed.threads,
+                changed.backend,
+                changed.ubatch,
+                changed.maxConcurrency,
+                changed.kvCacheType,
+                changed.memory,
+                changed.accelerator,
+                changed.serving,
+                changed.lora);
+    }
+
+    /** What a copy may have otherwise. */
+    private static final class Changed {
+
+        private int contextLength;
+        private int threads;
+        private String backend;
+        private int ubatch;
+        private int maxConcurrency;
+        private KvCacheType kvCacheType;
+        private MemoryOptions memory;
+        private AcceleratorOptions accelerator;
+        private ServingOptions serving;
+        private List<LoraSource> lora;
+
+        Changed(EngineOptions from) {
+            contextLength = from.contextLength;
+            threads = from.threads;
+            backend = from.backend;
+            ubatch = from.ubatch;
+            maxConcurrency = from.maxConcurrency;
+            kvCacheType = from.kvCacheType;
+            memory = from.memory;
+            accelerator = from.accelerator;
+            serving = from.serving;
+            lora = from.lora;
+        }
     }
 
     private static void requireBetween(String name, int value, int least, int most) {

@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import dev.prefetch.inference.BatchTotals;
 import java.time.Instant;
 import org.jspecify.annotations.Nullable;
 
@@ -31,7 +32,7 @@ public record EngineStatus(
         long generations,
         long failures,
         @Nullable Fault lastFault,
-        Counters counters) {
+        BatchTotals counters) {
 
     /** A status of an engine that has done nothing yet. */
     public EngineStatus(
@@ -57,33 +58,7 @@ public record EngineStatus(
                 generations,
                 failures,
                 lastFault,
-                Counters.NONE);
-    }
-
-    /**
-     * What an engine has done since it was opened; every number only grows.
-     *
-     * @param promptTokens tokens of the prompts of generations that started
-     * @param cachedPromptTokens of them, those that were not computed, since an earlier prompt began with the same tokens
-     * @param answerTokens tokens of answers computed ahead as part of the prompt that may come next
-     * @param draftedTokens tokens guessed and verified
-     * @param acceptedTokens of them, those that were right
-     * @param embeddedTexts texts whose vectors were computed
-     * @param refused generations and requests for vectors refused because the queue was full
-     * @param expired generations and requests for vectors that were not done in their time
-     */
-    public record Counters(
-            long promptTokens,
-            long cachedPromptTokens,
-            long answerTokens,
-            long draftedTokens,
-            long acceptedTokens,
-            long embeddedTexts,
-            long refused,
-            long expired) {
-
-        /** Nothing yet. */
-        public static final Counters NONE = new Counters(0, 0, 0, 0, 0, 0, 0, 0);
+                BatchTotals.NONE);
     }
 
     /** The status of an engine that is not there: nothing runs and nothing is counted. */

@@ -6,7 +6,10 @@ import dev.prefetch.backend.Device.SlowPath;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.backend.Tier;
 import dev.prefetch.gguf.GgufFile;
+import dev.prefetch.gguf.GgufPart;
 import dev.prefetch.gguf.GgufTensor;
+import dev.prefetch.inference.BatchLimits;
+import dev.prefetch.inference.BatchLoad;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.PromptCacheFile;
@@ -54,7 +57,7 @@ final class LocalEngine implements PrefetchEngine {
     private final Resources resources;
     private final GrammarConstraints constraints;
     private final Embedder embedder;
-    private final BatchLoop.Limits limits;
+    private final BatchLimits limits;
     private final AtomicBoolean closed = new AtomicBoolean();
     private final AtomicLong generations = new AtomicLong();
     private final AtomicLong failures = new AtomicLong();
@@ -66,7 +69,7 @@ final class LocalEngine implements PrefetchEngine {
             PromptEncoder encoder,
             Workplaces places,
             BatchLoop loop,
-            BatchLoop.Limits limits,
+            BatchLimits limits,
             Resources resources) {
         this.info = info;
         this.tokenizer = tokenizer;
@@ -124,7 +127,7 @@ final class LocalEngine implements PrefetchEngine {
         Preparation preparation = Preparation.of(model, devices.devices(), options);
         MemoryPlanner.Division memory = preparation.memory();
         Workplaces places = resources.add(Workplaces.open(model, options, threads, devices, memory, listener));
-        BatchLoop.Limits limits = new BatchLoop.Limits(
+        BatchLimits limits = new BatchLimits(
                 model.contextLength(options),
                 memory.ubatch(),
                 ubatchBesideDecode(options.serving(), memory),
@@ -142,7 +145,7 @@ final class LocalEngine implements PrefetchEngine {
                 model.graph(),
                 tokenizer,
                 limits,
-                promptCacheFile(options, model)));
+                promptCacheFile(options, model, limits, resources)));
 
         EngineInfo info = info(model, options, device, preparation, limits, threads, System.nanoTime() - start);
         if (model.config().encoder()) {
@@ -187,14 +190,17 @@ final class LocalEngine implements PrefetchEngine {
                 : Math.min(kvBytes, serving.promptCache().of(kvBytes));
     }
 
-    private static @Nullable PromptCacheFile promptCacheFile(EngineOptions options, Model model) {
+    private static @Nullable PromptCacheFile promptCacheFile(
+            EngineOptions options, Model model, BatchLimits limits, Resources resources) {
         Path file = options.serving().promptCacheFile();
-        return file == null
-                ? null
-                : new PromptCacheFile(
-                        file,
-                        ModelIdentity.of(model.file(), options.lora()),
-                        model.config().vocabularySize());
+        if (file == null || limits.promptCacheBytes() == 0) {
+            return null;
+        }
+        ModelIdentity identity = resources.add(new ModelIdentity(
+                model.file().parts().stream().map(GgufPart::path).toList(),
+                options.lora(),
+                file.resolveSibling(file.getFileName() + ".digests")));
+        return new PromptCacheFile(file, identity, model.config().vocabularySize());
     }
 
     /** Rows computed while the weights are on their way cost those that generate nothing. */
@@ -258,7 +264,7 @@ final class LocalEngine implements PrefetchEngine {
             EngineOptions options,
             Device device,
             Preparation preparation,
-            BatchLoop.Limits limits,
+            BatchLimits limits,
             int threads,
             long loadNanos) {
         GgufFile file = model.file();
@@ -396,7 +402,7 @@ final class LocalEngine implements PrefetchEngine {
 
     @Override
     public EngineStatus status() {
-        BatchLoop.Load load = loop.load();
+        BatchLoad load = loop.load();
         EngineStatus.State state = switch (load.state()) {
             case OPEN -> places.degraded() ? EngineStatus.State.DEGRADED : EngineStatus.State.READY;
             case CLOSED -> EngineStatus.State.CLOSED;
@@ -414,19 +420,7 @@ final class LocalEngine implements PrefetchEngine {
                 generations.get(),
                 failures.get(),
                 latest(lastFault, places.deviceFault()),
-                counters(load.totals()));
-    }
-
-    private EngineStatus.Counters counters(BatchLoop.Totals totals) {
-        return new EngineStatus.Counters(
-                totals.promptTokens(),
-                totals.cachedPromptTokens(),
-                totals.answerTokens(),
-                totals.draftedTokens(),
-                totals.acceptedTokens(),
-                totals.embeddedTexts(),
-                totals.refused() + embedder.refused(),
-                totals.expired() + embedder.expired());
+                load.totals().plus(embedder.refused(), embedder.expired()));
     }
 
     @Override

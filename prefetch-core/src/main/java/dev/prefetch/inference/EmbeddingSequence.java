@@ -13,7 +13,7 @@ final class EmbeddingSequence extends Sequence {
     private int states;
 
     EmbeddingSequence(EmbeddingRequest request) {
-        super(request.tokens(), request.tokens().length, 0);
+        super(request.tokens(), request.tokens().length, request.tokens().length, 0);
         this.request = request;
     }
 

@@ -47,7 +47,11 @@ final class GeneratingSequence extends Sequence {
             int contextLength,
             boolean shortPrompt,
             Supplier<PrefetchStatistics> statistics) {
-        super(request.prompt(), capacity(request, contextLength), request.timeoutNanos());
+        super(
+                request.prompt(),
+                shortPrompt ? 0 : request.prompt().length,
+                capacity(request, contextLength),
+                request.timeoutNanos());
         this.request = request;
         this.statistics = statistics;
         this.shortPrompt = shortPrompt;
@@ -87,6 +91,11 @@ final class GeneratingSequence extends Sequence {
     }
 
     @Override
+    boolean promiseNext() {
+        return prefilling() || started().promise(position() + 1);
+    }
+
+    @Override
     void reserve(int room) {
         if (prefilling()) {
             super.reserve(room);
@@ -104,12 +113,6 @@ final class GeneratingSequence extends Sequence {
     int addTo(Batch batch, int room) {
         verified = 0;
         offDraft = false;
-        if (decodesPrompt()) {
-            int count = Math.min(room, left());
-            Batch.Outputs wanted = count == left() ? outputs() : Batch.Outputs.NONE;
-            batch.addDecodedPrompt(started(), prefix(), length() - left(), count, wanted);
-            return count;
-        }
         if (prefilling()) {
             return super.addTo(batch, room);
         }
@@ -144,6 +147,10 @@ final class GeneratingSequence extends Sequence {
         int count = speculation == Speculation.ON
                 ? proposed.length
                 : Math.min(proposed.length, cost.worthwhile(sequences, source.hitRate()));
+        if (!started().promise(position() + 1 + count)) {
+            // Nobody gives way for a guess.
+            count = Math.min(count, started().promisedTokens() - position() - 1);
+        }
         draft = Arrays.copyOf(proposed, count);
     }
 
@@ -169,11 +176,6 @@ final class GeneratingSequence extends Sequence {
         return !offDraft;
     }
 
-    /** Whether what is computed next is a short prompt. After a failure it may be longer than that. */
-    boolean decodesPrompt() {
-        return shortPrompt && prefilling() && prefix() == prompt();
-    }
-
     /** Only what prefill kernels computed is the same for whoever comes next. */
     @Override
     boolean keepsPrompt() {
@@ -191,7 +193,7 @@ final class GeneratingSequence extends Sequence {
 
     @Override
     Batch.Outputs outputs() {
-        // After a failure the token that follows is known already.
+        // When it begins again the token that follows is known already.
         return generated.isEmpty() ? Batch.Outputs.LAST : Batch.Outputs.NONE;
     }
 

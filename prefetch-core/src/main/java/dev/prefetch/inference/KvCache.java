@@ -18,7 +18,6 @@ final class KvCache implements AutoCloseable {
 
     private final KvPool pool;
     private final KvLayout layout;
-    private final int capacityPages;
     private final List<Node> nodes = new ArrayList<>();
     /** By page; the first are those of {@link #nodes}. Nothing when no layer sees everything. */
     private final List<DeviceBuffer> full = new ArrayList<>();
@@ -34,6 +33,7 @@ final class KvCache implements AutoCloseable {
 
     private final List<KvLayer> layers = new ArrayList<>();
     private final int cachedTokens;
+    private int promisedPages;
     private long promisedBytes;
     private int firstWindowPage;
     private int givenPage = -1;
@@ -43,7 +43,7 @@ final class KvCache implements AutoCloseable {
     KvCache(KvPool pool, int tokens, @Nullable Match match) {
         this.pool = pool;
         this.layout = pool.layout();
-        this.capacityPages = KvLayout.pagesFor(tokens);
+        this.promisedPages = KvLayout.pagesFor(tokens);
         this.promisedBytes = layout.sequenceBytes(tokens, pool.mostRows());
         this.cachedTokens = match == null ? 0 : match.tokens();
         for (int layer = 0; layer < layout.layers(); layer++) {
@@ -133,12 +133,32 @@ final class KvCache implements AutoCloseable {
         return cachedTokens;
     }
 
+    /** Positions that memory is promised for. */
+    int promisedTokens() {
+        return promisedPages * KvLayout.PAGE_TOKENS;
+    }
+
+    /** Asks for the memory of so many positions in all; false when there is no room for them now. */
+    boolean promise(int tokens) {
+        int pages = KvLayout.pagesFor(tokens);
+        if (pages > promisedPages) {
+            long more = layout.sequenceBytes(tokens, pool.mostRows())
+                    - layout.sequenceBytes(promisedTokens(), pool.mostRows());
+            if (!pool.promiseMore(more)) {
+                return false;
+            }
+            promisedPages = pages;
+            promisedBytes += more;
+        }
+        return true;
+    }
+
     /** Makes sure that the positions {@code from .. to} can be computed: that they and what they see have memory. */
     void ensure(int from, int to) {
         int needed = KvLayout.pagesFor(to);
-        if (needed > capacityPages) {
+        if (needed > promisedPages) {
             throw new IllegalStateException(
-                    "sequence was promised " + capacityPages + " pages of KV cache but needs " + needed);
+                    "sequence was promised " + promisedPages + " pages of KV cache but needs " + needed);
         }
         if (layout.hasState()) {
             advance(from, to);

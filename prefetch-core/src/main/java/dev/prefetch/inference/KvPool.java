@@ -17,9 +17,9 @@ import org.jspecify.annotations.Nullable;
 /**
  * Memory for the keys and values of all sequences, in pages as the {@link KvLayout} says.
  *
- * <p>Memory is promised to a sequence when it starts, so that it cannot run out half-way, allocated when it is first used,
- * and reused afterwards. What is promised and what running sequences share never exceeds the capacity; pages that nobody
- * uses are kept by the {@link PromptCache} for as long as nobody needs their place. Used by the compute thread only, except
+ * <p>Memory is promised to a sequence before it is used: some when it starts, more as it grows, allocated when it is first
+ * used, and reused afterwards. What is promised and what running sequences share never exceeds the capacity; pages that
+ * nobody uses are kept by the {@link PromptCache} for as long as nobody needs their place. Used by the compute thread only, except
  * for the constructor.
  */
 final class KvPool implements AutoCloseable {
@@ -65,7 +65,7 @@ final class KvPool implements AutoCloseable {
         return cached.idleBytes();
     }
 
-    /** Promises the memory of a sequence of at most {@code tokens} positions that shares nothing. */
+    /** Promises the memory of {@code tokens} positions to a sequence that shares nothing. */
     KvCache open(int tokens) {
         if (!hasRoomFor(tokens)) {
             throw new IllegalStateException("KV cache has " + (capacityBytes - bytesInUse()) + " bytes left but "
@@ -76,12 +76,11 @@ final class KvPool implements AutoCloseable {
     }
 
     /**
-     * Promises the memory of a sequence that begins with some tokens. What the prompt cache has of them is shared or
-     * copied.
+     * Promises memory to a sequence that begins with some tokens. What the prompt cache has of them is shared or copied.
      *
      * @param prompt the tokens it begins with
      * @param most how many of them may come from the cache
-     * @param tokens most positions it may come to have
+     * @param tokens positions it is promised memory for
      * @return null when there is no room for it now
      * @throws OutOfDeviceMemoryException when memory that was promised cannot be had
      */
@@ -129,6 +128,15 @@ final class KvPool implements AutoCloseable {
 
     private void promise(long bytes) {
         promisedBytes += bytes;
+    }
+
+    /** Promises a sequence more; false when there is no room for it now. */
+    boolean promiseMore(long bytes) {
+        if (bytes > capacityBytes - bytesInUse()) {
+            return false;
+        }
+        promise(bytes);
+        return true;
     }
 
     void unpromise(long bytes) {

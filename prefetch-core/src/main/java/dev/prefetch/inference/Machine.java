@@ -19,7 +19,7 @@ final class Machine implements AutoCloseable {
             KvLayout layout,
             int mostRows,
             Batch batch,
-            BatchLoop.Limits limits) {
+            BatchLimits limits) {
         this.weights = place.weights();
         int rows = limits.ubatch() + limits.maxConcurrency();
         this.forward = new ForwardPass(place.devices(), config, graph, weights, place.adapters(), rows);

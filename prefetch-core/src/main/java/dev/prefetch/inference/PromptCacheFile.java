@@ -4,6 +4,7 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.OutOfDeviceMemoryException;
 import dev.prefetch.inference.KvLayout.Span;
 import dev.prefetch.inference.PromptCache.Node;
+import dev.prefetch.storage.Sha256;
 import java.io.EOFException;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -18,7 +19,6 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.StandardOpenOption;
 import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.IdentityHashMap;
@@ -52,26 +52,53 @@ public final class PromptCacheFile {
 
     private static final byte[] MAGIC = "PREFETCH".getBytes(StandardCharsets.US_ASCII);
     private static final int VERSION = 1;
-    private static final int DIGEST_BYTES = 32;
     private static final int HEADER_BYTES =
-            MAGIC.length + Integer.BYTES + DIGEST_BYTES + Integer.BYTES + 2 * Long.BYTES + 2 * Integer.BYTES;
+            MAGIC.length + Integer.BYTES + Sha256.BYTES + Integer.BYTES + 2 * Long.BYTES + 2 * Integer.BYTES;
     private static final int MOST_NODE_BYTES = Integer.BYTES * (3 + KvLayout.PAGE_TOKENS);
     private static final int FULL = 1;
     private static final int WINDOW = 2;
 
     private final Path file;
-    private final byte[] identity;
+    private final Identity identity;
     private final int vocabularySize;
 
     /**
      * @param file where it is, or will be; its folder is made when it is written
-     * @param identity digest of the model, of what is added to it and of the code that computes
+     * @param identity of what decides the bits, but for the device
      * @param vocabularySize tokens of the model
      */
-    public PromptCacheFile(Path file, byte[] identity, int vocabularySize) {
+    public PromptCacheFile(Path file, Identity identity, int vocabularySize) {
         this.file = file;
-        this.identity = identity.clone();
+        this.identity = identity;
         this.vocabularySize = vocabularySize;
+    }
+
+    /**
+     * A digest of the model, of what is added to it and of the code that computes. It may take longer to find than the engine
+     * to open.
+     */
+    public interface Identity {
+
+        /** The digest, if it is known. */
+        Optional<byte[]> now();
+
+        /** The digest, for which the engine that is closed waits a little. */
+        Optional<byte[]> soon();
+
+        /** One that is known. */
+        static Identity of(byte[] digest) {
+            return new Identity() {
+                @Override
+                public Optional<byte[]> now() {
+                    return Optional.of(digest);
+                }
+
+                @Override
+                public Optional<byte[]> soon() {
+                    return now();
+                }
+            };
+        }
     }
 
     /** A file that cannot be used, or not further. */
@@ -89,11 +116,21 @@ public final class PromptCacheFile {
         if (!pool.cached().enabled()) {
             return;
         }
+        Optional<byte[]> known = identity.now();
+        if (known.isEmpty()) {
+            if (Files.exists(file)) {
+                LOG.info(
+                        "The prompt cache in {} is not used this time: the model's files are new here or have changed, and have"
+                                + " to be read first to tell whether it is theirs",
+                        file);
+            }
+            return;
+        }
         long start = System.nanoTime();
         List<Node> nodes = new ArrayList<>();
         try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ);
                 Arena arena = Arena.ofConfined()) {
-            int count = readHeader(channel, pool);
+            int count = readHeader(channel, pool, known.get());
             Reader reader = new Reader(channel, pool, arena);
             while (nodes.size() < count && reader.hasRoom()) {
                 nodes.add(reader.next(nodes, count));
@@ -137,6 +174,11 @@ public final class PromptCacheFile {
         if (nodes.isEmpty()) {
             return;
         }
+        Optional<byte[]> known = identity.soon();
+        if (known.isEmpty()) {
+            LOG.info("The prompt cache is not written to {}: the model's files were not read to their end yet", file);
+            return;
+        }
         Path temporary = null;
         try {
             Path folder = file.toAbsolutePath().getParent();
@@ -145,7 +187,7 @@ public final class PromptCacheFile {
             temporary = Files.createTempFile(folder, file.getFileName().toString(), ".tmp");
             try (FileChannel channel = FileChannel.open(temporary, StandardOpenOption.WRITE);
                     Arena arena = Arena.ofConfined()) {
-                write(channel, pool, nodes, arena);
+                write(channel, pool, known.get(), nodes, arena);
                 channel.force(true);
             }
             Files.move(temporary, file, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
@@ -193,16 +235,12 @@ public final class PromptCacheFile {
     }
 
     /** The identity of keys and values that a pool's device computes. */
-    private byte[] identityOn(KvPool pool) {
-        try {
-            MessageDigest digest = MessageDigest.getInstance("SHA-256");
-            digest.update(identity);
-            digest.update(pool.numerics().getBytes(StandardCharsets.UTF_8));
-            digest.update(pool.layout().type().name().getBytes(StandardCharsets.UTF_8));
-            return digest.digest();
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every Java platform has SHA-256", e);
-        }
+    private static byte[] identityOn(KvPool pool, byte[] model) {
+        MessageDigest digest = Sha256.begin();
+        digest.update(model);
+        digest.update(pool.numerics().getBytes(StandardCharsets.UTF_8));
+        digest.update(pool.layout().type().name().getBytes(StandardCharsets.UTF_8));
+        return digest.digest();
     }
 
     private static ByteBuffer buffer(int bytes) {
@@ -217,12 +255,13 @@ public final class PromptCacheFile {
         return (int) crc.getValue();
     }
 
-    private void write(FileChannel channel, KvPool pool, List<Node> nodes, Arena arena) throws IOException {
+    private static void write(FileChannel channel, KvPool pool, byte[] model, List<Node> nodes, Arena arena)
+            throws IOException {
         KvLayout layout = pool.layout();
         ByteBuffer header = buffer(HEADER_BYTES)
                 .put(MAGIC)
                 .putInt(VERSION)
-                .put(identityOn(pool))
+                .put(identityOn(pool, model))
                 .putInt(KvLayout.PAGE_TOKENS)
                 .putLong(layout.pageBytes(Span.FULL))
                 .putLong(layout.pageBytes(Span.WINDOW))
@@ -274,7 +313,8 @@ public final class PromptCacheFile {
     }
 
     /** Checks that the file is whole so far and ours; returns how many pages it has. */
-    private int readHeader(FileChannel channel, KvPool pool) throws IOException, UnusableException {
+    private static int readHeader(FileChannel channel, KvPool pool, byte[] model)
+            throws IOException, UnusableException {
         if (channel.size() < HEADER_BYTES) {
             throw new UnusableException("it is no prompt cache, or cut off");
         }
@@ -290,9 +330,9 @@ public final class PromptCacheFile {
         if (checksum(checked) != header.getInt(HEADER_BYTES - Integer.BYTES)) {
             throw new UnusableException("its header is damaged");
         }
-        byte[] found = new byte[DIGEST_BYTES];
+        byte[] found = new byte[Sha256.BYTES];
         header.get(found);
-        if (!Arrays.equals(found, identityOn(pool))) {
+        if (!Arrays.equals(found, identityOn(pool, model))) {
             throw new UnusableException(
                     "it was made with another model, adapter, type of the KV cache, backend or version");
         }

@@ -1,12 +1,19 @@
 package dev.prefetch.inference;
 
 import org.jspecify.annotations.Nullable;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * One request on its way through the batch loop: waiting, prefilling, perhaps generating, ended. Everything but
  * {@link #cancel()} belongs to the compute thread.
  */
 abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
+
+    private static final Logger LOG = LoggerFactory.getLogger(Sequence.class);
+
+    /** Tokens of an answer that memory is promised for at first; the more, the fewer run, and the seldomer one gives way. */
+    static final int FIRST_ANSWER_TOKENS = 4 * KvLayout.PAGE_TOKENS;
 
     private final int[] prompt;
     private final int capacity;
@@ -16,20 +23,28 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     final long submitted = System.nanoTime();
 
     private @Nullable KvCache cache;
-    /** What is computed by prefill kernels: the prompt, or after a failure everything there was. */
+    /** What is computed before anything follows: the prompt, and everything there was when it begins again. */
     private int[] prefix;
+    /** First position of the prefix that is computed by decode kernels; those before are by prefill kernels. */
+    private int decodedFrom;
 
     private int prefilled;
+    private boolean startedBefore;
+    private int cachedTokens;
 
     /** Whether the listener has been told the end or a failure. */
     boolean told;
 
     private final long timeoutNanos;
 
-    /** @param timeoutNanos how long it may take from now on; 0 for as long as it takes */
-    Sequence(int[] prompt, int capacity, long timeoutNanos) {
+    /**
+     * @param decodedFrom first position of the prompt that is computed by decode kernels
+     * @param timeoutNanos how long it may take from now on; 0 for as long as it takes
+     */
+    Sequence(int[] prompt, int decodedFrom, int capacity, long timeoutNanos) {
         this.prompt = prompt;
         this.prefix = prompt;
+        this.decodedFrom = decodedFrom;
         this.capacity = capacity;
         this.timeoutNanos = timeoutNanos;
     }
@@ -71,6 +86,17 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         return capacity;
     }
 
+    /** Positions that memory is promised for when it starts: all it begins with, and a few of what may follow. */
+    final int firstPositions() {
+        return Math.min(capacity, prefix.length + FIRST_ANSWER_TOKENS);
+    }
+
+    /** Asks for the memory of the next row; false when there is no room for it now. */
+    boolean promiseNext() {
+        // All it begins with was promised when it started.
+        return true;
+    }
+
     /** Tokens of the prompt. */
     final int length() {
         return prompt.length;
@@ -84,19 +110,42 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     void start(KvCache promised) {
         cache = promised;
         prefilled = promised.cachedTokens();
+        if (!startedBefore) {
+            startedBefore = true;
+            cachedTokens = prefilled;
+        }
+    }
+
+    /** Whether it has been started before, and begins again. */
+    final boolean startedBefore() {
+        return startedBefore;
     }
 
     /**
-     * Begins again after the memory was lost: everything up to the last token is to be computed anew.
-     *
-     * @return what is
+     * Gives the memory back to those that need it more. When it starts again everything up to the last token is computed anew,
+     * each by the kernels that computed it first, so what follows has the same bits.
      */
-    final int[] restart() {
+    final void preempt() {
+        release();
+        beginAgain();
+    }
+
+    /**
+     * Begins again after the memory was lost, elsewhere: everything up to the last token is computed anew, as fast as that is
+     * done.
+     */
+    final void moved() {
+        beginAgain();
+        if (prefix != prompt) {
+            decodedFrom = prefix.length;
+        }
+    }
+
+    private void beginAgain() {
         cache = null;
         prefix = known();
         prefilled = 0;
         forget();
-        return prefix;
     }
 
     /** The tokens whose keys and values are needed to go on: the prompt and, once it is computed, what came after. */
@@ -112,9 +161,13 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         return prefix;
     }
 
-    /** Tokens of the prompt that may come from the prompt cache: the last one is computed for what follows from it. */
+    /**
+     * Tokens that may come from the prompt cache, which has what prefill kernels computed: not the last one when its row is
+     * needed for what follows from it.
+     */
     final int mostCachedTokens() {
-        return keepsPrompt() ? prefix.length - 1 : 0;
+        int needed = outputs() == Batch.Outputs.NONE ? 0 : 1;
+        return keepsPrompt() ? Math.min(decodedFrom, prefix.length - needed) : 0;
     }
 
     /** Whether the prompt is shared with those that begin with the same tokens. */
@@ -130,13 +183,23 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         return prefix.length - prefilled;
     }
 
+    /** Whether the tokens of the prompt that come next are computed by decode kernels. */
+    final boolean decodesPrompt() {
+        return prefilling() && prefilled >= decodedFrom;
+    }
+
+    /** How many tokens of the prompt come next where there is room for so many. */
+    final int next(int room) {
+        return Math.min(room, (decodesPrompt() ? prefix.length : decodedFrom) - prefilled);
+    }
+
     /**
      * Sees to the memory that {@link #addTo} with the same room needs.
      *
      * @throws dev.prefetch.backend.OutOfDeviceMemoryException when it cannot be had
      */
     void reserve(int room) {
-        int to = prefilled + Math.min(room, left());
+        int to = prefilled + next(room);
         started().ensure(prefilled, to);
         if (keepsPrompt()) {
             // A prompt that is the same to its end computes its last token for what follows.
@@ -146,10 +209,13 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
 
     /** Adds this sequence's next rows to a batch; returns how many. */
     int addTo(Batch batch, int room) {
-        int count = Math.min(room, left());
-        boolean last = count == left();
-        batch.addPrefill(
-                started(), prefix, prefilled, count, last ? outputs() : Batch.Outputs.NONE, hidden(prefilled, count));
+        int count = next(room);
+        Batch.Outputs wanted = count == left() ? outputs() : Batch.Outputs.NONE;
+        if (decodesPrompt()) {
+            batch.addDecodedPrompt(started(), prefix, prefilled, count, wanted);
+        } else {
+            batch.addPrefill(started(), prefix, prefilled, count, wanted, hidden(prefilled, count));
+        }
         return count;
     }
 
@@ -168,7 +234,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
         if (prefilling()) {
             prefilled += rows;
             if (keepsPrompt()) {
-                started().keep(prefix, prefilled);
+                started().keep(prefix, Math.min(prefilled, decodedFrom));
             }
         }
     }
@@ -176,6 +242,34 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
     /** Whether the rows computed were the last ones needed. */
     boolean hasEnded() {
         return false;
+    }
+
+    /** Ends it and tells its listener, or the listener's failure if it did not hear of the end. */
+    final void conclude(StopCause cause) {
+        RuntimeException failure;
+        try {
+            end(cause);
+            return;
+        } catch (RuntimeException e) {
+            failure = e;
+        } catch (Error e) {
+            failure = new IllegalStateException("a listener failed: " + e, e);
+        }
+        if (told) {
+            LOG.warn("A listener failed when told of the end of its sequence", failure);
+        } else {
+            // It did not take the last piece of text; whoever waits for the end has to hear of one.
+            conclude(failure);
+        }
+    }
+
+    /** Ends it with a failure and tells its listener. */
+    final void conclude(RuntimeException failure) {
+        try {
+            fail(failure);
+        } catch (RuntimeException | Error e) {
+            LOG.warn("A listener failed when told of a failure", e);
+        }
     }
 
     /** Releases the memory and tells the listener the end; {@link #told} says whether it came to that. */
@@ -186,7 +280,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
 
     final void release() {
         if (cache != null && keepsPrompt()) {
-            cache.close(prefix, prefilled);
+            cache.close(prefix, Math.min(prefilled, decodedFrom));
         } else if (cache != null) {
             cache.close();
         }
@@ -194,7 +288,7 @@ abstract sealed class Sequence permits GeneratingSequence, EmbeddingSequence {
 
     /** Tokens of the prompt that came from the prompt cache. */
     final int cachedTokens() {
-        return cache == null ? 0 : cache.cachedTokens();
+        return cachedTokens;
     }
 
     final KvCache started() {

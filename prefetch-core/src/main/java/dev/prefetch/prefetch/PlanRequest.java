@@ -3,6 +3,7 @@ package dev.prefetch.prefetch;
 import dev.prefetch.model.WeightBlock;
 import java.util.List;
 import java.util.Objects;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -79,179 +80,95 @@ public record PlanRequest(
     }
 
     public PlanRequest withWeightsBytes(long value) {
-        return new PlanRequest(
-                blocks,
-                value,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.weightsBytes = value);
     }
 
     public PlanRequest withResidentBytes(long value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                value,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.residentBytes = value);
     }
 
     public PlanRequest withLookAheadBlocks(long value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                value,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.lookAheadBlocks = value);
     }
 
     public PlanRequest withBufferBytes(long value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                value,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.bufferBytes = value);
     }
 
     public PlanRequest withAlignment(int value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                value,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.alignment = value);
     }
 
     public PlanRequest withMergeGapBytes(long value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                value,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.mergeGapBytes = value);
     }
 
     public PlanRequest withExpertsPerToken(int value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                value,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.expertsPerToken = value);
     }
 
     public PlanRequest withExpertCacheBytes(long value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                value,
-                ubatchTokens,
-                costs,
-                accelerator);
+        return with(changed -> changed.expertCacheBytes = value);
     }
 
     public PlanRequest withUbatchTokens(int value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                value,
-                costs,
-                accelerator);
+        return with(changed -> changed.ubatchTokens = value);
     }
 
     public PlanRequest withCosts(CostModel value) {
-        return new PlanRequest(
-                blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                value,
-                accelerator);
+        return with(changed -> changed.costs = value);
     }
 
     public PlanRequest withAccelerator(@Nullable Accelerator value) {
+        return with(changed -> changed.accelerator = value);
+    }
+
+    private PlanRequest with(Consumer<Changed> change) {
+        Changed changed = new Changed(this);
+        change.accept(changed);
         return new PlanRequest(
                 blocks,
-                weightsBytes,
-                residentBytes,
-                lookAheadBlocks,
-                bufferBytes,
-                alignment,
-                mergeGapBytes,
-                expertsPerToken,
-                expertCacheBytes,
-                ubatchTokens,
-                costs,
-                value);
+                changed.weightsBytes,
+                changed.residentBytes,
+                changed.lookAheadBlocks,
+                changed.bufferBytes,
+                changed.alignment,
+                changed.mergeGapBytes,
+                changed.expertsPerToken,
+                changed.expertCacheBytes,
+                changed.ubatchTokens,
+                changed.costs,
+                changed.accelerator);
+    }
+
+    /** What a copy may have otherwise. */
+    private static final class Changed {
+
+        private long weightsBytes;
+        private long residentBytes;
+        private long lookAheadBlocks;
+        private long bufferBytes;
+        private int alignment;
+        private long mergeGapBytes;
+        private int expertsPerToken;
+        private long expertCacheBytes;
+        private int ubatchTokens;
+        private CostModel costs;
+        private @Nullable Accelerator accelerator;
+
+        Changed(PlanRequest from) {
+            weightsBytes = from.weightsBytes;
+            residentBytes = from.residentBytes;
+            lookAheadBlocks = from.lookAheadBlocks;
+            bufferBytes = from.bufferBytes;
+            alignment = from.alignment;
+            mergeGapBytes = from.mergeGapBytes;
+            expertsPerToken = from.expertsPerToken;
+            expertCacheBytes = from.expertCacheBytes;
+            ubatchTokens = from.ubatchTokens;
+            costs = from.costs;
+            accelerator = from.accelerator;
+        }
     }
 
     /**

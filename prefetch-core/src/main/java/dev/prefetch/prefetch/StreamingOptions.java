@@ -2,6 +2,7 @@ package dev.prefetch.prefetch;
 
 import java.time.Duration;
 import java.util.Objects;
+import java.util.function.Consumer;
 
 /**
  * How blocks are read. Immutable; start from {@link #DEFAULT}.
@@ -69,108 +70,37 @@ public record StreamingOptions(
     }
 
     public StreamingOptions withReaderThreads(int value) {
-        return new StreamingOptions(
-                value,
-                chunkBytes,
-                mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquireTimeout,
-                closeTimeout,
-                poison,
-                traceSweeps,
-                tune,
-                pageLock);
+        return with(changed -> changed.readerThreads = value);
     }
 
     public StreamingOptions withChunkBytes(int value) {
-        return new StreamingOptions(
-                readerThreads,
-                value,
-                mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquireTimeout,
-                closeTimeout,
-                poison,
-                traceSweeps,
-                tune,
-                pageLock);
+        return with(changed -> changed.chunkBytes = value);
     }
 
     public StreamingOptions withAttempts(int value, Duration delay) {
-        return new StreamingOptions(
-                readerThreads,
-                chunkBytes,
-                mergeGapBytes,
-                value,
-                delay,
-                acquireTimeout,
-                closeTimeout,
-                poison,
-                traceSweeps,
-                tune,
-                pageLock);
+        return with(changed -> {
+            changed.attempts = value;
+            changed.retryDelay = delay;
+        });
     }
 
     public StreamingOptions withTimeouts(Duration acquire, Duration close) {
-        return new StreamingOptions(
-                readerThreads,
-                chunkBytes,
-                mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquire,
-                close,
-                poison,
-                traceSweeps,
-                tune,
-                pageLock);
+        return with(changed -> {
+            changed.acquireTimeout = acquire;
+            changed.closeTimeout = close;
+        });
     }
 
     public StreamingOptions withPoison(boolean value) {
-        return new StreamingOptions(
-                readerThreads,
-                chunkBytes,
-                mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquireTimeout,
-                closeTimeout,
-                value,
-                traceSweeps,
-                tune,
-                pageLock);
+        return with(changed -> changed.poison = value);
     }
 
     public StreamingOptions withTraceSweeps(int value) {
-        return new StreamingOptions(
-                readerThreads,
-                chunkBytes,
-                mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquireTimeout,
-                closeTimeout,
-                poison,
-                value,
-                tune,
-                pageLock);
+        return with(changed -> changed.traceSweeps = value);
     }
 
     public StreamingOptions withTune(boolean value) {
-        return new StreamingOptions(
-                readerThreads,
-                chunkBytes,
-                mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquireTimeout,
-                closeTimeout,
-                poison,
-                traceSweeps,
-                value,
-                pageLock);
+        return with(changed -> changed.tune = value);
     }
 
     private static void require(boolean condition, String message) {
@@ -180,17 +110,51 @@ public record StreamingOptions(
     }
 
     public StreamingOptions withPageLock(boolean value) {
+        return with(changed -> changed.pageLock = value);
+    }
+
+    private StreamingOptions with(Consumer<Changed> change) {
+        Changed changed = new Changed(this);
+        change.accept(changed);
         return new StreamingOptions(
-                readerThreads,
-                chunkBytes,
+                changed.readerThreads,
+                changed.chunkBytes,
                 mergeGapBytes,
-                attempts,
-                retryDelay,
-                acquireTimeout,
-                closeTimeout,
-                poison,
-                traceSweeps,
-                tune,
-                value);
+                changed.attempts,
+                changed.retryDelay,
+                changed.acquireTimeout,
+                changed.closeTimeout,
+                changed.poison,
+                changed.traceSweeps,
+                changed.tune,
+                changed.pageLock);
+    }
+
+    /** What a copy may have otherwise. */
+    private static final class Changed {
+
+        private int readerThreads;
+        private int chunkBytes;
+        private int attempts;
+        private Duration retryDelay;
+        private Duration acquireTimeout;
+        private Duration closeTimeout;
+        private boolean poison;
+        private int traceSweeps;
+        private boolean tune;
+        private boolean pageLock;
+
+        Changed(StreamingOptions from) {
+            readerThreads = from.readerThreads;
+            chunkBytes = from.chunkBytes;
+            attempts = from.attempts;
+            retryDelay = from.retryDelay;
+            acquireTimeout = from.acquireTimeout;
+            closeTimeout = from.closeTimeout;
+            poison = from.poison;
+            traceSweeps = from.traceSweeps;
+            tune = from.tune;
+            pageLock = from.pageLock;
+        }
     }
 }

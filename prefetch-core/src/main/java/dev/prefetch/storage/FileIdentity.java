@@ -15,9 +15,11 @@ import org.jspecify.annotations.Nullable;
  * @param modified time of the last change
  * @param key device and inode, where the file system has such a thing
  */
-record FileIdentity(long size, FileTime modified, @Nullable Object key) {
+public record FileIdentity(
+        long size, FileTime modified, @Nullable Object key) {
 
-    static FileIdentity of(Path file) throws IOException {
+    /** @throws IOException when the file cannot be examined */
+    public static FileIdentity of(Path file) throws IOException {
         BasicFileAttributes attributes = Files.readAttributes(file, BasicFileAttributes.class);
         return new FileIdentity(attributes.size(), attributes.lastModifiedTime(), attributes.fileKey());
     }

@@ -7,6 +7,7 @@ import dev.prefetch.backend.DeviceOptions;
 import dev.prefetch.backend.Devices;
 import dev.prefetch.gguf.GgmlType;
 import dev.prefetch.gguf.GgufFile;
+import dev.prefetch.inference.BatchLimits;
 import dev.prefetch.inference.BatchLoop;
 import dev.prefetch.inference.SamplingOptions;
 import dev.prefetch.inference.SequenceListener;
@@ -200,7 +201,7 @@ class FaultLoadTest {
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
             FaultyReader reader = new FaultyReader(SplitReader.open(file.parts()), file.path());
             long kvBytes = BatchLoop.kvBytes(config, GgmlType.F32, 256, 64);
-            BatchLoop.Limits limits = new BatchLoop.Limits(256, 64, 4, 4 * kvBytes).withPromptCacheBytes(4 * kvBytes);
+            BatchLimits limits = new BatchLimits(256, 64, 4, 4 * kvBytes).withPromptCacheBytes(4 * kvBytes);
             try (StreamingWeights weights = StreamingWeights.open(
                             Planner.plan(PlanRequest.of(graph.blocks(), Planner.modelBytes(graph.blocks()) * 7 / 10)),
                             Devices.of(device),

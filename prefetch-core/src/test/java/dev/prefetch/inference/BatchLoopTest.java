@@ -103,13 +103,13 @@ class BatchLoopTest {
         inSweep.await();
         Recorder two = submit(loop, 3);
         assertThat(loop.load())
-                .isEqualTo(new BatchLoop.Load(
-                        BatchLoop.Load.State.OPEN,
+                .isEqualTo(new BatchLoad(
+                        BatchLoad.State.OPEN,
                         1,
                         1,
                         BatchLoop.kvBytes(ModelConfig.read(file), GgmlType.F32, CONTEXT, CONTEXT),
                         0,
-                        new BatchLoop.Totals(prompt().length, 0, 0, 0, 0, 0, 0, 0)));
+                        new BatchTotals(prompt().length, 0, 0, 0, 0, 0, 0, 0, 0)));
 
         goOn.countDown();
         one.end();
@@ -117,15 +117,15 @@ class BatchLoopTest {
 
         Awaitility.await()
                 .untilAsserted(() -> assertThat(loop.load())
-                        .isEqualTo(new BatchLoop.Load(
-                                BatchLoop.Load.State.OPEN,
+                        .isEqualTo(new BatchLoad(
+                                BatchLoad.State.OPEN,
                                 0,
                                 0,
                                 0,
                                 0,
-                                new BatchLoop.Totals(2L * prompt().length, 0, 0, 0, 0, 0, 0, 0))));
+                                new BatchTotals(2L * prompt().length, 0, 0, 0, 0, 0, 0, 0, 0))));
         loop.close();
-        assertThat(loop.load().state()).isEqualTo(BatchLoop.Load.State.CLOSED);
+        assertThat(loop.load().state()).isEqualTo(BatchLoad.State.CLOSED);
     }
 
     @Test
@@ -340,7 +340,7 @@ class BatchLoopTest {
                 .isThrownBy(() -> loop.submit(request(new int[CONTEXT], 1, List.of(), new Recorder(text -> {}))))
                 .withMessageContaining("64");
         assertThatIllegalArgumentException().isThrownBy(() -> request(new int[0], 1, List.of(), new Recorder(t -> {})));
-        assertThatIllegalArgumentException().isThrownBy(() -> new BatchLoop.Limits(65, 0, 1, 1));
+        assertThatIllegalArgumentException().isThrownBy(() -> new BatchLimits(65, 0, 1, 1));
         assertThatIllegalArgumentException().isThrownBy(() -> loop(1, 0)).withMessageContaining("kvBytes");
         assertThatIllegalArgumentException().isThrownBy(() -> loop.logits(new int[CONTEXT + 1], false));
     }
@@ -353,7 +353,7 @@ class BatchLoopTest {
                 ModelGraph.of(file, config),
                 weights,
                 tokenizer,
-                new BatchLoop.Limits(
+                new BatchLimits(
                         CONTEXT,
                         CONTEXT,
                         maxConcurrency,

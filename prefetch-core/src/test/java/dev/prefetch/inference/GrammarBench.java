@@ -29,7 +29,7 @@ final class GrammarBench {
     public static void main(String[] args) {
         int tokens = Integer.parseInt(args[1]);
         try (LoopFixture fixture = new LoopFixture(Path.of(args[0]))) {
-            BatchLoop loop = fixture.loop(new BatchLoop.Limits(tokens + 8, 8, 1, fixture.kvBytes(tokens + 8, 8)));
+            BatchLoop loop = fixture.loop(new BatchLimits(tokens + 8, 8, 1, fixture.kvBytes(tokens + 8, 8)));
             generate(fixture, loop, null, tokens, 0);
             report("no grammar", generate(fixture, loop, null, tokens, 1), null);
             GrammarMask mask = new GrammarMask(Grammar.jsonSchema(SCHEMA), vocabulary(fixture.tokenizer));
@@ -62,7 +62,7 @@ final class GrammarBench {
         System.out.println();
     }
 
-    private static TokenVocabulary vocabulary(Tokenizer tokenizer) {
+    static TokenVocabulary vocabulary(Tokenizer tokenizer) {
         int size = tokenizer.vocabularySize();
         byte[][] tokens = new byte[size][];
         @Nullable String[] control = new @Nullable String[size];

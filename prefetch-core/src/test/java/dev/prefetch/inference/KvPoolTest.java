@@ -103,6 +103,27 @@ class KvPoolTest {
     }
 
     @Test
+    void aPromiseGrowsPageByPageAsLongAsThereIsRoom() {
+        KvCache one = pool.open(1);
+        KvCache two = pool.open(64);
+        assertThat(one.promise(64)).isTrue();
+        assertThat(pool.bytesInUse()).as("its page has room for that").isEqualTo(2 * PAGE_BYTES);
+        assertThat(one.promise(65)).isTrue();
+        assertThat(one.promisedTokens()).isEqualTo(128);
+        assertThat(pool.bytesInUse()).isEqualTo(3 * PAGE_BYTES);
+        assertThat(two.promise(65)).isFalse();
+        assertThat(two.promisedTokens()).isEqualTo(64);
+        assertThat(pool.bytesInUse()).isEqualTo(3 * PAGE_BYTES);
+        one.ensure(0, 128);
+        one.close();
+        assertThat(two.promise(3 * 64)).isTrue();
+        two.ensure(0, 3 * 64);
+        two.close();
+        assertThat(pool.bytesInUse()).isZero();
+        assertThat(pool.pagesTaken()).isZero();
+    }
+
+    @Test
     void aRefusedPageLeavesThePromiseAndThePagesBefore() {
         KvCache cache = pool.open(128);
         cache.ensure(0, 64);

@@ -56,11 +56,11 @@ final class LoopFixture implements AutoCloseable {
         };
     }
 
-    BatchLoop loop(BatchLoop.Limits limits) {
+    BatchLoop loop(BatchLimits limits) {
         return loop(limits, null);
     }
 
-    BatchLoop loop(BatchLoop.Limits limits, @Nullable PromptCacheFile file) {
+    BatchLoop loop(BatchLimits limits, @Nullable PromptCacheFile file) {
         BatchLoop loop = new BatchLoop(
                 new Workplace(Devices.of(device), weights, List.of()),
                 Failover.NONE,

@@ -67,12 +67,15 @@ class PromptCacheFileTest {
     }
 
     private PromptCacheFile with(LoopFixture fixture, String identity) {
-        return new PromptCacheFile(file(), identity.getBytes(StandardCharsets.UTF_8), fixture.config.vocabularySize());
+        return new PromptCacheFile(
+                file(),
+                PromptCacheFile.Identity.of(identity.getBytes(StandardCharsets.UTF_8)),
+                fixture.config.vocabularySize());
     }
 
-    private static BatchLoop.Limits limits(LoopFixture fixture, double sequences) {
+    private static BatchLimits limits(LoopFixture fixture, double sequences) {
         long kvBytes = (long) (sequences * fixture.kvBytes(CONTEXT, UBATCH));
-        return new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(kvBytes);
+        return new BatchLimits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(kvBytes);
     }
 
     /** Has a conversation of 300 and 20 tokens and writes it; returns the answer. */
@@ -132,7 +135,7 @@ class PromptCacheFileTest {
 
         // A sequence of 512 tokens has 8 pages; the file has 5.
         try (LoopFixture fixture = new LoopFixture(DemoModel.file())) {
-            BatchLoop.Limits limits = limits(fixture, 1);
+            BatchLimits limits = limits(fixture, 1);
             long three = limits.kvBytes() / 8 * 3;
             BatchLoop loop = fixture.loop(limits.withPromptCacheBytes(three), with(fixture, "model"));
             SequenceListener.End next = fixture.generate(loop, join(FIRST, answer, tokens(2, 33)), 1);

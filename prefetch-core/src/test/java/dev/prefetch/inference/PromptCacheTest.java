@@ -37,9 +37,9 @@ class PromptCacheTest {
         return models.stream();
     }
 
-    private static BatchLoop.Limits limits(LoopFixture fixture, double sequences, boolean cached) {
+    private static BatchLimits limits(LoopFixture fixture, double sequences, boolean cached) {
         long kvBytes = (long) (sequences * fixture.kvBytes(CONTEXT, UBATCH));
-        return new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(cached ? kvBytes : 0);
+        return new BatchLimits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(cached ? kvBytes : 0);
     }
 
     @ParameterizedTest
@@ -147,7 +147,7 @@ class PromptCacheTest {
         for (double sequences : new double[] {1, 1.7, 3}) {
             try (LoopFixture fixture = new LoopFixture(model);
                     LoopFixture other = new LoopFixture(model)) {
-                BatchLoop.Limits limits = limits(fixture, sequences, true);
+                BatchLimits limits = limits(fixture, sequences, true);
                 BatchLoop cached = fixture.loop(limits);
                 BatchLoop plain = other.loop(limits(fixture, 4, false));
                 List<int[]> known = new ArrayList<>(List.of(tokens(1, 70), tokens(2, 300)));
@@ -198,7 +198,7 @@ class PromptCacheTest {
         try (LoopFixture fixture = new LoopFixture(model)) {
             long kvBytes = 3 * fixture.kvBytes(CONTEXT, UBATCH);
             long most = fixture.kvBytes(300, UBATCH);
-            BatchLoop loop = fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, 2, kvBytes).withPromptCacheBytes(most));
+            BatchLoop loop = fixture.loop(new BatchLimits(CONTEXT, UBATCH, 2, kvBytes).withPromptCacheBytes(most));
             for (int i = 0; i < 6; i++) {
                 fixture.generate(loop, tokens(i, 250), 3);
                 // An answer that is kept later would count as used later.

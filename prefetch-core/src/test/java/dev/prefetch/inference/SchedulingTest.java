@@ -36,7 +36,7 @@ class SchedulingTest {
 
     private BatchLoop loop(int maxConcurrency, int ubatchBesideDecode) {
         BatchLoop loop =
-                fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, maxConcurrency, 4 * fixture.kvBytes(CONTEXT, UBATCH))
+                fixture.loop(new BatchLimits(CONTEXT, UBATCH, maxConcurrency, 4 * fixture.kvBytes(CONTEXT, UBATCH))
                         .withUbatchBesideDecode(ubatchBesideDecode));
         return loop;
     }
@@ -121,7 +121,7 @@ class SchedulingTest {
     @Test
     void refusesWhatTheQueueHasNoRoomFor() {
         BatchLoop loop = fixture.loop(
-                new BatchLoop.Limits(CONTEXT, UBATCH, 1, 2 * fixture.kvBytes(CONTEXT, UBATCH)).withQueueLimit(2));
+                new BatchLimits(CONTEXT, UBATCH, 1, 2 * fixture.kvBytes(CONTEXT, UBATCH)).withQueueLimit(2));
         hold(Regime.PREFILL);
         LoopFixture.Running running = fixture.submit(loop, tokens(1, 5), 2, SamplingOptions.GREEDY);
         Awaitility.await().until(() -> loop.load().running() == 1);
@@ -143,7 +143,7 @@ class SchedulingTest {
     @Test
     void anEmptyQueueLimitStillLetsThoseInForWhomThereIsAPlace() {
         BatchLoop loop = fixture.loop(
-                new BatchLoop.Limits(CONTEXT, UBATCH, 1, 2 * fixture.kvBytes(CONTEXT, UBATCH)).withQueueLimit(0));
+                new BatchLimits(CONTEXT, UBATCH, 1, 2 * fixture.kvBytes(CONTEXT, UBATCH)).withQueueLimit(0));
         hold(Regime.PREFILL);
         LoopFixture.Running running = fixture.submit(loop, tokens(1, 5), 2, SamplingOptions.GREEDY);
         assertThatExceptionOfType(QueueFullException.class)
@@ -207,7 +207,7 @@ class SchedulingTest {
     @ValueSource(booleans = {false, true})
     void cancellationGivesEveryPageBack(boolean cached) {
         long kvBytes = 4 * fixture.kvBytes(CONTEXT, UBATCH);
-        BatchLoop loop = fixture.loop(new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes)
+        BatchLoop loop = fixture.loop(new BatchLimits(CONTEXT, UBATCH, 4, kvBytes)
                 .withPromptCacheBytes(cached ? kvBytes : 0)
                 .withSpeculation(Speculation.ON));
         SplittableRandom random = new SplittableRandom(5);

@@ -49,7 +49,7 @@ class SpeculationTest {
                 assertThat(found.get(i).end().text()).isEqualTo(end.text());
                 assertThat(found.get(i).end().cause()).isEqualTo(end.cause());
             }
-            BatchLoop.Totals totals = on.load().totals();
+            BatchTotals totals = on.load().totals();
             assertThat(totals.draftedTokens()).isPositive();
             if (model.equals(DemoModel.file())) {
                 // Both happens: guesses that are right and guesses that are wrong and have to be forgotten. Models of
@@ -76,8 +76,8 @@ class SpeculationTest {
         return running;
     }
 
-    private static BatchLoop.Limits limits(LoopFixture fixture) {
-        return new BatchLoop.Limits(CONTEXT, UBATCH, 3, 3 * fixture.kvBytes(CONTEXT, UBATCH));
+    private static BatchLimits limits(LoopFixture fixture) {
+        return new BatchLimits(CONTEXT, UBATCH, 3, 3 * fixture.kvBytes(CONTEXT, UBATCH));
     }
 
     @Test

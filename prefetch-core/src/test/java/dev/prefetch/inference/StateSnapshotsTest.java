@@ -26,9 +26,9 @@ class StateSnapshotsTest {
     }
 
     /** Memory for so many sequences of full length and so many states more. */
-    private static BatchLoop.Limits limits(LoopFixture fixture, int sequences, int states, boolean cached) {
+    private static BatchLimits limits(LoopFixture fixture, int sequences, int states, boolean cached) {
         long kvBytes = sequences * fixture.kvBytes(CONTEXT, UBATCH) + states * stateBytes(fixture);
-        return new BatchLoop.Limits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(cached ? kvBytes : 0);
+        return new BatchLimits(CONTEXT, UBATCH, 4, kvBytes).withPromptCacheBytes(cached ? kvBytes : 0);
     }
 
     private static int[] tokens(int seed, int count) {
@@ -103,7 +103,7 @@ class StateSnapshotsTest {
     void theOnlyStateThereIsRoomForIsTaken(String family) {
         try (LoopFixture fixture = new LoopFixture(RandomModel.mixed(family));
                 LoopFixture other = new LoopFixture(RandomModel.mixed(family))) {
-            BatchLoop.Limits limits = limits(fixture, 1, 1, true);
+            BatchLimits limits = limits(fixture, 1, 1, true);
             BatchLoop cached = fixture.loop(limits);
             BatchLoop plain = other.loop(limits.withPromptCacheBytes(0));
             int[] first = tokens(1, 300);
@@ -127,7 +127,7 @@ class StateSnapshotsTest {
                 LoopFixture other = new LoopFixture(RandomModel.mixed(family))) {
             long state = stateBytes(fixture);
             long page = fixture.layout().pageBytes(KvLayout.Span.FULL);
-            BatchLoop.Limits limits = limits(fixture, 4, 4, true);
+            BatchLimits limits = limits(fixture, 4, 4, true);
             BatchLoop plain = other.loop(limits.withPromptCacheBytes(0));
             for (long budget : new long[] {state - 1, state + page, 2 * state + 5 * page}) {
                 BatchLoop cached = fixture.loop(limits.withPromptCacheBytes(budget));

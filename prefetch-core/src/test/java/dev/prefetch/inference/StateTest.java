@@ -19,8 +19,8 @@ class StateTest {
     private static final int CONTEXT = 256;
     private static final int UBATCH = 32;
 
-    private static BatchLoop.Limits limits(LoopFixture fixture, int concurrency) {
-        return new BatchLoop.Limits(CONTEXT, UBATCH, concurrency, concurrency * fixture.kvBytes(CONTEXT, UBATCH));
+    private static BatchLimits limits(LoopFixture fixture, int concurrency) {
+        return new BatchLimits(CONTEXT, UBATCH, concurrency, concurrency * fixture.kvBytes(CONTEXT, UBATCH));
     }
 
     private static int[] tokens(int seed, int count) {
@@ -109,7 +109,7 @@ class StateTest {
     void nothingIsGuessed(String family) {
         try (LoopFixture fixture = new LoopFixture(RandomModel.mixed(family));
                 LoopFixture other = new LoopFixture(RandomModel.mixed(family))) {
-            BatchLoop.Limits limits = limits(fixture, 2);
+            BatchLimits limits = limits(fixture, 2);
             BatchLoop asked =
                     fixture.loop(limits.withPromptCacheBytes(limits.kvBytes()).withSpeculation(Speculation.ON));
             BatchLoop plain = other.loop(limits);

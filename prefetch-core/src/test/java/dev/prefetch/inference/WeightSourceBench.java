@@ -41,7 +41,7 @@ final class WeightSourceBench {
             ModelGraph graph = ModelGraph.of(file, config);
             Tokenizer tokenizer = Tokenizers.from(file.metadata());
             long kvBytes = BatchLoop.kvBytes(config, GgmlType.F32, steps.length, steps.length);
-            BatchLoop.Limits limits = new BatchLoop.Limits(steps.length, steps.length, 1, kvBytes);
+            BatchLimits limits = new BatchLimits(steps.length, steps.length, 1, kvBytes);
             TestWeights bypass = new TestWeights(device, file);
             try (StreamingWeights machinery = StreamingWeights.open(
                             Planner.plan(PlanRequest.of(graph.blocks(), Long.MAX_VALUE)),

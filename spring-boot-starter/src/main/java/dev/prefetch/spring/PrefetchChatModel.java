@@ -410,30 +410,25 @@ public final class PrefetchChatModel implements ChatModel {
     private record Request(Prompt prompt, PrefetchChatOptions options) {}
 
     /** Builds a {@link PrefetchChatModel}. Not thread-safe. */
-    public static final class Builder {
+    public static final class Builder extends ModelBuilder<Builder> {
 
-        private final PrefetchEngine engine;
         private PrefetchChatOptions options = PrefetchChatOptions.builder().build();
-        private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
         private @Nullable ChatModelObservationConvention observationConvention;
         private GenerationRecorder recorder = GenerationRecorder.NONE;
-        private GenerationGuard guard = GenerationGuard.NONE;
-        private GenerationLimits limits = GenerationLimits.NONE;
         private @Nullable ChatFallback fallback;
 
         private Builder(PrefetchEngine engine) {
-            this.engine = Objects.requireNonNull(engine, "engine");
+            super(engine);
+        }
+
+        @Override
+        Builder self() {
+            return this;
         }
 
         /** Options of requests that set none themselves. */
         public Builder options(PrefetchChatOptions value) {
             this.options = Objects.requireNonNull(value, "options");
-            return this;
-        }
-
-        /** Where observations go; without it there are none. */
-        public Builder observationRegistry(ObservationRegistry value) {
-            this.observationRegistry = Objects.requireNonNull(value, "observationRegistry");
             return this;
         }
 
@@ -446,18 +441,6 @@ public final class PrefetchChatModel implements ChatModel {
         /** Who hears how generations end, for meters. */
         public Builder recorder(GenerationRecorder value) {
             this.recorder = Objects.requireNonNull(value, "recorder");
-            return this;
-        }
-
-        /** What stands in front of every generation and may refuse it. */
-        public Builder guard(GenerationGuard value) {
-            this.guard = Objects.requireNonNull(value, "guard");
-            return this;
-        }
-
-        /** How long generations may take; without it as long as they need. */
-        public Builder limits(GenerationLimits value) {
-            this.limits = Objects.requireNonNull(value, "limits");
             return this;
         }
 

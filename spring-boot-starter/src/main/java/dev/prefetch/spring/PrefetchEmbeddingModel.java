@@ -164,19 +164,20 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
     }
 
     /** Builds a {@link PrefetchEmbeddingModel}. Not thread-safe. */
-    public static final class Builder {
+    public static final class Builder extends ModelBuilder<Builder> {
 
-        private final PrefetchEngine engine;
         private PrefetchEmbeddingOptions options =
                 PrefetchEmbeddingOptions.builder().build();
         private MetadataMode metadataMode = MetadataMode.EMBED;
-        private ObservationRegistry observationRegistry = ObservationRegistry.NOOP;
         private @Nullable EmbeddingModelObservationConvention observationConvention;
-        private GenerationGuard guard = GenerationGuard.NONE;
-        private GenerationLimits limits = GenerationLimits.NONE;
 
         private Builder(PrefetchEngine engine) {
-            this.engine = Objects.requireNonNull(engine, "engine");
+            super(engine);
+        }
+
+        @Override
+        Builder self() {
+            return this;
         }
 
         /** Options of requests that set none themselves. */
@@ -191,27 +192,9 @@ public final class PrefetchEmbeddingModel implements EmbeddingModel {
             return this;
         }
 
-        /** Where observations go; without it there are none. */
-        public Builder observationRegistry(ObservationRegistry value) {
-            this.observationRegistry = Objects.requireNonNull(value, "observationRegistry");
-            return this;
-        }
-
         /** How observations are named and tagged, instead of Spring AI's default. */
         public Builder observationConvention(@Nullable EmbeddingModelObservationConvention value) {
             this.observationConvention = value;
-            return this;
-        }
-
-        /** What may refuse requests; without it every one is let through to the engine. */
-        public Builder guard(GenerationGuard value) {
-            this.guard = Objects.requireNonNull(value, "guard");
-            return this;
-        }
-
-        /** How long requests may take, of which the deadline holds here; without it as long as their options say. */
-        public Builder limits(GenerationLimits value) {
-            this.limits = Objects.requireNonNull(value, "limits");
             return this;
         }
 

@@ -1,9 +1,8 @@
 package dev.prefetch.spring;
 
 import dev.prefetch.spring.ToolSyntax.WrittenCall;
+import dev.prefetch.storage.Sha256;
 import java.nio.charset.StandardCharsets;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -60,15 +59,11 @@ final class ToolCallIds {
     }
 
     private static String digest(String text) {
-        try {
-            byte[] hash = MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
-            StringBuilder id = new StringBuilder();
-            for (int i = 0; i < LENGTH; i++) {
-                id.append(DIGITS.charAt((hash[i] & 0xff) % DIGITS.length()));
-            }
-            return id.toString();
-        } catch (NoSuchAlgorithmException e) {
-            throw new IllegalStateException("every Java platform has SHA-256", e);
+        byte[] hash = Sha256.begin().digest(text.getBytes(StandardCharsets.UTF_8));
+        StringBuilder id = new StringBuilder();
+        for (int i = 0; i < LENGTH; i++) {
+            id.append(DIGITS.charAt((hash[i] & 0xff) % DIGITS.length()));
         }
+        return id.toString();
     }
 }

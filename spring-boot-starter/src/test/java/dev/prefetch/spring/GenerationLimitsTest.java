@@ -12,12 +12,14 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import org.awaitility.Awaitility;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.springframework.ai.chat.prompt.Prompt;
 import reactor.test.StepVerifier;
+import reactor.test.scheduler.VirtualTimeScheduler;
 
 /** Generations that take too long end with a reason, and the engine stops computing them. */
 @Timeout(30)
@@ -109,19 +111,17 @@ class GenerationLimitsTest {
     /** A long prompt, or a place in the queue, is no stall. */
     @Test
     void theTimeBeforeTheFirstTokenIsNoStall() {
-        limits.stall = SHORT.multipliedBy(5);
-        FakeEngine engine = FakeEngine.manual();
+        limits.stall = Duration.ofMillis(1);
+        inVirtualTime(time -> {
+            GenerationWatch watch = new GenerationWatch(new GenerationListener() {}, limits);
+            time.advanceTimeBy(Duration.ofSeconds(1));
+            assertThat(limits.exceeded).isEmpty();
 
-        StepVerifier.create(model(engine).stream(new Prompt("hi")))
-                .thenAwait(SHORT.multipliedBy(15))
-                .then(() -> {
-                    engine.last().text("Once");
-                    engine.last().complete(FinishReason.STOP);
-                })
-                .expectNextCount(2)
-                .verifyComplete();
-        assertThat(limits.kept).hasValue(1);
-        assertThat(limits.exceeded).isEmpty();
+            watch.onText("Once");
+            awaitRealTime(Duration.ofMillis(1));
+            time.advanceTimeBy(Duration.ofMillis(2));
+            assertThat(limits.exceeded).singleElement().matches(GenerationTimeoutException::isStall);
+        });
     }
 
     @Test
@@ -167,15 +167,39 @@ class GenerationLimitsTest {
     }
 
     @Test
-    void aRequestThatWasNeverTakenIsNotReportedLater() throws InterruptedException {
-        limits.deadline = SHORT;
+    void aRequestThatWasNeverTakenIsNotReportedLater() {
+        limits.deadline = Duration.ofNanos(1);
         FakeEngine engine = FakeEngine.manual();
         engine.refuseWith(new ContextLengthExceededException(9, 8));
+        inVirtualTime(time -> {
+            assertThatThrownBy(() -> model(engine).call("hi")).isInstanceOf(ContextLengthExceededException.class);
+            time.advanceTimeBy(Duration.ofHours(1));
+            assertThat(limits.exceeded).isEmpty();
+            assertThat(recorded).isEmpty();
 
-        assertThatThrownBy(() -> model(engine).call("hi")).isInstanceOf(ContextLengthExceededException.class);
-        // Longer than the deadline: the point is that nothing happens in this time.
-        Thread.sleep(SHORT.multipliedBy(4));
-        assertThat(limits.exceeded).isEmpty();
-        assertThat(recorded).isEmpty();
+            // One that is not refused is.
+            GenerationWatch watch = new GenerationWatch(new GenerationListener() {}, limits);
+            time.advanceTimeBy(Duration.ofHours(1));
+            assertThat(limits.exceeded).hasSize(1);
+            watch.abandon();
+        });
+    }
+
+    /** Timers run when they are told to, and not before. */
+    private static void inVirtualTime(Consumer<VirtualTimeScheduler> test) {
+        VirtualTimeScheduler time = VirtualTimeScheduler.getOrSet();
+        try {
+            test.accept(time);
+        } finally {
+            VirtualTimeScheduler.reset();
+        }
+    }
+
+    /** Limits are measured on the real clock. */
+    private static void awaitRealTime(Duration duration) {
+        long start = System.nanoTime();
+        while (System.nanoTime() - start <= duration.toNanos()) {
+            Thread.onSpinWait();
+        }
     }
 }

@@ -5,15 +5,21 @@ import static org.assertj.core.api.Assertions.assertThat;
 import dev.prefetch.api.ContextLengthExceededException;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.GenerationListener;
+import dev.prefetch.api.GenerationRequest;
 import dev.prefetch.api.PrefetchEngine;
 import dev.prefetch.grammar.UnsupportedSchemaException;
 import dev.prefetch.inference.DeadlineExceededException;
 import dev.prefetch.inference.QueueFullException;
+import dev.prefetch.prefetch.WeightUnavailableException;
+import dev.prefetch.testing.TestAccelerator;
+import io.github.resilience4j.circuitbreaker.CallNotPermittedException;
 import java.io.IOException;
 import java.lang.reflect.InvocationHandler;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -26,9 +32,12 @@ import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.LongAdder;
+import java.util.concurrent.locks.LockSupport;
+import java.util.stream.Stream;
 import org.awaitility.Awaitility;
 import org.junit.jupiter.api.Assumptions;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 import org.springframework.ai.chat.client.ChatClient;
@@ -44,9 +53,9 @@ import org.springframework.context.annotation.Configuration;
 
 /**
  * Everything at once for a while, with weights that stream: answers, streams, cancellations, interrupted callers, tools, forms,
- * vectors, bad requests, a full queue, deadlines, and faults in the middle of answers. Every request ends, every failure is one of
- * those that were asked for, and the process holds afterwards what it held before. {@code -Dprefetch.load.seconds=1800} runs
- * it for half an hour.
+ * vectors, bad requests, a full queue, deadlines, and faults in the middle of answers; once more with a disk and a device that
+ * fail all the time beside that. Every request ends, every failure is one of those that were asked for, and the process holds at
+ * every look what it held at the first. {@code -Dprefetch.load.seconds=1800} runs each for half an hour.
  */
 class MixedLoadTest {
 
@@ -91,6 +100,7 @@ class MixedLoadTest {
     private final Map<String, LongAdder> outcomes = new ConcurrentHashMap<>();
     private final List<Throwable> unexpected = new CopyOnWriteArrayList<>();
     private final AtomicInteger generations = new AtomicInteger();
+    private volatile boolean injecting = true;
 
     private static Duration duration() {
         return Duration.ofSeconds(Long.getLong("prefetch.load.seconds", 20));
@@ -100,7 +110,8 @@ class MixedLoadTest {
     private PrefetchEngine faulty(PrefetchEngine engine) {
         InvocationHandler handler = (proxy, method, arguments) -> {
             Object[] given = arguments;
-            if (method.getName().equals("generate")
+            if (injecting
+                    && method.getName().equals("generate")
                     && arguments.length == 2
                     && generations.incrementAndGet() % FAULT_EVERY == 0) {
                 given = new Object[] {arguments[0], failing((GenerationListener) arguments[1])};
@@ -150,6 +161,17 @@ class MixedLoadTest {
         return new Kind(name, action, failures);
     }
 
+    /** The same kinds of another engine, which may fail otherwise too. */
+    private static List<Kind> of(String engine, List<Kind> kinds, List<Class<? extends Throwable>> failures) {
+        return kinds.stream()
+                .map(kind -> new Kind(
+                        engine + " " + kind.name(),
+                        kind.action(),
+                        Stream.concat(kind.failures().stream(), failures.stream())
+                                .toList()))
+                .toList();
+    }
+
     private List<Kind> kinds(ChatClient chat, PrefetchChatModel model, EmbeddingModel embeddings) {
         return List.of(
                 kind(
@@ -158,7 +180,7 @@ class MixedLoadTest {
                         List.of()),
                 kind("stream", random -> stream(chat, Integer.MAX_VALUE), List.of()),
                 kind("cancelled stream", random -> stream(chat, 1 + random.nextInt(6)), List.of()),
-                kind("interrupted call", MixedLoadTest::interrupted, List.of(IllegalStateException.class)),
+                kind("interrupted call", random -> interrupted(chat, random), List.of(IllegalStateException.class)),
                 kind(
                         "tool",
                         random -> answered(chat.prompt("Any news on order 73459?")
@@ -221,14 +243,11 @@ class MixedLoadTest {
         assertThat(shown).isNotEmpty();
     }
 
-    private static ChatClient interruptible;
-
-    private static void interrupted(SplittableRandom random) throws InterruptedException {
+    private static void interrupted(ChatClient chat, SplittableRandom random) throws InterruptedException {
         List<Throwable> failure = new CopyOnWriteArrayList<>();
         Thread caller = Thread.ofVirtual().start(() -> {
             try {
-                interruptible
-                        .prompt("Could you write me a story about a parrot called Lucia.")
+                chat.prompt("Could you write me a story about a parrot called Lucia.")
                         .call()
                         .content();
             } catch (RuntimeException e) {
@@ -278,44 +297,63 @@ class MixedLoadTest {
         }
     }
 
-    private static ProcessResources resources(PrefetchEngine engine) throws IOException {
-        // What was cancelled ends at the next token.
-        Awaitility.await().atMost(LONGEST_REQUEST).until(() -> {
-            EngineStatus status = engine.status();
-            return status.running() + status.waiting() == 0;
-        });
+    private static ProcessResources resources(PrefetchEngine... engines) throws IOException {
+        for (PrefetchEngine engine : engines) {
+            // What was cancelled ends at the next token, and a device that failed comes back with a request.
+            Awaitility.await().atMost(LONGEST_REQUEST).until(() -> {
+                EngineStatus status = engine.status();
+                if (status.state() == EngineStatus.State.DEGRADED) {
+                    engine.generate(GenerationRequest.greedy(new dev.prefetch.api.Prompt.Text("What is GGUF?")));
+                }
+                return status.running() + status.waiting() == 0 && status.state() == EngineStatus.State.READY;
+            });
+        }
         return ProcessResources.now(".gguf");
     }
 
-    @Test
-    void everythingAtOnceLeavesNothingBehind() throws Exception {
-        Assumptions.assumeTrue(ProcessResources.isSupported(), "needs /proc");
-        Duration time = duration();
+    private static void assertFlat(ProcessResources before, ProcessResources after) {
+        assertThat(after.mappings()).isEqualTo(before.mappings());
+        assertThat(after.files()).isLessThanOrEqualTo(before.files() + 2);
+        assertThat(after.threads()).isLessThanOrEqualTo(before.threads() + 4);
+        assertThat(after.heapBytes() - before.heapBytes()).isLessThan(SLACK_BYTES);
+        assertThat(after.nativeBytes() - before.nativeBytes()).isLessThan(SLACK_BYTES);
+    }
+
+    private SpringApplicationBuilder application(String... properties) {
         BeanPostProcessor faults = new BeanPostProcessor() {
             @Override
             public Object postProcessAfterInitialization(Object bean, String name) {
                 return bean instanceof PrefetchEngine engine ? faulty(engine) : bean;
             }
         };
-        try (ConfigurableApplicationContext context = new SpringApplicationBuilder(Application.class)
+        return new SpringApplicationBuilder(Application.class)
                 .web(WebApplicationType.NONE)
                 .properties(
+                        "spring.main.banner-mode=off",
+                        "logging.level.root=WARN",
+                        // They log every refusal and every fault that this test provokes.
+                        "logging.level.dev.prefetch.inference=OFF",
+                        "logging.level.dev.prefetch.api=OFF",
+                        "logging.level.dev.prefetch.prefetch=OFF",
+                        "logging.level.org.springframework.ai=OFF",
+                        "logging.level.reactor=OFF")
+                .properties(properties)
+                .initializers(fresh -> fresh.getBeanFactory().addBeanPostProcessor(faults));
+    }
+
+    @Test
+    void everythingAtOnceLeavesNothingBehind() throws Exception {
+        Assumptions.assumeTrue(ProcessResources.isSupported(), "needs /proc");
+        Duration time = duration();
+        try (ConfigurableApplicationContext context = application(
                         "spring.ai.prefetch.model=" + MODEL,
                         "spring.ai.prefetch.memory.weights=70%",
                         "spring.ai.prefetch.max-concurrency=4",
                         "spring.ai.prefetch.queue-limit=6",
-                        "spring.ai.prefetch.chat.temperature=0",
-                        "spring.main.banner-mode=off",
-                        "logging.level.root=WARN",
-                        // It logs every refusal that this test provokes.
-                        "logging.level.dev.prefetch.inference=OFF",
-                        "logging.level.org.springframework.ai=OFF",
-                        "logging.level.reactor=OFF")
-                .initializers(fresh -> fresh.getBeanFactory().addBeanPostProcessor(faults))
+                        "spring.ai.prefetch.chat.temperature=0")
                 .run()) {
             PrefetchEngine engine = context.getBean(PrefetchEngine.class);
             ChatClient chat = context.getBean(ChatClient.Builder.class).build();
-            interruptible = chat;
             List<Kind> kinds =
                     kinds(chat, context.getBean(PrefetchChatModel.class), context.getBean(EmbeddingModel.class));
 
@@ -328,18 +366,143 @@ class MixedLoadTest {
             LOG.warn("Seed {}, {} s: before {}; after {}", SEED, time.toSeconds(), before, after);
             LOG.warn("{}", new TreeMap<>(outcomes));
             assertThat(unexpected).isEmpty();
-            assertThat(engine.status().state()).isEqualTo(EngineStatus.State.READY);
             assertThat(engine.status().kvBytesInUse()).isZero();
             assertThat(outcomes.keySet())
                     .contains("answer: done", "stream: done", "cancelled stream: done", "tool: done", "form: done")
                     .contains("too long: ContextLengthExceededException", "bad schema: UnsupportedSchemaException")
                     .anyMatch(outcome -> outcome.endsWith("InjectedFault"))
                     .anyMatch(outcome -> outcome.endsWith("DeadlineExceededException"));
-            assertThat(after.mappings()).isEqualTo(before.mappings());
-            assertThat(after.files()).isLessThanOrEqualTo(before.files() + 2);
-            assertThat(after.threads()).isLessThanOrEqualTo(before.threads() + 4);
-            assertThat(after.heapBytes() - before.heapBytes()).isLessThan(SLACK_BYTES);
-            assertThat(after.anonymousBytes() - before.anonymousBytes()).isLessThan(2 * SLACK_BYTES);
+            assertFlat(before, after);
         }
+    }
+
+    /**
+     * Lets all reads of a file fail now and then: for so long that trying again helps, or for longer. A reader believes no bytes
+     * of a file that changed since it was opened, and time of change is a thing that can be put right again.
+     */
+    private static void failReads(Path file, FileTime right, SplittableRandom random) throws IOException {
+        Files.setLastModifiedTime(file, FileTime.fromMillis(right.toMillis() + 1000));
+        try {
+            LockSupport.parkNanos((random.nextInt(4) == 0 ? 150 : 5) * 1_000_000L);
+        } finally {
+            Files.setLastModifiedTime(file, right);
+        }
+    }
+
+    /** Makes trouble while something else goes on. */
+    private static void whileFailing(Path file, FileTime right, long seed, Work work) throws Exception {
+        AtomicBoolean over = new AtomicBoolean();
+        List<Throwable> failures = new CopyOnWriteArrayList<>();
+        Thread trouble = Thread.ofPlatform().start(() -> {
+            SplittableRandom random = new SplittableRandom(seed);
+            try {
+                while (!over.get()) {
+                    LockSupport.parkNanos(random.nextInt(600) * 1_000_000L);
+                    failReads(file, right, random);
+                    TestAccelerator.FAILS_AT.compareAndSet(0, 1 + random.nextInt(5000));
+                }
+            } catch (IOException | RuntimeException e) {
+                failures.add(e);
+            }
+        });
+        try {
+            work.run();
+        } finally {
+            over.set(true);
+            trouble.join();
+            TestAccelerator.FAILS_AT.set(0);
+        }
+        assertThat(failures).isEmpty();
+    }
+
+    /** What goes on. */
+    private interface Work {
+        void run() throws Exception;
+    }
+
+    @Test
+    void everythingAtOnceWithADiskAndADeviceThatFailLeavesNothingBehind(@TempDir Path folder) throws Exception {
+        Assumptions.assumeTrue(ProcessResources.isSupported(), "needs /proc");
+        Duration time = duration();
+        Path file = Files.copy(MODEL, folder.resolve("streamed.gguf"));
+        FileTime right = FileTime.fromMillis(1_700_000_000_000L);
+        Files.setLastModifiedTime(file, right);
+        List<String> properties = new ArrayList<>(List.of(
+                "spring.ai.prefetch.primary=disk",
+                "spring.ai.prefetch.models.disk.model=" + file,
+                "spring.ai.prefetch.models.device.model=" + MODEL,
+                "spring.ai.prefetch.models.device.backend=" + TestAccelerator.ID,
+                "spring.ai.prefetch.models.device.cuda.retry-after=20ms",
+                // One that stays open for long would keep all requests from the disk.
+                "resilience4j.circuitbreaker.instances.prefetch-disk.wait-duration-in-open-state=200ms"));
+        for (String name : List.of("disk", "device")) {
+            String model = "spring.ai.prefetch.models." + name;
+            properties.add(model + ".memory.weights=70%");
+            properties.add(model + ".max-concurrency=4");
+            properties.add(model + ".queue-limit=4");
+            properties.add(model + ".chat.temperature=0");
+            properties.add(model + ".serves=chat,embedding");
+        }
+        try (ConfigurableApplicationContext context =
+                application(properties.toArray(String[]::new)).run()) {
+            PrefetchEngine disk = context.getBean("diskEngine", PrefetchEngine.class);
+            PrefetchEngine device = context.getBean("deviceEngine", PrefetchEngine.class);
+            PrefetchChatModel diskChat = context.getBean("diskChatModel", PrefetchChatModel.class);
+            PrefetchChatModel deviceChat = context.getBean("deviceChatModel", PrefetchChatModel.class);
+            List<Kind> kinds = new ArrayList<>();
+            kinds.addAll(of(
+                    "disk",
+                    kinds(
+                            ChatClient.create(diskChat),
+                            diskChat,
+                            context.getBean("diskEmbeddingModel", EmbeddingModel.class)),
+                    List.of(WeightUnavailableException.class, CallNotPermittedException.class)));
+            kinds.addAll(of(
+                    "device",
+                    kinds(
+                            ChatClient.create(deviceChat),
+                            deviceChat,
+                            context.getBean("deviceEmbeddingModel", EmbeddingModel.class)),
+                    List.of()));
+            injecting = false;
+            String answer = diskChat.call("What is GGUF?");
+            assertThat(deviceChat.call("What is GGUF?")).isEqualTo(answer);
+            injecting = true;
+
+            whileFailing(file, right, SEED, () -> load(kinds, time.dividedBy(4), SEED));
+            ProcessResources before = resources(disk, device);
+            List<ProcessResources> looks = new ArrayList<>();
+            for (int i = 1; i <= 3; i++) {
+                long seed = SEED + (long) i * CLIENTS;
+                whileFailing(file, right, seed, () -> load(kinds, time.dividedBy(4), seed));
+                looks.add(resources(disk, device));
+            }
+
+            LOG.warn("Seed {}, {} s: before {}; after {}", SEED, time.toSeconds(), before, looks);
+            LOG.warn("{}", new TreeMap<>(outcomes));
+            assertThat(unexpected).isEmpty();
+            assertThat(outcomes.keySet())
+                    .contains("disk answer: done", "disk tool: done", "disk form: done", "disk vector: done")
+                    .contains("device answer: done", "device tool: done", "device form: done", "device vector: done")
+                    .contains("disk too long: ContextLengthExceededException")
+                    .contains("device too long: ContextLengthExceededException")
+                    .anyMatch(outcome -> outcome.startsWith("disk") && outcome.endsWith("WeightUnavailableException"))
+                    .anyMatch(outcome -> outcome.endsWith("InjectedFault"));
+            assertThat(device.status().lastFault()).as("the device did fail").isNotNull();
+            assertThat(disk.statistics().retries()).isPositive();
+            looks.forEach(look -> assertFlat(before, look));
+            assertThat(TestAccelerator.OPEN).hasValue(1);
+            for (PrefetchEngine engine : List.of(disk, device)) {
+                assertThat(engine.status().kvBytesInUse()).isZero();
+            }
+            injecting = false;
+            assertThat(deviceChat.call("What is GGUF?")).isEqualTo(answer);
+            // The circuit breaker may still be open.
+            Awaitility.await()
+                    .ignoreExceptionsInstanceOf(CallNotPermittedException.class)
+                    .untilAsserted(
+                            () -> assertThat(diskChat.call("What is GGUF?")).isEqualTo(answer));
+        }
+        assertThat(TestAccelerator.OPEN).hasValue(0);
     }
 }

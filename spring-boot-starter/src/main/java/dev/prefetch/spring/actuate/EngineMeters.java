@@ -3,6 +3,7 @@ package dev.prefetch.spring.actuate;
 import dev.prefetch.api.EngineStatus;
 import dev.prefetch.api.GenerationResult;
 import dev.prefetch.api.PrefetchEngine;
+import dev.prefetch.inference.BatchTotals;
 import dev.prefetch.prefetch.PrefetchStatistics;
 import dev.prefetch.spring.ChatFallback;
 import dev.prefetch.spring.GenerationRecorder;
@@ -96,7 +97,7 @@ final class EngineMeters implements GenerationRecorder {
                 "prefetch.prompt.cache.tokens",
                 Tags.of("result", "hit"),
                 "Prompt tokens of started generations by whether an earlier prompt had them",
-                EngineStatus.Counters::cachedPromptTokens);
+                BatchTotals::cachedPromptTokens);
         count(
                 registry,
                 "prefetch.prompt.cache.tokens",
@@ -108,7 +109,7 @@ final class EngineMeters implements GenerationRecorder {
                 "prefetch.drafted.tokens",
                 Tags.of("result", "accepted"),
                 "Guessed tokens by whether they were right",
-                EngineStatus.Counters::acceptedTokens);
+                BatchTotals::acceptedTokens);
         count(
                 registry,
                 "prefetch.drafted.tokens",
@@ -120,19 +121,25 @@ final class EngineMeters implements GenerationRecorder {
                 "prefetch.embedded.texts",
                 Tags.empty(),
                 "Texts whose vectors were computed",
-                EngineStatus.Counters::embeddedTexts);
+                BatchTotals::embeddedTexts);
         count(
                 registry,
                 "prefetch.refused",
                 Tags.of("reason", "queue"),
                 "Generations that were not taken because the queue was full, or not done in their time",
-                EngineStatus.Counters::refused);
+                BatchTotals::refused);
         count(
                 registry,
                 "prefetch.refused",
                 Tags.of("reason", "deadline"),
                 "Generations that were not taken because the queue was full, or not done in their time",
-                EngineStatus.Counters::expired);
+                BatchTotals::expired);
+        count(
+                registry,
+                "prefetch.preemptions",
+                Tags.empty(),
+                "How often a generation gave its KV cache to older ones and waited to begin again",
+                BatchTotals::preemptions);
     }
 
     private void count(
@@ -140,7 +147,7 @@ final class EngineMeters implements GenerationRecorder {
             String meter,
             Iterable<Tag> more,
             String description,
-            ToDoubleFunction<EngineStatus.Counters> read) {
+            ToDoubleFunction<BatchTotals> read) {
         FunctionCounter.builder(
                         meter, engine, e -> read.applyAsDouble(e.status().counters()))
                 .description(description)
