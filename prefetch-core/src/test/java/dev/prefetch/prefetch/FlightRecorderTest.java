@@ -53,7 +53,7 @@ class FlightRecorderTest {
         assertThat(sweeps.getFirst().getString("regime")).isEqualTo("PREFILL");
         assertThat(ofType(events, "dev.prefetch.Transfer"))
                 .extracting(e -> e.getString("block"))
-                .contains("embed", "L00.attn", "L01.gate", "output");
+                .contains("embed", "L00.attn", "L01.up", "output");
         assertThat(ofType(events, "dev.prefetch.Stall").size()).isBetween(1, model.blocks.size());
     }
 
