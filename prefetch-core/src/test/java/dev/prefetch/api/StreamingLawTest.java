@@ -134,17 +134,24 @@ class StreamingLawTest {
         List<EngineOptions> plans = new ArrayList<>();
         plans.add(options.withMemory(options.memory().withWeights(leastWeights(options))));
         for (int lookAhead = 0; lookAhead <= 6; lookAhead++) {
-            for (String weights : List.of("50%", "75%")) {
-                EngineOptions plan = options.withMemory(options.memory()
-                        .withWeights(MemoryAmount.parse(weights))
-                        .withLookAheadBlocks(lookAhead));
-                if (possible(plan)) {
-                    plans.add(plan);
-                }
-            }
+            addPossible(plans, options, "50%", lookAhead);
+            addPossible(plans, options, "75%", lookAhead);
+        }
+        if (plans.size() <= 2) {
+            // One block is most of the model.
+            addPossible(plans, options, "90%", 0);
         }
         assertThat(plans).hasSizeGreaterThan(2);
         return plans;
+    }
+
+    private static void addPossible(List<EngineOptions> plans, EngineOptions options, String weights, int lookAhead) {
+        EngineOptions plan = options.withMemory(options.memory()
+                .withWeights(MemoryAmount.parse(weights))
+                .withLookAheadBlocks(lookAhead));
+        if (possible(plan)) {
+            plans.add(plan);
+        }
     }
 
     private static MemoryAmount leastWeights(EngineOptions options) {
