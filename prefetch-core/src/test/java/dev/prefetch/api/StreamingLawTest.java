@@ -146,9 +146,8 @@ class StreamingLawTest {
     }
 
     private static void addPossible(List<EngineOptions> plans, EngineOptions options, String weights, int lookAhead) {
-        EngineOptions plan = options.withMemory(options.memory()
-                .withWeights(MemoryAmount.parse(weights))
-                .withLookAheadBlocks(lookAhead));
+        EngineOptions plan = options.withMemory(
+                options.memory().withWeights(MemoryAmount.parse(weights)).withLookAheadBlocks(lookAhead));
         if (possible(plan)) {
             plans.add(plan);
         }

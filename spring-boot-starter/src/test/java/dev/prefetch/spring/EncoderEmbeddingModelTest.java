@@ -115,12 +115,12 @@ class EncoderEmbeddingModelTest {
     }
 
     @Test
-    void isWarmedUpWithAVector() {
+    void isWarmedUpWithVectors() {
         runner("nomic-bert-Q8_0")
                 .withPropertyValues("spring.ai.prefetch.warm-up=true")
                 .run(context -> assertThat(context.getBean(PrefetchEngine.class)
                                 .statistics()
                                 .sweeps())
-                        .isEqualTo(1));
+                        .isPositive());
     }
 }

@@ -74,7 +74,8 @@ class ContextRefreshTest {
 
         assertThat(after).allSatisfy(now -> assertThat(now.mappings()).isZero());
         assertThat(last.files()).isLessThanOrEqualTo(settled.files());
-        assertThat(last.threads()).isLessThanOrEqualTo(settled.threads());
+        // One that the JVM or a library starts once may come late; one for each refresh would be thirteen.
+        assertThat(last.threads() - settled.threads()).isLessThan(3);
         assertThat(last.heapBytes() - settled.heapBytes()).isLessThan(SLACK_BYTES);
         assertThat(last.anonymousBytes() - settled.anonymousBytes()).isLessThan(SLACK_BYTES * 2);
     }
