@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import static dev.prefetch.api.ReferenceLogitsTest.logits;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import dev.prefetch.prefetch.MemoryAmount;
@@ -28,12 +29,6 @@ class FusedExpertsTest {
         return EngineOptions.of(model).withThreads(2).withMaxConcurrency(1).withUbatch(16);
     }
 
-    private static float[] logits(EngineOptions options, boolean stepByStep) throws InterruptedException {
-        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
-            return engine.logits(TOKENS, stepByStep);
-        }
-    }
-
     @ParameterizedTest
     @ValueSource(
             strings = {
@@ -52,9 +47,9 @@ class FusedExpertsTest {
         EngineOptions streamed = fused.withMemory(fused.memory().withWeights(MemoryAmount.parse("75%")));
         assertThat(PrefetchEngine.plan(streamed).allResident()).isFalse();
         for (boolean stepByStep : new boolean[] {false, true}) {
-            float[] expected = logits(options(apart), stepByStep);
-            assertThat(logits(fused, stepByStep)).isEqualTo(expected);
-            assertThat(logits(streamed, stepByStep)).isEqualTo(expected);
+            float[] expected = logits(options(apart), TOKENS, stepByStep);
+            assertThat(logits(fused, TOKENS, stepByStep)).isEqualTo(expected);
+            assertThat(logits(streamed, TOKENS, stepByStep)).isEqualTo(expected);
         }
     }
 
@@ -66,11 +61,11 @@ class FusedExpertsTest {
         adapter.mergeInto(merged, 0.75f);
         EngineOptions adapted =
                 options(fused).withLora(List.of(new LoraSource(adapter.write(folder.resolve("adapter.gguf")), 0.75f)));
-        float[] expected = logits(options(merged), false);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(options(fused), false), expected))
+        float[] expected = logits(options(merged), TOKENS, false);
+        assertThat(ReferenceLogitsTest.relativeRms(logits(options(fused), TOKENS, false), expected))
                 .as("the change matters")
                 .isGreaterThan(0.1);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, false), expected))
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, TOKENS, false), expected))
                 .isLessThan(1e-5);
     }
 }

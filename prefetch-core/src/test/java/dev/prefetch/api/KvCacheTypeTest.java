@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import static dev.prefetch.api.ReferenceLogitsTest.logits;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -105,12 +106,6 @@ class KvCacheTypeTest {
                         Arrays.copyOfRange(kept, p * vocabulary, (p + 1) * vocabulary),
                         Arrays.copyOfRange(exact, p * vocabulary, (p + 1) * vocabulary)))
                 .toList();
-    }
-
-    private static float[] logits(EngineOptions options, int[] tokens, boolean stepByStep) throws InterruptedException {
-        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
-            return engine.logits(tokens, stepByStep);
-        }
     }
 
     static Stream<Path> families() {

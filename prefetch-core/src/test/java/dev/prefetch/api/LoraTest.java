@@ -1,5 +1,6 @@
 package dev.prefetch.api;
 
+import static dev.prefetch.api.ReferenceLogitsTest.logits;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -44,12 +45,6 @@ class LoraTest {
         return EngineOptions.of(model).withThreads(2).withMaxConcurrency(2).withUbatch(16);
     }
 
-    private static float[] logits(EngineOptions options, boolean stepByStep) throws InterruptedException {
-        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
-            return engine.logits(TOKENS, stepByStep);
-        }
-    }
-
     /** Plain, fused, experts' and heads' matrices, linear attention, the embedding and the output. */
     @ParameterizedTest
     @ValueSource(
@@ -83,13 +78,13 @@ class LoraTest {
                 .withLora(List.of(
                         new LoraSource(first.write(folder.resolve("first.gguf")), 0.75f),
                         new LoraSource(second.write(folder.resolve("second.gguf")), -0.5f)));
-        float[] expected = logits(options(merged), false);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(options(model), false), expected))
+        float[] expected = logits(options(merged), TOKENS, false);
+        assertThat(ReferenceLogitsTest.relativeRms(logits(options(model), TOKENS, false), expected))
                 .as("the change matters")
                 .isGreaterThan(0.1);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, false), expected))
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, TOKENS, false), expected))
                 .isLessThan(1e-5);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, true), expected))
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, TOKENS, true), expected))
                 .isLessThan(1e-5);
     }
 
@@ -130,13 +125,13 @@ class LoraTest {
         Path tied = without(model, "output.weight").write(folder.resolve("tied.gguf"));
         EngineOptions adapted =
                 options(tied).withLora(List.of(new LoraSource(adapter.write(folder.resolve("adapter.gguf")), 1)));
-        float[] expected = logits(options(merged), false);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(options(tied), false), expected))
+        float[] expected = logits(options(merged), TOKENS, false);
+        assertThat(ReferenceLogitsTest.relativeRms(logits(options(tied), TOKENS, false), expected))
                 .as("the change matters")
                 .isGreaterThan(0.1);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, false), expected))
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, TOKENS, false), expected))
                 .isLessThan(1e-5);
-        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, true), expected))
+        assertThat(ReferenceLogitsTest.relativeRms(logits(adapted, TOKENS, true), expected))
                 .isLessThan(1e-5);
     }
 
@@ -145,7 +140,7 @@ class LoraTest {
         Path model = RandomModel.file("qwen3moe-Q4_K_M");
         Path adapter = new RandomAdapter(model, EVERY_MATRIX, 6, 1).write(folder.resolve("adapter.gguf"));
         EngineOptions adapted = options(model).withLora(List.of(new LoraSource(adapter, 0)));
-        assertThat(logits(adapted, true)).isEqualTo(logits(options(model), true));
+        assertThat(logits(adapted, TOKENS, true)).isEqualTo(logits(options(model), TOKENS, true));
     }
 
     @ParameterizedTest
@@ -156,8 +151,8 @@ class LoraTest {
         EngineOptions resident = options(model).withLora(List.of(new LoraSource(adapter, 1)));
         EngineOptions streaming = resident.withMemory(resident.memory().withWeights(MemoryAmount.parse("75%")));
         assertThat(PrefetchEngine.plan(streaming).allResident()).isFalse();
-        assertThat(logits(streaming, false)).isEqualTo(logits(resident, false));
-        assertThat(logits(streaming, true)).isEqualTo(logits(resident, true));
+        assertThat(logits(streaming, TOKENS, false)).isEqualTo(logits(resident, TOKENS, false));
+        assertThat(logits(streaming, TOKENS, true)).isEqualTo(logits(resident, TOKENS, true));
     }
 
     @Test

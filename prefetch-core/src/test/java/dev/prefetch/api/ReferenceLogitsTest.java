@@ -177,6 +177,13 @@ class ReferenceLogitsTest {
         return floats;
     }
 
+    /** The logits of every token, of an engine for this call alone. */
+    static float[] logits(EngineOptions options, int[] tokens, boolean stepByStep) throws InterruptedException {
+        try (PrefetchEngine engine = PrefetchEngine.open(options)) {
+            return engine.logits(tokens, stepByStep);
+        }
+    }
+
     static double relativeRms(float[] actual, float[] exact) {
         double error = 0;
         double size = 0;
