@@ -13,5 +13,14 @@ enum ActivationForm {
     /** Multipliers for super-blocks of 256 with groups of 32. */
     GROUPS,
     /** Multipliers for super-blocks of 256 with groups of 16. */
-    SIXTEENTHS
+    SIXTEENTHS,
+    /** Floats for super-blocks of 256 with groups of 32, for several rows of activations. */
+    GROUP_PANELS,
+    /** Floats for super-blocks of 256 with groups of 16, for several rows of activations. */
+    SIXTEENTH_PANELS;
+
+    /** Whether {@link SuperBlockPanels} takes it. */
+    boolean isPanels() {
+        return this == GROUP_PANELS || this == SIXTEENTH_PANELS;
+    }
 }

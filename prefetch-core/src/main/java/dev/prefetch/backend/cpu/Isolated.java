@@ -20,8 +20,14 @@ final class Isolated {
     private static final MethodType DOT =
             MethodType.methodType(void.class, long.class, int.class, long.class, long.class, int.class, long.class);
 
-    private static final MethodType PREPARE =
-            MethodType.methodType(void.class, ActivationForm.class, long.class, int.class, long.class);
+    private static final MethodType UNPACK =
+            MethodType.methodType(void.class, long.class, long.class, int.class, long.class);
+
+    private static final MethodType PANEL =
+            MethodType.methodType(void.class, long.class, int.class, long.class, int.class, long.class);
+
+    private static final MethodType PREPARE = MethodType.methodType(
+            void.class, ActivationForm.class, long.class, int.class, int.class, int.class, long.class);
 
     private static final MethodType ATTENTION =
             MethodType.methodType(void.class, long.class, long.class, int.class, int.class, float.class, long.class);
@@ -81,7 +87,17 @@ final class Isolated {
         return find(owner, name, DOT);
     }
 
-    /** A static method {@code (form, x, cols, out)} of this package. */
+    /** A static kernel {@code (weights, rowStride, rows, out)} of this package. */
+    static MethodHandle unpack(Class<?> owner, String name) {
+        return find(owner, name, UNPACK);
+    }
+
+    /** A static kernel {@code (panel, rows, x, count, lanes)} of this package. */
+    static MethodHandle panel(Class<?> owner, String name) {
+        return find(owner, name, PANEL);
+    }
+
+    /** A static method {@code (form, x, cols, row, count, activations)} of this package. */
     static MethodHandle prepare(Class<?> owner, String name) {
         return find(owner, name, PREPARE);
     }
@@ -200,9 +216,29 @@ final class Isolated {
         }
     }
 
-    static void call(MethodHandle kernel, ActivationForm form, long x, int cols, long out) {
+    static void call(MethodHandle kernel, long weights, long rowStride, int rows, long out) {
         try {
-            kernel.invokeExact(form, x, cols, out);
+            kernel.invokeExact(weights, rowStride, rows, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long panel, int rows, long x, int count, long lanes) {
+        try {
+            kernel.invokeExact(panel, rows, x, count, lanes);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, ActivationForm form, long x, int cols, int row, int count, long activations) {
+        try {
+            kernel.invokeExact(form, x, cols, row, count, activations);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -25,16 +25,26 @@ interface Kernels {
     String name();
 
     /**
-     * How {@link #matvec} wants the activations for that weight type: types with the same answer share the prepared
-     * activations. {@link ActivationForm#PLAIN} needs no preparation.
+     * How {@link #matvec} wants {@code count} rows of activations for that weight type: types with the same answer share the
+     * prepared activations. {@link ActivationForm#PLAIN} needs no preparation.
      */
-    ActivationForm activationForm(GgmlType type);
+    ActivationForm activationForm(GgmlType type, int count);
 
-    /** Bytes of one prepared row of {@code cols} activations. */
-    long activationBytes(ActivationForm form, int cols);
+    /** Bytes between the beginnings of prepared rows of {@code cols} activations. */
+    long activationStride(ActivationForm form, int cols);
 
-    /** Prepares the row {@code x} of {@code cols} activations into {@code activation} (64-byte aligned). */
-    void prepare(ActivationForm form, long x, int cols, long activation);
+    /** Bytes of {@code count} prepared rows of {@code cols} activations. */
+    default long activationBytes(ActivationForm form, int cols, int count) {
+        return activationStride(form, cols) * count;
+    }
+
+    /**
+     * Prepares the row {@code x} of {@code cols} activations as one of {@code count}.
+     *
+     * @param row which of them it is
+     * @param activations 64-byte aligned memory of {@link #activationBytes} for all of them
+     */
+    void prepare(ActivationForm form, long x, int cols, int row, int count, long activations);
 
     /** Scratch bytes that {@link #matvec} needs. */
     long matvecScratchBytes(int cols);
@@ -44,7 +54,7 @@ interface Kernels {
      * result has the same bits whatever {@code rows} and {@code count} are and wherever the weights lie.
      *
      * @param activations the first prepared row, or the first plain row for {@link ActivationForm#PLAIN}
-     * @param activationStride bytes between the rows of activations
+     * @param activationStride bytes between the rows of activations: {@link #activationStride} if they are prepared
      * @param yStride bytes between the rows of results
      * @param scratch {@link #matvecScratchBytes} bytes, 64-byte aligned
      */

@@ -32,9 +32,6 @@ final class MatmulRunner implements AutoCloseable {
     /** Fewest tokens for which a thread expands a product's weights by itself. */
     private static final int LEAST_PART_TOKENS = 64;
 
-    /** Prepared rows begin at multiples of this. */
-    private static final long ALIGNMENT = 64;
-
     private final Kernels kernels;
     private final int tileTokens;
     private final int tileRows;
@@ -170,7 +167,7 @@ final class MatmulRunner implements AutoCloseable {
         long totalBytes = 0;
         for (int i = 0; i < count; i++) {
             Product product = products[i];
-            product.form = kernels.activationForm(product.type);
+            product.form = kernels.activationForm(product.type, rows);
             Product same = apart ? product : firstOfForm(product.form);
             if (same == product) {
                 prepare(product, cols, rows, apart ? i : 0, apart ? count : 1);
@@ -246,7 +243,7 @@ final class MatmulRunner implements AutoCloseable {
                 memory.ensure(kernels.matvecScratchBytes(cols)));
     }
 
-    /** Several plain rows are copied as well, for the sake of {@link #preparedStride}. */
+    /** Several plain rows are copied as well, for the sake of the distance between them. */
     private static boolean inPlace(ActivationForm form, int count) {
         return form == ActivationForm.PLAIN && count <= 2;
     }
@@ -258,19 +255,19 @@ final class MatmulRunner implements AutoCloseable {
             product.activationStride = product.inputStride;
             return;
         }
-        long stride = preparedStride(product.form, cols);
+        long bytes = kernels.activationBytes(product.form, cols, count);
         Scratch memory = prepared[product.form.ordinal()];
-        long target = memory.ensure(stride * count * places) + stride * count * place;
+        long target = memory.ensure(bytes * places) + bytes * place;
         int rowsPerChunk = Math.max(1, (1 << 14) / cols);
         preparation.form = product.form;
         preparation.x = product.input;
         preparation.xStride = product.inputStride;
         preparation.cols = cols;
         preparation.target = target;
-        preparation.stride = stride;
+        preparation.count = count;
         pool.run(count, rowsPerChunk, preparation);
         product.activations = target;
-        product.activationStride = stride;
+        product.activationStride = kernels.activationStride(product.form, cols);
     }
 
     private final class Preparation implements WorkerPool.Body {
@@ -280,19 +277,14 @@ final class MatmulRunner implements AutoCloseable {
         private long xStride;
         private int cols;
         private long target;
-        private long stride;
+        private int count;
 
         @Override
         public void run(int from, int to, int worker) {
             for (int t = from; t < to; t++) {
-                kernels.prepare(form, x + xStride * t, cols, target + stride * t);
+                kernels.prepare(form, x + xStride * t, cols, t, count, target);
             }
         }
-    }
-
-    /** Bytes between prepared rows: not a power of two, or the rows would compete for the same places of the cache. */
-    private long preparedStride(ActivationForm form, int cols) {
-        return Math.ceilDiv(kernels.activationBytes(form, cols), ALIGNMENT) * ALIGNMENT + ALIGNMENT;
     }
 
     // prefill

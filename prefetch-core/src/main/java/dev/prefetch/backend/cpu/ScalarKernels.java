@@ -36,18 +36,18 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public ActivationForm activationForm(GgmlType type) {
+    public ActivationForm activationForm(GgmlType type, int count) {
         return ActivationForm.PLAIN;
     }
 
     @Override
-    public long activationBytes(ActivationForm form, int cols) {
+    public long activationStride(ActivationForm form, int cols) {
         return 4L * cols;
     }
 
     @Override
-    public void prepare(ActivationForm form, long x, int cols, long activation) {
-        Memory.copy(x, activation, 4L * cols);
+    public void prepare(ActivationForm form, long x, int cols, int row, int count, long activations) {
+        Memory.copy(x, activations + activationStride(form, cols) * row, 4L * cols);
     }
 
     @Override

@@ -14,9 +14,10 @@ import jdk.incubator.vector.VectorSpecies;
 /**
  * Prepares a row of activations for the matrix-vector kernels; see each method for its layout.
  *
- * <p>For quantised weights, activations become 8-bit integers with one scale {@code max|x| / 127} per 32 elements, rounded
- * half away from zero, as llama.cpp does for its formats of 32 (it uses one scale per 256 for the others, which loses more).
- * They are kept in 16-bit lanes, because there is no multiplication of bytes.
+ * <p>For quantised weights, activations become integers with a scale per block of the weights' format, rounded half away from
+ * zero: up to 127 per 32 elements, as llama.cpp has them; up to 255 per 256 elements for formats with super-blocks, where
+ * llama.cpp has 127, which loses more. With one scale per super-block, sums of products are integers until the very end, which
+ * {@link SuperBlockPanels} needs. They are kept in 16-bit lanes, because there is no multiplication of bytes.
  *
  * <p>How four unsigned bytes {@code u0 .. u3} below 64 in an int lane are multiplied: the kernel computes, modulo 2^16 in
  * either half of the lane, {@code u * first + (u >>> 8) * second} with a 32-bit shift, and adds the halves. That is
@@ -26,8 +27,20 @@ import jdk.incubator.vector.VectorSpecies;
  */
 final class VectorActivations {
 
+    /** Prepared rows begin at multiples of this. */
+    private static final long ALIGNMENT = 64;
+
     /** Elements per scale. */
     static final int BLOCK = 32;
+
+    /** The largest value. */
+    private static final int MOST = 127;
+
+    /**
+     * The same with a scale per super-block: four products with weights up to 31, or from -32 to 31, have to fit 16 bits, and
+     * {@link SuperBlockPanels} has a bound as well.
+     */
+    private static final int MOST_OF_SUPER_BLOCK = 255;
 
     /** Elements per super-block. */
     static final int SUPER_BLOCK = 256;
@@ -36,12 +49,24 @@ final class VectorActivations {
     static final int UPPER_HALF = 1 << 16;
 
     // Layout of a super-block of GROUPS and SIXTEENTHS, behind the multipliers
-    static final long SUPER_BLOCK_BYTES = 640;
-    static final long SCALES = 512;
-    static final long SUMS = 576;
+    static final long SCALE = 512;
+    static final long CORRECTIONS = 576;
+    static final long GROUPS_BYTES = 640;
+    static final long STARTS = 576;
+    static final long SIXTEENTHS_BYTES = 832;
 
     /** Whether super-blocks are multiplied by {@link WideSuperBlocks}, a half at a time. */
     private static final boolean WIDE = Vectors.BITS == 512;
+
+    // What makes up for the place of a byte in its int lane, UPPER_HALF fold; see panels.
+    private static final float SECOND_BYTE = 0x1p8f;
+    private static final float FOURTH_BYTE = WIDE ? 1 : 0x1p-8f;
+
+    /** Working space of a row while panels are prepared. */
+    private static final long PANEL_WORK_BYTES = 2 * SUPER_BLOCK;
+
+    /** Where the corrections of groups of 32 begin: with 512 bits they stand beside the scales. */
+    private static final int FIRST_CORRECTION = WIDE ? 8 : 0;
 
     /** Blocks whose nibbles fill a vector. */
     static final int NIBBLE_BLOCKS = Vectors.BYTES / 16;
@@ -56,13 +81,33 @@ final class VectorActivations {
 
     private VectorActivations() {}
 
-    static long bytes(ActivationForm form, int cols) {
+    /** See {@link Kernels#activationStride}. Not a power of two, or the rows would compete for the same places of the cache. */
+    static long stride(ActivationForm form, int cols) {
+        if (form.isPanels()) {
+            return SuperBlockPanels.RECORD_BYTES;
+        }
+        return Math.ceilDiv(rowBytes(form, cols), ALIGNMENT) * ALIGNMENT + ALIGNMENT;
+    }
+
+    /** See {@link Kernels#activationBytes}. */
+    static long bytes(ActivationForm form, int cols, int count) {
+        if (form.isPanels()) {
+            // Behind the last record another may be read.
+            return (SuperBlockPanels.RECORD_BYTES * (cols / SUPER_BLOCK) + PANEL_WORK_BYTES) * count
+                    + SuperBlockPanels.RECORD_BYTES;
+        }
+        return stride(form, cols) * count;
+    }
+
+    private static long rowBytes(ActivationForm form, int cols) {
         long quantized = 2L * cols + 4L * (cols / BLOCK);
         return switch (form) {
             case PLAIN, HALVES -> 4L * cols;
             case INT8 -> quantized;
             case NIBBLES -> nibbleRest(cols) + quantized;
-            case GROUPS, SIXTEENTHS -> SUPER_BLOCK_BYTES * (cols / SUPER_BLOCK) + quantized;
+            case GROUPS -> GROUPS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
+            case SIXTEENTHS -> SIXTEENTHS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
+            case GROUP_PANELS, SIXTEENTH_PANELS -> throw new IllegalArgumentException("no rows of their own: " + form);
         };
     }
 
@@ -77,7 +122,8 @@ final class VectorActivations {
     }
 
     /** Prepares a row; parameters as {@link Kernels#prepare}. */
-    static void prepare(ActivationForm form, long x, int cols, long out) {
+    static void prepare(ActivationForm form, long x, int cols, int row, int count, long rows) {
+        long out = rows + stride(form, cols) * row;
         switch (form) {
             case PLAIN -> Memory.copy(x, out, 4L * cols);
             case HALVES -> halves(x, cols, out);
@@ -85,6 +131,8 @@ final class VectorActivations {
             case NIBBLES -> nibbles(x, cols, out);
             case GROUPS -> groups(x, cols, out);
             case SIXTEENTHS -> sixteenths(x, cols, out);
+            case GROUP_PANELS -> panels(x, cols, false, row, count, rows);
+            case SIXTEENTH_PANELS -> panels(x, cols, true, row, count, rows);
         }
     }
 
@@ -116,8 +164,16 @@ final class VectorActivations {
             magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
         }
         float max = magnitude.reduceLanes(MAX);
-        float scale = max / 127;
-        float inverse = scale < Float.MIN_NORMAL ? 0 : 127 / max;
+        round(x, inverse(max, MOST), values);
+        return max / MOST;
+    }
+
+    private static float inverse(float max, int most) {
+        return max / most < Float.MIN_NORMAL ? 0 : most / max;
+    }
+
+    /** A block, multiplied and rounded half away from zero. */
+    private static void round(long x, float inverse, long values) {
         for (int i = 0; i < BLOCK; i += Vectors.LANES) {
             FloatVector v = Vectors.floats(x + 4L * i).mul(inverse);
             IntVector sign = v.reinterpretAsInts().and(0x80000000);
@@ -126,7 +182,6 @@ final class VectorActivations {
             ((ShortVector) rounded.castShape(Vectors.HALF_S, 0))
                     .intoMemorySegment(Memory.ALL, values + 2L * i, Vectors.LE);
         }
-        return scale;
     }
 
     /**
@@ -183,56 +238,101 @@ final class VectorActivations {
     }
 
     /**
-     * For {@code Q4_K} and {@code Q5_K}, where a byte holds elements of two groups of 32. A super-block: first and second
-     * multipliers for each vector of bytes, 8 scales, and for each group its scale times the sum of its values,
-     * {@code -}{@link #UPPER_HALF} fold. Vectors of 512 bits hold the groups 0 and 2, 1 and 3, 4 and 6, 5 and 7, and of the
-     * scales and sums those of the first four groups come first, filled up with zeros; narrower vectors hold the elements in
-     * order.
+     * For {@code Q4_K} and {@code Q5_K}, where a byte holds elements of two groups of 32: for each super-block first and second
+     * multipliers for each vector of bytes, the {@link #SCALE} and 16 {@link #CORRECTIONS}.
      */
     private static void groups(long x, int cols, long out) {
-        long values = out + SUPER_BLOCK_BYTES * (cols / SUPER_BLOCK);
-        long scales = values + 2L * cols;
-        quantize(x, cols, values);
-        for (int b = 0; b < cols / BLOCK; b++) {
-            long block = values + 2L * BLOCK * b;
-            long superBlock = out + SUPER_BLOCK_BYTES * (b / 8);
-            int group = b % 8;
-            // Groups 1 and 2, 5 and 6 change places.
-            int place = WIDE && group % 4 % 3 != 0 ? group ^ 3 : group;
-            multipliersOfBlock(block, superBlock, BLOCK * place);
-            float scale = Memory.getFloat(scales + 4L * b);
-            int sum = sumOfSixteen(block) + sumOfSixteen(block + 32);
-            long scaleAt = superBlock + SCALES + (WIDE ? 64L * (group / 4) + 4L * (group % 4) : 4L * group);
-            Memory.putFloat(scaleAt, scale);
-            Memory.putFloat(scaleAt + (WIDE ? 16 : 32), -UPPER_HALF * scale * sum);
-            if (WIDE) {
-                // Lanes that count for nothing must at least be numbers.
-                Memory.putLong(superBlock + SCALES + 64L * (group / 4) + 32 + 8L * (group % 4), 0);
+        long values = out + GROUPS_BYTES * (cols / SUPER_BLOCK);
+        for (int b = 0; b < cols / SUPER_BLOCK; b++) {
+            long record = out + GROUPS_BYTES * b;
+            Memory.putFloat(record + SCALE, quantizeSuperBlock(x + 4L * SUPER_BLOCK * b, values));
+            for (int i = 0; i < SUPER_BLOCK / BLOCK; i++) {
+                multipliersOfBlock(values + 2L * BLOCK * i, record, BLOCK * place(i));
+            }
+            for (int i = 0; i < 16; i++) {
+                Memory.putFloat(record + CORRECTIONS + 4L * i, correction(values, i));
             }
         }
     }
 
     /**
-     * For {@code Q6_K} with its groups of 16 and zero point 32. A super-block: first and second multipliers for each vector
-     * of bytes, elements in order, then for each group of 16 the scale and {@code -32 scale sum} of its values,
-     * {@link #UPPER_HALF} fold; for 512 bits those of the first 8 groups come first.
+     * For {@code Q6_K} with its zero point 32: for each super-block first and second multipliers for each vector of bytes, the
+     * {@link #SCALE} and {@link #STARTS}, {@code -32 sum} of an int lane's activations.
      */
     private static void sixteenths(long x, int cols, long out) {
-        long values = out + SUPER_BLOCK_BYTES * (cols / SUPER_BLOCK);
-        long scales = values + 2L * cols;
-        quantize(x, cols, values);
-        for (int b = 0; b < cols / BLOCK; b++) {
-            long block = values + 2L * BLOCK * b;
-            long superBlock = out + SUPER_BLOCK_BYTES * (b / 8);
-            multipliersOfBlock(block, superBlock, BLOCK * (b % 8));
-            float scale = Memory.getFloat(scales + 4L * b);
-            for (int i = 0; i < 2; i++) {
-                long place = superBlock + SCALES + (WIDE ? 64L * (b % 8 / 4) + 8L * (b % 4) : 8L * (b % 8)) + 4L * i;
-                Memory.putFloat(place, scale);
-                long sumAt = place + (WIDE ? 32 : SUMS - SCALES);
-                Memory.putFloat(sumAt, -32 * UPPER_HALF * scale * sumOfSixteen(block + 32L * i));
+        long values = out + SIXTEENTHS_BYTES * (cols / SUPER_BLOCK);
+        for (int b = 0; b < cols / SUPER_BLOCK; b++) {
+            long record = out + SIXTEENTHS_BYTES * b;
+            Memory.putFloat(record + SCALE, quantizeSuperBlock(x + 4L * SUPER_BLOCK * b, values));
+            for (int i = 0; i < SUPER_BLOCK; i += BLOCK) {
+                multipliersOfBlock(values + 2L * i, record, i);
+            }
+            for (int i = 0; i < SUPER_BLOCK; i += 4) {
+                Memory.putInt(record + STARTS + i, -32 * sumOfFour(values + 2L * i) & 0xffff);
             }
         }
+    }
+
+    /**
+     * The same as records for {@link SuperBlockPanels}; those of a super-block of all {@code count} rows stand one behind the
+     * other. Of the bytes of an int lane that weights are unpacked to, each is there in its place, so that it is 256 times as
+     * much as the one before; activations make up for it. With 512 bits the fourth byte stands where the third does.
+     */
+    private static void panels(long x, int cols, boolean sixteenths, int row, int count, long records) {
+        long superBlockBytes = SuperBlockPanels.RECORD_BYTES * count;
+        long values = records + superBlockBytes * (cols / SUPER_BLOCK) + PANEL_WORK_BYTES * row;
+        for (int b = 0; b < cols / SUPER_BLOCK; b++) {
+            long superBlock = records + superBlockBytes * b;
+            long record = superBlock + SuperBlockPanels.RECORD_BYTES * row;
+            float scale = quantizeSuperBlock(x + 4L * SUPER_BLOCK * b, values);
+            for (int i = 0; i < SUPER_BLOCK; i += 4) {
+                long from = Memory.known(values + 2L * ((sixteenths ? i : BLOCK * place(i / BLOCK) + i % BLOCK)));
+                long to = Memory.known(record + SuperBlockPanels.integers(4 * (i / Vectors.BYTES)) + i % Vectors.BYTES);
+                Memory.putFloat(to, UPPER_HALF * (float) Memory.getShort(from));
+                Memory.putFloat(to + Vectors.BYTES, SECOND_BYTE * Memory.getShort(from + 2));
+                Memory.putFloat(to + 2 * Vectors.BYTES, Memory.getShort(from + 4));
+                Memory.putFloat(to + 3 * Vectors.BYTES, FOURTH_BYTE * Memory.getShort(from + 6));
+            }
+            for (int i = 0; i < 16; i++) {
+                long to = record + SuperBlockPanels.corrections(i / Vectors.LANES) + 4L * (i % Vectors.LANES);
+                Memory.putFloat(to, sixteenths ? 0 : correction(values, i));
+            }
+            SuperBlockPanels.putScale(superBlock, row, scale);
+        }
+    }
+
+    /** The values in 16-bit lanes; returns the scale. See {@link #quantizeBlock}. */
+    private static float quantizeSuperBlock(long x, long values) {
+        FloatVector magnitude = Vectors.floats(x).abs();
+        for (int i = Vectors.LANES; i < SUPER_BLOCK; i += Vectors.LANES) {
+            magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
+        }
+        float max = magnitude.reduceLanes(MAX);
+        float inverse = inverse(max, MOST_OF_SUPER_BLOCK);
+        for (int i = 0; i < SUPER_BLOCK; i += BLOCK) {
+            round(x + 4L * i, inverse, values + 2L * i);
+        }
+        return max / MOST_OF_SUPER_BLOCK;
+    }
+
+    /**
+     * What the minimum of a group takes away for each unit: the sum of the group's activations, negative and
+     * {@link #UPPER_HALF} fold; 0 for an index that no group has.
+     */
+    private static float correction(long values, int index) {
+        int group = index - FIRST_CORRECTION;
+        if (group < 0 || group >= 8) {
+            return 0;
+        }
+        return -UPPER_HALF * (float) (sumOfSixteen(values + 64L * group) + sumOfSixteen(values + 64L * group + 32));
+    }
+
+    /**
+     * The place of a group of 32 among those of its super-block: vectors of 512 bits hold the groups 0 and 2, 1 and 3, 4 and 6,
+     * 5 and 7, because these share their bytes.
+     */
+    private static int place(int group) {
+        return WIDE && group % 4 % 3 != 0 ? group ^ 3 : group;
     }
 
     /** Multipliers of 32 elements, the first of which is element {@code first} in the order of the vectors. */

@@ -16,10 +16,10 @@ final class VectorKernels implements Kernels {
      * Weight rows that a matrix-vector kernel goes through at the same time. More would compete for the first-level cache and
      * for the hardware that fetches ahead.
      */
-    private static final int STREAMS = 8;
+    private static final int STREAMS = SuperBlockPanels.ROWS;
 
     /** Rows of activations that share an unpacked weight; what is left over takes another turn over the cached weights. */
-    private static final int TOKENS = 16;
+    private static final int TOKENS = SuperBlockPanels.TOKENS;
 
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
@@ -31,8 +31,10 @@ final class VectorKernels implements Kernels {
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
 
-    /** Kernels for a single row of activations, where there is one of its own. */
-    private final Map<GgmlType, MethodHandle> singles = new EnumMap<>(GgmlType.class);
+    /** For several rows of activations: what makes records for {@link SuperBlockPanels}; {@link #matvecs} has the others. */
+    private final Map<GgmlType, MethodHandle> unpackers = new EnumMap<>(GgmlType.class);
+
+    private final MethodHandle panelKernel = Isolated.panel(SuperBlockPanels.class, "multiply");
 
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
@@ -54,11 +56,9 @@ final class VectorKernels implements Kernels {
         matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
         matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
         matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
-        if (WIDE) {
-            singles.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4kSingle"));
-            singles.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5kSingle"));
-            singles.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6kSingle"));
-        }
+        unpackers.put(GgmlType.Q4_K, Isolated.unpack(superBlocks, "unpackQ4k"));
+        unpackers.put(GgmlType.Q5_K, Isolated.unpack(superBlocks, "unpackQ5k"));
+        unpackers.put(GgmlType.Q6_K, Isolated.unpack(superBlocks, "unpackQ6k"));
         expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
@@ -90,30 +90,36 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public ActivationForm activationForm(GgmlType type) {
+    public ActivationForm activationForm(GgmlType type, int count) {
+        boolean several = count > 1;
         return switch (type) {
             case F16, BF16 -> ActivationForm.HALVES;
             case Q8_0 -> WIDE ? ActivationForm.PLAIN : ActivationForm.INT8;
             case Q4_0 -> ActivationForm.NIBBLES;
-            case Q4_K, Q5_K -> ActivationForm.GROUPS;
-            case Q6_K -> ActivationForm.SIXTEENTHS;
+            case Q4_K, Q5_K -> several ? ActivationForm.GROUP_PANELS : ActivationForm.GROUPS;
+            case Q6_K -> several ? ActivationForm.SIXTEENTH_PANELS : ActivationForm.SIXTEENTHS;
             default -> ActivationForm.PLAIN;
         };
     }
 
     @Override
-    public long activationBytes(ActivationForm form, int cols) {
-        return VectorActivations.bytes(form, cols);
+    public long activationStride(ActivationForm form, int cols) {
+        return VectorActivations.stride(form, cols);
     }
 
     @Override
-    public void prepare(ActivationForm form, long x, int cols, long activation) {
-        Isolated.call(prepareKernel, form, x, cols, activation);
+    public long activationBytes(ActivationForm form, int cols, int count) {
+        return VectorActivations.bytes(form, cols, count);
+    }
+
+    @Override
+    public void prepare(ActivationForm form, long x, int cols, int row, int count, long activations) {
+        Isolated.call(prepareKernel, form, x, cols, row, count, activations);
     }
 
     @Override
     public long matvecScratchBytes(int cols) {
-        return HEADER + LANES_BYTES + 4L * CHUNK;
+        return HEADER + LANES_BYTES + Math.max(HEADER + SuperBlockPanels.PANEL_BYTES, 4L * CHUNK);
     }
 
     @Override
@@ -133,6 +139,7 @@ final class VectorKernels implements Kernels {
         int streams = type == GgmlType.F16 || type == GgmlType.BF16 ? STREAMS / 2 : STREAMS;
         int distance = rows / streams;
         int spread = distance * streams;
+        boolean panels = activationForm(type, count).isPanels();
         for (int first = 0; first < count; first += TOKENS) {
             int tokens = Math.min(TOKENS, count - first);
             long x = activations + activationStride * first;
@@ -140,20 +147,31 @@ final class VectorKernels implements Kernels {
             for (int r = 0; r < distance; r++) {
                 rows(
                         type,
+                        panels,
                         weights + rowBytes * r,
                         rowBytes * distance,
                         streams,
                         cols,
                         x,
-                        activationStride,
+                        panels ? activationStride * count : activationStride,
                         tokens,
                         scratch);
-                storeSums(type, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
+                storeSums(type, panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;
-                rows(type, rest, rowBytes, rows - spread, cols, x, activationStride, tokens, scratch);
-                storeSums(type, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
+                rows(
+                        type,
+                        panels,
+                        rest,
+                        rowBytes,
+                        rows - spread,
+                        cols,
+                        x,
+                        panels ? activationStride * count : activationStride,
+                        tokens,
+                        scratch);
+                storeSums(type, panels, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
             }
         }
     }
@@ -161,6 +179,7 @@ final class VectorKernels implements Kernels {
     /** Leaves the lanes of {@code [rows x count]} sums in scratch memory. */
     private void rows(
             GgmlType type,
+            boolean panels,
             long weights,
             long rowStride,
             int rows,
@@ -170,10 +189,15 @@ final class VectorKernels implements Kernels {
             int count,
             long scratch) {
         long lanes = scratch + HEADER;
-        for (int i = 0; i < rows * count; i++) {
+        int places = panels ? STREAMS * SuperBlockPanels.laneTokens(count) : rows * count;
+        for (int i = 0; i < places; i++) {
             Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
         }
-        MethodHandle kernel = count == 1 ? singles.getOrDefault(type, matvecs.get(type)) : matvecs.get(type);
+        if (panels) {
+            panels(type, weights, rowStride, rows, cols, x, xStride, count, lanes);
+            return;
+        }
+        MethodHandle kernel = matvecs.get(type);
         if (kernel != null) {
             Isolated.call(kernel, weights, rowStride, rows, cols, x, xStride, count, lanes);
             return;
@@ -193,12 +217,39 @@ final class VectorKernels implements Kernels {
         }
     }
 
+    /** A super-block of each row at a time, so that unpacked weights stay in the first-level cache. */
+    private void panels(
+            GgmlType type,
+            long weights,
+            long rowStride,
+            int rows,
+            int cols,
+            long x,
+            long superBlockStride,
+            int count,
+            long lanes) {
+        MethodHandle unpack = unpackers.get(type);
+        long panel = lanes + LANES_BYTES + HEADER;
+        for (int b = 0; b < cols / VectorActivations.SUPER_BLOCK; b++) {
+            Isolated.call(unpack, weights + type.blockBytes() * b, rowStride, rows, panel);
+            Isolated.call(panelKernel, panel, rows, x + superBlockStride * b, count, lanes);
+        }
+    }
+
     private static void storeSums(
-            GgmlType type, long scratch, int rows, int count, long y, long rowStride, long tokenStride) {
+            GgmlType type,
+            boolean panels,
+            long scratch,
+            int rows,
+            int count,
+            long y,
+            long rowStride,
+            long tokenStride) {
         float factor = factor(type);
+        int places = panels ? SuperBlockPanels.laneTokens(count) : count;
         for (int r = 0; r < rows; r++) {
             for (int t = 0; t < count; t++) {
-                float sum = Vectors.sumLanes(scratch + HEADER + (long) Vectors.BYTES * (r * count + t));
+                float sum = Vectors.sumLanes(scratch + HEADER + (long) Vectors.BYTES * (r * places + t));
                 Memory.putFloat(y + rowStride * r + tokenStride * t, factor * sum);
             }
         }

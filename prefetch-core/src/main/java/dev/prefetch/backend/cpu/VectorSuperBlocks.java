@@ -1,9 +1,11 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorActivations.SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.SUMS;
-import static dev.prefetch.backend.cpu.VectorActivations.SUPER_BLOCK_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.CORRECTIONS;
+import static dev.prefetch.backend.cpu.VectorActivations.GROUPS_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.SCALE;
+import static dev.prefetch.backend.cpu.VectorActivations.SIXTEENTHS_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
 import static dev.prefetch.backend.cpu.Vectors.BITS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
@@ -21,22 +23,29 @@ import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorShuffle;
 
 /**
- * Matrix-vector kernels for super-blocks of 256 with vectors of 128 or 256 bits; {@link WideSuperBlocks} has those for 512.
+ * Kernels for super-blocks of 256 with vectors of 128 or 256 bits; {@link WideSuperBlocks} has those for 512. For each format one
+ * that multiplies with a single row of activations, whose parameters are those of {@link VectorMatvec}, and one that unpacks
+ * a super-block of each row for {@link SuperBlockPanels}; the bits of both ways are the same.
  *
- * <p>Elements are unpacked to unsigned bytes and multiplied as {@link VectorActivations} says; the sums of four stand in the
- * upper halves of int lanes, where they are converted to floats as they are, {@link VectorActivations#UPPER_HALF} fold.
+ * <p>Of a single row, elements are unpacked to unsigned bytes and multiplied as {@link VectorActivations} says; the sums of four
+ * stand in the upper halves of int lanes, where they are converted to floats as they are,
+ * {@link VectorActivations#UPPER_HALF} fold. Times the scale of their group they still are integers, and their sum is exact;
+ * only with the scale of the super-block and of the activations it is rounded.
  *
- * <p>Without helpers where the work is done, see {@link VectorGemm}. Parameters are those of {@link VectorMatvec}; the {@link #HEADER} bytes before the lanes are working space.
+ * <p>Without helpers where the work is done, see {@link VectorGemm}.
  */
 final class VectorSuperBlocks {
 
-    /** Working space: 8 scales and 8 minima as bytes, then 16 floats from byte 64 on. */
+    /** Working space before the lanes, and before the records: bytes, then 16 floats from byte 64 on. */
     static final long HEADER = 128;
 
     static final int NIBBLES = 0x0f0f0f0f;
     static final int FIFTH_BITS = 0x10101010;
     static final int UPPER_BITS = 0x30303030;
     static final int UPPER_HALVES = 0xffff0000;
+
+    /** Pairs of groups of 32 whose products have one exact sum. */
+    private static final int PART_PAIRS = LANES / 4;
 
     /** The scales {@code 2 * quarter} and {@code 2 * quarter + 1} of 8, four times each; of use with 256 bits only. */
     private static final VectorShuffle<Float> QUARTER_0 = pair(0);
@@ -51,26 +60,58 @@ final class VectorSuperBlocks {
         return VectorShuffle.fromOp(F, i -> (2 * quarter + i / 4) % LANES);
     }
 
+    /**
+     * Of {@code Q4_K} and {@code Q5_K}: what a super-block is a multiple of. A super-block with a scale of zero consists of
+     * minima only.
+     */
+    static float unit(float scale, float minimum) {
+        return scale == 0 ? minimum : scale;
+    }
+
+    /**
+     * From the 12 bytes of scales and minima of {@code Q4_K} and {@code Q5_K}: 8 scales to the working space, 8 minima in
+     * {@link #unit}s to {@code minima}.
+     */
+    private static void unpackScales(long packed, float scale, float minimum, long header, long minima) {
+        int first = Memory.getInt(packed);
+        int second = Memory.getInt(packed + 4);
+        int third = Memory.getInt(packed + 8);
+        long scalesHigh = (third & 0x0f0f0f0fL) | (first >>> 6 & 0x03030303L) << 4;
+        long minimaHigh = (third >>> 4 & 0x0f0f0f0fL) | (second >>> 6 & 0x03030303L) << 4;
+        Memory.putLong(header, scale == 0 ? 0 : (first & 0x3f3f3f3fL) | scalesHigh << 32);
+        Memory.putLong(header + 8, (second & 0x3f3f3f3fL) | minimaHigh << 32);
+        float ratio = scale == 0 ? 1 : minimum / scale;
+        for (int i = 0; i < 8; i += LANES) {
+            Vectors.store(Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i)), header + 64 + 4L * i);
+            FloatVector m = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8 + i));
+            Vectors.store(m.mul(ratio), minima + 4L * i);
+        }
+    }
+
+    /** Writes the scale of a record, and up to 16 corrections, of which what is not there is 0. */
+    private static void finish(long record, float scale, long corrections, int n) {
+        for (int i = 0; i < 16 / LANES; i++) {
+            FloatVector v = LANES * i < n ? Vectors.floats(corrections + (long) BYTES * i) : Vectors.zero();
+            Vectors.store(v, record + SuperBlockPanels.corrections(i));
+        }
+        Memory.putFloat(record + SuperBlockPanels.SCALE, scale);
+    }
+
     static void q4k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         long header = Memory.known(lanes - HEADER);
         for (int b = 0; b < cols / 256; b++) {
+            long q = Memory.known(x + GROUPS_BYTES * b);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 144L * b);
-                unpackScales(p + 4, header);
-                for (int t = 0; t < count; t++) {
-                    long q = Memory.known(x + xStride * t + SUPER_BLOCK_BYTES * b);
-                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
-                    FloatVector minima = Vectors.zero();
-                    for (int i = 0; i < 8; i += LANES) {
-                        FloatVector scales = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i));
-                        Vectors.store(scales.mul(Vectors.floats(q + SCALES + 4L * i)), header + 64 + 4L * i);
-                        FloatVector m = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8 + i));
-                        minima = m.fma(Vectors.floats(q + SCALES + 32 + 4L * i), minima);
-                    }
-                    FloatVector d = Vectors.broadcastHalf(p);
-                    FloatVector dmin = Vectors.broadcastHalf(p + 2);
+                long at = Memory.known(lanes + (long) BYTES * r);
+                float scale = Memory.getHalf(p);
+                float minimum = Memory.getHalf(p + 2);
+                unpackScales(p + 4, scale, minimum, header, header + 96);
+                FloatVector unit = FloatVector.broadcast(F, unit(scale, minimum) * Memory.getFloat(q + SCALE));
+                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
+                for (int part = 0; part < 4 / PART_PAIRS; part++) {
                     FloatVector sum = Vectors.zero();
-                    for (int i = 0; i < 128; i += BYTES) {
+                    for (int i = 32 * PART_PAIRS * part; i < 32 * PART_PAIRS * (part + 1); i += BYTES) {
                         // 32 bytes hold two groups of 32 elements.
                         long m = Memory.known(q + 2L * (i + (i & 96)));
                         long s = header + 64 + (i >> 5 << 3);
@@ -97,78 +138,133 @@ final class VectorSuperBlocks {
                         sum = ((FloatVector) v.convertShape(I2F, F, 0))
                                 .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4)), sum);
                     }
-                    sum = sum.fma(d, FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    minima.fma(dmin, sum).intoMemorySegment(ALL, at, LE);
+                    if (LANES * part < 8) {
+                        sum = FloatVector.fromMemorySegment(F, ALL, header + 96 + (long) BYTES * part, LE)
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, ALL, q + CORRECTIONS + (long) BYTES * part, LE),
+                                        sum);
+                    }
+                    total = sum.fma(unit, total);
+                }
+                total.intoMemorySegment(ALL, at, LE);
+            }
+        }
+    }
+
+    /** Makes a record of the super-block of each row. */
+    static void unpackQ4k(long w, long rowStride, int rows, long records) {
+        long header = Memory.known(records - HEADER);
+        for (int r = 0; r < rows; r++) {
+            long p = Memory.known(w + rowStride * r);
+            long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
+            float scale = Memory.getHalf(p);
+            float minimum = Memory.getHalf(p + 2);
+            unpackScales(p + 4, scale, minimum, header, header + 96);
+            finish(record, unit(scale, minimum), header + 96, 8);
+            for (int i = 0; i < 128; i += BYTES) {
+                int vector = 4 * (i + (i & 96)) / BYTES;
+                long s = header + 64 + (i >> 5 << 3);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p + 16 + i, LE);
+                for (int nibble = 0; nibble < 2; nibble++) {
+                    FloatVector group = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4L * nibble));
+                    for (int j = 0; j < 4; j++) {
+                        ((FloatVector) z.and(0xf << 8 * j).convertShape(I2F, F, 0))
+                                .mul(group)
+                                .intoMemorySegment(
+                                        ALL, record + SuperBlockPanels.integers(vector + 128 / BYTES * nibble + j), LE);
+                    }
+                    z = z.lanewise(LSHR, 4);
                 }
             }
         }
     }
 
-    /** Unpacks the 12 bytes of scales and minima of {@code Q4_K} and {@code Q5_K} to 8 bytes each. */
-    private static void unpackScales(long packed, long out) {
-        int first = Memory.getInt(packed);
-        int second = Memory.getInt(packed + 4);
-        int third = Memory.getInt(packed + 8);
-        long scalesHigh = (third & 0x0f0f0f0fL) | (first >>> 6 & 0x03030303L) << 4;
-        long minimaHigh = (third >>> 4 & 0x0f0f0f0fL) | (second >>> 6 & 0x03030303L) << 4;
-        Memory.putLong(out, (first & 0x3f3f3f3fL) | scalesHigh << 32);
-        Memory.putLong(out + 8, (second & 0x3f3f3f3fL) | minimaHigh << 32);
-    }
-
     static void q5k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         long header = Memory.known(lanes - HEADER);
         for (int b = 0; b < cols / 256; b++) {
+            long q = Memory.known(x + GROUPS_BYTES * b);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 176L * b);
-                unpackScales(p + 4, header);
-                for (int t = 0; t < count; t++) {
-                    long q = Memory.known(x + xStride * t + SUPER_BLOCK_BYTES * b);
-                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
-                    FloatVector minima = Vectors.zero();
-                    for (int i = 0; i < 8; i += LANES) {
-                        FloatVector scales = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i));
-                        Vectors.store(scales.mul(Vectors.floats(q + SCALES + 4L * i)), header + 64 + 4L * i);
-                        FloatVector m = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8 + i));
-                        minima = m.fma(Vectors.floats(q + SCALES + 32 + 4L * i), minima);
-                    }
-                    FloatVector d = Vectors.broadcastHalf(p);
-                    FloatVector dmin = Vectors.broadcastHalf(p + 2);
+                long at = Memory.known(lanes + (long) BYTES * r);
+                float scale = Memory.getHalf(p);
+                float minimum = Memory.getHalf(p + 2);
+                unpackScales(p + 4, scale, minimum, header, header + 96);
+                FloatVector unit = FloatVector.broadcast(F, unit(scale, minimum) * Memory.getFloat(q + SCALE));
+                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
+                for (int part = 0; part < 4 / PART_PAIRS; part++) {
                     FloatVector sum = Vectors.zero();
-                    for (int i = 0; i < 32; i += BYTES) {
-                        IntVector high = IntVector.fromMemorySegment(I, ALL, p + 16 + i, LE);
-                        for (int c = 0; c < 4; c++) {
-                            long m = Memory.known(q + 128L * c + 2L * i);
-                            long s = header + 64 + 8L * c;
-                            IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 32L * c + i, LE);
-                            IntVector u =
-                                    z.and(NIBBLES).or(high.lanewise(LSHL, 4).and(FIFTH_BITS));
-                            IntVector v;
-                            v = u.reinterpretAsShorts()
-                                    .mul(ShortVector.fromMemorySegment(S, ALL, m, LE))
-                                    .add(u.lanewise(LSHR, 8)
-                                            .reinterpretAsShorts()
-                                            .mul(ShortVector.fromMemorySegment(S, ALL, m + BYTES, LE)))
-                                    .reinterpretAsInts();
-                            v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                            sum = ((FloatVector) v.convertShape(I2F, F, 0))
-                                    .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s)), sum);
-                            u = z.lanewise(LSHR, 4)
-                                    .and(NIBBLES)
-                                    .or(high.lanewise(LSHL, 3).and(FIFTH_BITS));
-                            v = u.reinterpretAsShorts()
-                                    .mul(ShortVector.fromMemorySegment(S, ALL, m + 64, LE))
-                                    .add(u.lanewise(LSHR, 8)
-                                            .reinterpretAsShorts()
-                                            .mul(ShortVector.fromMemorySegment(S, ALL, m + 64 + BYTES, LE)))
-                                    .reinterpretAsInts();
-                            v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                            sum = ((FloatVector) v.convertShape(I2F, F, 0))
-                                    .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4)), sum);
-                            high = high.lanewise(LSHR, 2);
-                        }
+                    for (int i = 32 * PART_PAIRS * part; i < 32 * PART_PAIRS * (part + 1); i += BYTES) {
+                        long m = Memory.known(q + 2L * (i + (i & 96)));
+                        long s = header + 64 + (i >> 5 << 3);
+                        IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + i, LE);
+                        IntVector high = IntVector.fromMemorySegment(I, ALL, p + 16 + (i & 31), LE)
+                                .lanewise(LSHR, i >> 5 << 1);
+                        IntVector u = z.and(NIBBLES).or(high.lanewise(LSHL, 4).and(FIFTH_BITS));
+                        IntVector v;
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0))
+                                .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s)), sum);
+                        u = z.lanewise(LSHR, 4)
+                                .and(NIBBLES)
+                                .or(high.lanewise(LSHL, 3).and(FIFTH_BITS));
+                        v = u.reinterpretAsShorts()
+                                .mul(ShortVector.fromMemorySegment(S, ALL, m + 64, LE))
+                                .add(u.lanewise(LSHR, 8)
+                                        .reinterpretAsShorts()
+                                        .mul(ShortVector.fromMemorySegment(S, ALL, m + 64 + BYTES, LE)))
+                                .reinterpretAsInts();
+                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                        sum = ((FloatVector) v.convertShape(I2F, F, 0))
+                                .fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4)), sum);
                     }
-                    sum = sum.fma(d, FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    minima.fma(dmin, sum).intoMemorySegment(ALL, at, LE);
+                    if (LANES * part < 8) {
+                        sum = FloatVector.fromMemorySegment(F, ALL, header + 96 + (long) BYTES * part, LE)
+                                .fma(
+                                        FloatVector.fromMemorySegment(
+                                                F, ALL, q + CORRECTIONS + (long) BYTES * part, LE),
+                                        sum);
+                    }
+                    total = sum.fma(unit, total);
+                }
+                total.intoMemorySegment(ALL, at, LE);
+            }
+        }
+    }
+
+    /** Makes a record of the super-block of each row. */
+    static void unpackQ5k(long w, long rowStride, int rows, long records) {
+        long header = Memory.known(records - HEADER);
+        for (int r = 0; r < rows; r++) {
+            long p = Memory.known(w + rowStride * r);
+            long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
+            float scale = Memory.getHalf(p);
+            float minimum = Memory.getHalf(p + 2);
+            unpackScales(p + 4, scale, minimum, header, header + 96);
+            finish(record, unit(scale, minimum), header + 96, 8);
+            for (int i = 0; i < 128; i += BYTES) {
+                int vector = 4 * (i + (i & 96)) / BYTES;
+                long s = header + 64 + (i >> 5 << 3);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + i, LE);
+                IntVector high = IntVector.fromMemorySegment(I, ALL, p + 16 + (i & 31), LE)
+                        .lanewise(LSHR, i >> 5 << 1);
+                for (int nibble = 0; nibble < 2; nibble++) {
+                    FloatVector group = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4L * nibble));
+                    IntVector u = z.and(NIBBLES).or(high.lanewise(LSHL, 4).and(FIFTH_BITS));
+                    for (int j = 0; j < 4; j++) {
+                        ((FloatVector) u.and(0xff << 8 * j).convertShape(I2F, F, 0))
+                                .mul(group)
+                                .intoMemorySegment(
+                                        ALL, record + SuperBlockPanels.integers(vector + 128 / BYTES * nibble + j), LE);
+                    }
+                    z = z.lanewise(LSHR, 4);
+                    high = high.lanewise(LSHR, 1);
                 }
             }
         }
@@ -177,32 +273,34 @@ final class VectorSuperBlocks {
     static void q6k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         long header = Memory.known(lanes - HEADER);
         for (int b = 0; b < cols / 256; b++) {
+            long q = Memory.known(x + SIXTEENTHS_BYTES * b);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 210L * b);
-                for (int t = 0; t < count; t++) {
-                    long q = Memory.known(x + xStride * t + SUPER_BLOCK_BYTES * b);
-                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
+                long at = Memory.known(lanes + (long) BYTES * r);
+                for (int i = 0; i < 16; i += LANES) {
+                    Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i)), header + 64 + 4L * i);
+                }
+                FloatVector unit = FloatVector.broadcast(F, Memory.getFloat(q + SCALE) * Memory.getHalf(p + 208));
+                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
+                // Two halves of 128 elements, four quarters in each.
+                for (int half = 0; half < 2; half++) {
                     FloatVector sum = Vectors.zero();
-                    for (int i = 0; i < 16; i += LANES) {
-                        FloatVector scales = Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i));
-                        Vectors.store(scales.mul(Vectors.floats(q + SCALES + 4L * i)), header + 64 + 4L * i);
-                        sum = scales.fma(Vectors.floats(q + SUMS + 4L * i), sum);
-                    }
-                    FloatVector d = Vectors.broadcastHalf(p + 208);
-                    for (int i = 0; i < 64; i += BYTES) {
-                        // Two halves of 128 elements, four quarters in each.
-                        long low = Memory.known(p + i + (i & 32));
-                        long m = Memory.known(q + 2L * (i + 3 * (i & 32)));
-                        long s = header + 64 + (i & 32) + (i & 16) / 4;
+                    FloatVector upperSum = sum;
+                    for (int i = 0; i < 32; i += BYTES) {
+                        long low = Memory.known(p + 64L * half + i);
+                        long m = Memory.known(q + 256L * half + 2L * i);
+                        long starts = Memory.known(q + STARTS + 128L * half + i);
+                        long s = header + 64 + 32L * half + i / 4;
                         IntVector z0 = IntVector.fromMemorySegment(I, ALL, low, LE);
                         IntVector z1 = IntVector.fromMemorySegment(I, ALL, low + 32, LE);
-                        IntVector h = IntVector.fromMemorySegment(I, ALL, p + 128 + i, LE);
+                        IntVector h = IntVector.fromMemorySegment(I, ALL, p + 128 + 32L * half + i, LE);
                         FloatVector scales = FloatVector.fromMemorySegment(F, ALL, s, LE);
                         FloatVector scale;
                         IntVector v;
                         IntVector u = z0.and(NIBBLES).or(h.lanewise(LSHL, 4).and(UPPER_BITS));
                         v = u.reinterpretAsShorts()
                                 .mul(ShortVector.fromMemorySegment(S, ALL, m, LE))
+                                .add(ShortVector.fromMemorySegment(S, ALL, starts, LE))
                                 .add(u.lanewise(LSHR, 8)
                                         .reinterpretAsShorts()
                                         .mul(ShortVector.fromMemorySegment(S, ALL, m + BYTES, LE)))
@@ -215,6 +313,7 @@ final class VectorSuperBlocks {
                         u = z1.and(NIBBLES).or(h.lanewise(LSHL, 2).and(UPPER_BITS));
                         v = u.reinterpretAsShorts()
                                 .mul(ShortVector.fromMemorySegment(S, ALL, m + 64, LE))
+                                .add(ShortVector.fromMemorySegment(S, ALL, starts + 32, LE))
                                 .add(u.lanewise(LSHR, 8)
                                         .reinterpretAsShorts()
                                         .mul(ShortVector.fromMemorySegment(S, ALL, m + 64 + BYTES, LE)))
@@ -227,6 +326,7 @@ final class VectorSuperBlocks {
                         u = z0.lanewise(LSHR, 4).and(NIBBLES).or(h.and(UPPER_BITS));
                         v = u.reinterpretAsShorts()
                                 .mul(ShortVector.fromMemorySegment(S, ALL, m + 128, LE))
+                                .add(ShortVector.fromMemorySegment(S, ALL, starts + 64, LE))
                                 .add(u.lanewise(LSHR, 8)
                                         .reinterpretAsShorts()
                                         .mul(ShortVector.fromMemorySegment(S, ALL, m + 128 + BYTES, LE)))
@@ -235,12 +335,13 @@ final class VectorSuperBlocks {
                         scale = BITS == 256
                                 ? scales.rearrange(QUARTER_2)
                                 : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 16));
-                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, sum);
+                        upperSum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, upperSum);
                         u = z1.lanewise(LSHR, 4)
                                 .and(NIBBLES)
                                 .or(h.lanewise(LSHR, 2).and(UPPER_BITS));
                         v = u.reinterpretAsShorts()
                                 .mul(ShortVector.fromMemorySegment(S, ALL, m + 192, LE))
+                                .add(ShortVector.fromMemorySegment(S, ALL, starts + 96, LE))
                                 .add(u.lanewise(LSHR, 8)
                                         .reinterpretAsShorts()
                                         .mul(ShortVector.fromMemorySegment(S, ALL, m + 192 + BYTES, LE)))
@@ -249,9 +350,49 @@ final class VectorSuperBlocks {
                         scale = BITS == 256
                                 ? scales.rearrange(QUARTER_3)
                                 : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 24));
-                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, sum);
+                        upperSum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, upperSum);
                     }
-                    sum.fma(d, FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+                    // A part is a half with 256 bits, two quarters with 128.
+                    total = (BITS == 256 ? sum.add(upperSum) : sum).fma(unit, total);
+                    if (BITS == 128) {
+                        total = upperSum.fma(unit, total);
+                    }
+                }
+                total.intoMemorySegment(ALL, at, LE);
+            }
+        }
+    }
+
+    /** Makes a record of the super-block of each row. */
+    static void unpackQ6k(long w, long rowStride, int rows, long records) {
+        long header = Memory.known(records - HEADER);
+        for (int r = 0; r < rows; r++) {
+            long p = Memory.known(w + rowStride * r);
+            long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
+            for (int i = 0; i < 16; i += LANES) {
+                Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i)), header + 64 + 4L * i);
+            }
+            finish(record, Memory.getHalf(p + 208), header + 64, 0);
+            for (int i = 0; i < 64; i += BYTES) {
+                int half = i / 32;
+                long low = Memory.known(p + 32L * half + i);
+                IntVector h = IntVector.fromMemorySegment(I, ALL, p + 128 + i, LE);
+                for (int quarter = 0; quarter < 4; quarter++) {
+                    int element = 128 * half + 32 * quarter + i % 32;
+                    long s = header + 64 + element / 4;
+                    FloatVector scale = BITS == 256
+                            ? FloatVector.fromMemorySegment(F, ALL, s, LE).rearrange(QUARTER_0)
+                            : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s));
+                    IntVector u = IntVector.fromMemorySegment(I, ALL, low + 32L * (quarter % 2), LE)
+                            .lanewise(LSHR, quarter / 2 * 4)
+                            .and(NIBBLES)
+                            .or(h.lanewise(LSHR, 2 * quarter).and(0x03030303).lanewise(LSHL, 4));
+                    for (int j = 0; j < 4; j++) {
+                        ((FloatVector) u.and(0xff << 8 * j).sub(32 << 8 * j).convertShape(I2F, F, 0))
+                                .mul(scale)
+                                .intoMemorySegment(
+                                        ALL, record + SuperBlockPanels.integers(4 * element / BYTES + j), LE);
+                    }
                 }
             }
         }

@@ -1,12 +1,16 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorActivations.SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.SUPER_BLOCK_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.CORRECTIONS;
+import static dev.prefetch.backend.cpu.VectorActivations.GROUPS_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.SCALE;
+import static dev.prefetch.backend.cpu.VectorActivations.SIXTEENTHS_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
 import static dev.prefetch.backend.cpu.VectorSuperBlocks.FIFTH_BITS;
 import static dev.prefetch.backend.cpu.VectorSuperBlocks.NIBBLES;
 import static dev.prefetch.backend.cpu.VectorSuperBlocks.UPPER_BITS;
 import static dev.prefetch.backend.cpu.VectorSuperBlocks.UPPER_HALVES;
+import static dev.prefetch.backend.cpu.VectorSuperBlocks.unit;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 import static jdk.incubator.vector.VectorOperators.B2F;
 import static jdk.incubator.vector.VectorOperators.I2F;
@@ -14,6 +18,7 @@ import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
 import java.util.function.IntUnaryOperator;
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.LongVector;
@@ -22,16 +27,18 @@ import jdk.incubator.vector.VectorShuffle;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * Matrix-vector kernels for super-blocks of 256 with vectors of 512 bits, where a vector of bytes spans several groups with
- * scales of their own. Otherwise as {@link VectorSuperBlocks}.
+ * Kernels for super-blocks of 256 with vectors of 512 bits, where a vector of bytes spans several groups with scales of their
+ * own. Otherwise as {@link VectorSuperBlocks}.
  *
  * <p>Without helpers, and half a super-block at a time: with the whole of it in one body, the compiler left one vector in
- * three of four processes as an object, which was allocated for every block and cost a quarter of the speed. For the same
- * reason each format has a kernel for a single row of activations and one for several; both compute the same in the same
- * order. The loop over rows of activations has no constant step, so that it is not unrolled.
+ * three of four processes as an object, which was allocated for every block and cost a quarter of the speed.
+ *
+ * <p>Unpacked integers become floats without being converted: with the bits of {@link #MAGIC} above them they are floats that
+ * are {@link #MAGIC} more, which a multiply-add takes away again exactly.
  */
 final class WideSuperBlocks {
 
+    private static final VectorSpecies<Byte> B128 = ByteVector.SPECIES_128;
     private static final VectorSpecies<Short> S = ShortVector.SPECIES_512;
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_512;
     private static final VectorSpecies<Integer> I256 = IntVector.SPECIES_256;
@@ -41,38 +48,32 @@ final class WideSuperBlocks {
     /** Bytes of the multipliers of half a super-block. */
     private static final long HALF_BYTES = 256;
 
+    /** Bytes of the floats of half a super-block. */
+    private static final long HALF_FLOAT_BYTES = 512;
+
     private static final short NIBBLE_PAIRS = 0x0f0f;
 
-    private WideSuperBlocks() {}
+    private static final float MAGIC = 0x1p23f;
+    private static final int MAGIC_BITS = Float.floatToRawIntBits(MAGIC);
 
     /** Groups of 32 in the order of {@link VectorActivations}: two to a vector. */
-    private static final class Groups {
+    private static final VectorShuffle<Float> EVEN_GROUPS = shuffle(i -> i / 8 * 2);
 
-        static final VectorShuffle<Float> EVEN = shuffle(i -> i / 8 * 2);
-        static final VectorShuffle<Float> ODD = shuffle(i -> 1 + i / 8 * 2);
-
-        /** The lanes that belong to minima. */
-        static final FloatVector MINIMA = lanes(4, 8);
-
-        private Groups() {}
-    }
+    private static final VectorShuffle<Float> ODD_GROUPS = shuffle(i -> 1 + i / 8 * 2);
 
     /** Groups of 16: four to a vector. */
-    private static final class Sixteenths {
+    private static final VectorShuffle<Float> FIRST_SIXTEENTHS = shuffle(i -> i / 4);
 
-        static final VectorShuffle<Float> FIRST = shuffle(i -> i / 4);
-        static final VectorShuffle<Float> SECOND = shuffle(i -> 4 + i / 4);
-
-        /** The lanes that belong to the zero point. */
-        static final FloatVector ZERO_POINT = lanes(8, 16);
-
-        private Sixteenths() {}
-    }
+    private static final VectorShuffle<Float> SECOND_SIXTEENTHS = shuffle(i -> 4 + i / 4);
+    private static final VectorShuffle<Float> NEXT_FOUR = shuffle(i -> (i + 4) % 16);
+    private static final VectorShuffle<Float> NEXT_EIGHT = shuffle(i -> (i + 8) % 16);
 
     private static final VectorShuffle<Integer> LOWER_HALF = VectorShuffle.fromOp(I, i -> i % 8);
     private static final IntVector SHIFTS_0_2 = shifts(0, 2);
     private static final IntVector SHIFTS_3_1 = shifts(3, 1);
     private static final IntVector SHIFTS_4_2 = shifts(4, 2);
+
+    private WideSuperBlocks() {}
 
     private static IntVector shifts(int lower, int upper) {
         int[] shifts = new int[16];
@@ -82,191 +83,158 @@ final class WideSuperBlocks {
         return IntVector.fromArray(I, shifts, 0);
     }
 
-    /** 1 in the lanes {@code from <= i < to}, 0 in the others. */
-    private static FloatVector lanes(int from, int to) {
-        float[] lanes = new float[16];
-        for (int i = from; i < to; i++) {
-            lanes[i] = 1;
-        }
-        return FloatVector.fromArray(F, lanes, 0);
-    }
-
     private static VectorShuffle<Float> shuffle(IntUnaryOperator source) {
         return VectorShuffle.fromOp(F, source);
     }
 
-    static void q4kSingle(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
-        for (int b = 0; b < cols / 256; b++) {
-            for (int r = 0; r < rows; r++) {
-                long p = Memory.known(w + rowStride * r + 144L * b);
-                int s0 = Memory.getInt(p + 4);
-                int s1 = Memory.getInt(p + 8);
-                int s2 = Memory.getInt(p + 12);
-                int scalesHigh = s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4;
-                int minimaHigh = s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4;
-                // For either half 4 scales, then 4 minima.
-                long smallLow = s0 & 0x3f3f3f3f | (long) (s1 & 0x3f3f3f3f) << 32;
-                long smallHigh = scalesHigh | (long) minimaHigh << 32;
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
-                FloatVector dmin =
-                        FloatVector.broadcast(F, Memory.getHalf(p + 2)).mul(Groups.MINIMA);
-                long at = Memory.known(lanes + 64L * r);
-                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
-                for (int h = 0; h < 2; h++) {
-                    long q = Memory.known(x + SUPER_BLOCK_BYTES * b + HALF_BYTES * h);
-                    long qs = Memory.known(x + SUPER_BLOCK_BYTES * b + SCALES + 64L * h);
-                    FloatVector small = (FloatVector) LongVector.broadcast(L128, h == 0 ? smallLow : smallHigh)
-                            .reinterpretAsBytes()
-                            .convertShape(B2F, F, 0);
-                    FloatVector scales = small.mul(FloatVector.fromMemorySegment(F, ALL, qs, LE));
-                    ShortVector z = ShortVector.fromMemorySegment(S, ALL, p + 16 + 64L * h, LE);
-                    ShortVector u0 = z.and(NIBBLE_PAIRS);
-                    ShortVector u1 = z.lanewise(LSHR, 4).and(NIBBLE_PAIRS);
-                    IntVector v;
-                    v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
-                            .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
-                            .reinterpretAsInts();
-                    v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(scales.rearrange(Groups.EVEN));
-                    v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
-                            .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
-                            .reinterpretAsInts();
-                    v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Groups.ODD), sum);
-                    total = scales.fma(dmin, sum.fma(d, total));
-                }
-                total.intoMemorySegment(ALL, at, LE);
-            }
-        }
-    }
-
     static void q4k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         for (int b = 0; b < cols / 256; b++) {
+            long record = Memory.known(x + GROUPS_BYTES * b);
+            float unit = Memory.getFloat(record + SCALE);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 144L * b);
+                float scale = Memory.getHalf(p);
+                float minimum = Memory.getHalf(p + 2);
                 int s0 = Memory.getInt(p + 4);
                 int s1 = Memory.getInt(p + 8);
                 int s2 = Memory.getInt(p + 12);
-                int scalesHigh = s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4;
-                int minimaHigh = s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4;
-                // For either half 4 scales, then 4 minima.
-                long smallLow = s0 & 0x3f3f3f3f | (long) (s1 & 0x3f3f3f3f) << 32;
-                long smallHigh = scalesHigh | (long) minimaHigh << 32;
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
-                FloatVector dmin =
-                        FloatVector.broadcast(F, Memory.getHalf(p + 2)).mul(Groups.MINIMA);
+                long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
+                long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
+                // Eight and eight. As corrections, scales meet zeros.
+                FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
+                        .withLane(1, minima)
+                        .reinterpretAsBytes()
+                        .convertShape(B2F, F, 0);
+                FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
+                float factor = unit(scale, minimum) * unit;
+                FloatVector sum = FloatVector.zero(F);
                 for (int h = 0; h < 2; h++) {
-                    FloatVector small = (FloatVector) LongVector.broadcast(L128, h == 0 ? smallLow : smallHigh)
-                            .reinterpretAsBytes()
-                            .convertShape(B2F, F, 0);
+                    long q = Memory.known(record + HALF_BYTES * h);
                     ShortVector z = ShortVector.fromMemorySegment(S, ALL, p + 16 + 64L * h, LE);
                     ShortVector u0 = z.and(NIBBLE_PAIRS);
                     ShortVector u1 = z.lanewise(LSHR, 4).and(NIBBLE_PAIRS);
-                    long at = lanes + 64L * r * count;
-                    long end = at + 64L * count;
-                    long q = x + SUPER_BLOCK_BYTES * b + HALF_BYTES * h;
-                    long toScales = SCALES + (64 - HALF_BYTES) * h;
-                    do {
-                        q = Memory.known(q);
-                        at = Memory.known(at);
-                        long qs = Memory.known(q + toScales);
-                        FloatVector scales = small.mul(FloatVector.fromMemorySegment(F, ALL, qs, LE));
-                        FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
-                        IntVector v;
-                        v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
-                                .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
-                                .reinterpretAsInts();
-                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                        FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(scales.rearrange(Groups.EVEN));
-                        v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
-                                .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
-                                .reinterpretAsInts();
-                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Groups.ODD), sum);
-                        total = scales.fma(dmin, sum.fma(d, total));
-                        total.intoMemorySegment(ALL, at, LE);
-                        at += 64;
-                        q += xStride;
-                    } while (at < end);
-                }
-            }
-        }
-    }
-
-    static void q5kSingle(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
-        for (int b = 0; b < cols / 256; b++) {
-            for (int r = 0; r < rows; r++) {
-                long p = Memory.known(w + rowStride * r + 176L * b);
-                int s0 = Memory.getInt(p + 4);
-                int s1 = Memory.getInt(p + 8);
-                int s2 = Memory.getInt(p + 12);
-                int scalesHigh = s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4;
-                int minimaHigh = s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4;
-                // For either half 4 scales, then 4 minima.
-                long smallLow = s0 & 0x3f3f3f3f | (long) (s1 & 0x3f3f3f3f) << 32;
-                long smallHigh = scalesHigh | (long) minimaHigh << 32;
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
-                FloatVector dmin =
-                        FloatVector.broadcast(F, Memory.getHalf(p + 2)).mul(Groups.MINIMA);
-                IntVector fifth =
-                        IntVector.fromMemorySegment(I, ALL, p + 16, LE).rearrange(LOWER_HALF);
-                long at = Memory.known(lanes + 64L * r);
-                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
-                for (int h = 0; h < 2; h++) {
-                    long q = Memory.known(x + SUPER_BLOCK_BYTES * b + HALF_BYTES * h);
-                    long qs = Memory.known(x + SUPER_BLOCK_BYTES * b + SCALES + 64L * h);
-                    FloatVector small = (FloatVector) LongVector.broadcast(L128, h == 0 ? smallLow : smallHigh)
-                            .reinterpretAsBytes()
-                            .convertShape(B2F, F, 0);
-                    FloatVector scales = small.mul(FloatVector.fromMemorySegment(F, ALL, qs, LE));
-                    IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 64L * h, LE);
-                    IntVector bits = fifth.lanewise(LSHR, 4 * h);
-                    ShortVector u0 = z.and(NIBBLES)
-                            .or(bits.lanewise(LSHL, SHIFTS_4_2).and(FIFTH_BITS))
-                            .reinterpretAsShorts();
-                    ShortVector u1 = z.lanewise(LSHR, 4)
-                            .and(NIBBLES)
-                            .or(bits.lanewise(LSHL, SHIFTS_3_1).and(FIFTH_BITS))
-                            .reinterpretAsShorts();
                     IntVector v;
                     v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
                             .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(scales.rearrange(Groups.EVEN));
+                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(EVEN_GROUPS), sum);
                     v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
                             .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Groups.ODD), sum);
-                    total = scales.fma(dmin, sum.fma(d, total));
+                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(ODD_GROUPS), sum);
+                    small = small.rearrange(NEXT_FOUR);
                 }
-                total.intoMemorySegment(ALL, at, LE);
+                sum = corrections.fma(FloatVector.fromMemorySegment(F, ALL, record + CORRECTIONS, LE), sum);
+                long at = Memory.known(lanes + 64L * r);
+                sum.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
+                        .intoMemorySegment(ALL, at, LE);
+            }
+        }
+    }
+
+    static void unpackQ4k(long w, long rowStride, int rows, long records) {
+        for (int r = 0; r < rows; r++) {
+            long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
+            long p = Memory.known(w + rowStride * r);
+            float scale = Memory.getHalf(p);
+            float minimum = Memory.getHalf(p + 2);
+            int s0 = Memory.getInt(p + 4);
+            int s1 = Memory.getInt(p + 8);
+            int s2 = Memory.getInt(p + 12);
+            long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
+            long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
+            // Eight and eight. As corrections, scales meet zeros.
+            FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
+                    .withLane(1, minima)
+                    .reinterpretAsBytes()
+                    .convertShape(B2F, F, 0);
+            FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
+            corrections.intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
+            Memory.putFloat(record + SuperBlockPanels.SCALE, unit(scale, minimum));
+            for (int h = 0; h < 2; h++) {
+                long o = Memory.known(record + HALF_FLOAT_BYTES * h);
+                IntVector u0 = IntVector.fromMemorySegment(I, ALL, p + 16 + 64L * h, LE);
+                IntVector u1 = u0.lanewise(LSHR, 4);
+                FloatVector group;
+                FloatVector magic;
+                group = small.rearrange(EVEN_GROUPS);
+                magic = group.mul(-MAGIC);
+                u0.and(0xf)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o, LE);
+                u0.and(0xf00)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 64, LE);
+                u0.and(0xf0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 128, LE);
+                u0.lanewise(LSHR, 8)
+                        .and(0xf0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 192, LE);
+                group = small.rearrange(ODD_GROUPS);
+                magic = group.mul(-MAGIC);
+                u1.and(0xf)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 256, LE);
+                u1.and(0xf00)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 320, LE);
+                u1.and(0xf0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 384, LE);
+                u1.lanewise(LSHR, 8)
+                        .and(0xf0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 448, LE);
+                small = small.rearrange(NEXT_FOUR);
             }
         }
     }
 
     static void q5k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         for (int b = 0; b < cols / 256; b++) {
+            long record = Memory.known(x + GROUPS_BYTES * b);
+            float unit = Memory.getFloat(record + SCALE);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 176L * b);
+                float scale = Memory.getHalf(p);
+                float minimum = Memory.getHalf(p + 2);
                 int s0 = Memory.getInt(p + 4);
                 int s1 = Memory.getInt(p + 8);
                 int s2 = Memory.getInt(p + 12);
-                int scalesHigh = s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4;
-                int minimaHigh = s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4;
-                // For either half 4 scales, then 4 minima.
-                long smallLow = s0 & 0x3f3f3f3f | (long) (s1 & 0x3f3f3f3f) << 32;
-                long smallHigh = scalesHigh | (long) minimaHigh << 32;
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
-                FloatVector dmin =
-                        FloatVector.broadcast(F, Memory.getHalf(p + 2)).mul(Groups.MINIMA);
+                long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
+                long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
+                // Eight and eight. As corrections, scales meet zeros.
+                FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
+                        .withLane(1, minima)
+                        .reinterpretAsBytes()
+                        .convertShape(B2F, F, 0);
+                FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
                 IntVector fifth =
                         IntVector.fromMemorySegment(I, ALL, p + 16, LE).rearrange(LOWER_HALF);
+                float factor = unit(scale, minimum) * unit;
+                FloatVector sum = FloatVector.zero(F);
                 for (int h = 0; h < 2; h++) {
-                    FloatVector small = (FloatVector) LongVector.broadcast(L128, h == 0 ? smallLow : smallHigh)
-                            .reinterpretAsBytes()
-                            .convertShape(B2F, F, 0);
+                    long q = Memory.known(record + HALF_BYTES * h);
                     IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 64L * h, LE);
                     IntVector bits = fifth.lanewise(LSHR, 4 * h);
                     ShortVector u0 = z.and(NIBBLES)
@@ -276,51 +244,120 @@ final class WideSuperBlocks {
                             .and(NIBBLES)
                             .or(bits.lanewise(LSHL, SHIFTS_3_1).and(FIFTH_BITS))
                             .reinterpretAsShorts();
-                    long at = lanes + 64L * r * count;
-                    long end = at + 64L * count;
-                    long q = x + SUPER_BLOCK_BYTES * b + HALF_BYTES * h;
-                    long toScales = SCALES + (64 - HALF_BYTES) * h;
-                    do {
-                        q = Memory.known(q);
-                        at = Memory.known(at);
-                        long qs = Memory.known(q + toScales);
-                        FloatVector scales = small.mul(FloatVector.fromMemorySegment(F, ALL, qs, LE));
-                        FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
-                        IntVector v;
-                        v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
-                                .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
-                                .reinterpretAsInts();
-                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                        FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(scales.rearrange(Groups.EVEN));
-                        v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
-                                .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
-                                .reinterpretAsInts();
-                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Groups.ODD), sum);
-                        total = scales.fma(dmin, sum.fma(d, total));
-                        total.intoMemorySegment(ALL, at, LE);
-                        at += 64;
-                        q += xStride;
-                    } while (at < end);
+                    IntVector v;
+                    v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
+                            .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
+                            .reinterpretAsInts();
+                    v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(EVEN_GROUPS), sum);
+                    v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
+                            .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
+                            .reinterpretAsInts();
+                    v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
+                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(ODD_GROUPS), sum);
+                    small = small.rearrange(NEXT_FOUR);
                 }
+                sum = corrections.fma(FloatVector.fromMemorySegment(F, ALL, record + CORRECTIONS, LE), sum);
+                long at = Memory.known(lanes + 64L * r);
+                sum.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
+                        .intoMemorySegment(ALL, at, LE);
             }
         }
     }
 
-    static void q6kSingle(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+    static void unpackQ5k(long w, long rowStride, int rows, long records) {
+        for (int r = 0; r < rows; r++) {
+            long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
+            long p = Memory.known(w + rowStride * r);
+            float scale = Memory.getHalf(p);
+            float minimum = Memory.getHalf(p + 2);
+            int s0 = Memory.getInt(p + 4);
+            int s1 = Memory.getInt(p + 8);
+            int s2 = Memory.getInt(p + 12);
+            long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
+            long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
+            // Eight and eight. As corrections, scales meet zeros.
+            FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
+                    .withLane(1, minima)
+                    .reinterpretAsBytes()
+                    .convertShape(B2F, F, 0);
+            FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
+            IntVector fifth = IntVector.fromMemorySegment(I, ALL, p + 16, LE).rearrange(LOWER_HALF);
+            corrections.intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
+            Memory.putFloat(record + SuperBlockPanels.SCALE, unit(scale, minimum));
+            for (int h = 0; h < 2; h++) {
+                long o = Memory.known(record + HALF_FLOAT_BYTES * h);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 64L * h, LE);
+                IntVector bits = fifth.lanewise(LSHR, 4 * h);
+                IntVector u0 = z.and(NIBBLES).or(bits.lanewise(LSHL, SHIFTS_4_2).and(FIFTH_BITS));
+                IntVector u1 = z.lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(bits.lanewise(LSHL, SHIFTS_3_1).and(FIFTH_BITS));
+                FloatVector group;
+                FloatVector magic;
+                group = small.rearrange(EVEN_GROUPS);
+                magic = group.mul(-MAGIC);
+                u0.and(0xff)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o, LE);
+                u0.and(0xff00)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 64, LE);
+                u0.and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 128, LE);
+                u0.lanewise(LSHR, 8)
+                        .and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 192, LE);
+                group = small.rearrange(ODD_GROUPS);
+                magic = group.mul(-MAGIC);
+                u1.and(0xff)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 256, LE);
+                u1.and(0xff00)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 320, LE);
+                u1.and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 384, LE);
+                u1.lanewise(LSHR, 8)
+                        .and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .fma(group, magic)
+                        .intoMemorySegment(ALL, o + 448, LE);
+                small = small.rearrange(NEXT_FOUR);
+            }
+        }
+    }
+
+    static void q6k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         for (int b = 0; b < cols / 256; b++) {
+            long record = Memory.known(x + SIXTEENTHS_BYTES * b);
+            float unit = Memory.getFloat(record + SCALE);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 210L * b);
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p + 208));
-                long at = Memory.known(lanes + 64L * r);
-                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
+                FloatVector small = (FloatVector)
+                        ByteVector.fromMemorySegment(B128, ALL, p + 192, LE).convertShape(B2F, F, 0);
+                float factor = Memory.getHalf(p + 208) * unit;
+                FloatVector sum = FloatVector.zero(F);
                 for (int h = 0; h < 2; h++) {
-                    long q = Memory.known(x + SUPER_BLOCK_BYTES * b + HALF_BYTES * h);
-                    long qs = Memory.known(x + SUPER_BLOCK_BYTES * b + SCALES + 64L * h);
-                    FloatVector small = (FloatVector) LongVector.broadcast(L128, Memory.getLong(p + 192 + 8L * h))
-                            .reinterpretAsBytes()
-                            .convertShape(B2F, F, 0);
-                    FloatVector scales = small.mul(FloatVector.fromMemorySegment(F, ALL, qs, LE));
+                    long q = Memory.known(record + HALF_BYTES * h);
                     IntVector z = IntVector.fromMemorySegment(I, ALL, p + 64L * h, LE);
                     IntVector bits = ((IntVector) IntVector.fromMemorySegment(I256, ALL, p + 128 + 32L * h, LE)
                                     .reinterpretShape(I, 0))
@@ -333,74 +370,99 @@ final class WideSuperBlocks {
                             .or(bits.lanewise(LSHR, SHIFTS_0_2).and(UPPER_BITS))
                             .reinterpretAsShorts();
                     IntVector v;
-                    // The zero point first.
-                    FloatVector sum = scales.mul(Sixteenths.ZERO_POINT);
                     v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
+                            .add(ShortVector.fromMemorySegment(S, ALL, record + STARTS + 128L * h, LE))
                             .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Sixteenths.FIRST), sum);
+                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(FIRST_SIXTEENTHS), sum);
                     v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
+                            .add(ShortVector.fromMemorySegment(S, ALL, record + STARTS + 128L * h + 64, LE))
                             .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Sixteenths.SECOND), sum);
-                    total = sum.fma(d, total);
+                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(SECOND_SIXTEENTHS), sum);
+                    small = small.rearrange(NEXT_EIGHT);
                 }
-                total.intoMemorySegment(ALL, at, LE);
+                long at = Memory.known(lanes + 64L * r);
+                sum.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
+                        .intoMemorySegment(ALL, at, LE);
             }
         }
     }
 
-    static void q6k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
-        for (int b = 0; b < cols / 256; b++) {
-            for (int r = 0; r < rows; r++) {
-                long p = Memory.known(w + rowStride * r + 210L * b);
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p + 208));
-                for (int h = 0; h < 2; h++) {
-                    FloatVector small = (FloatVector) LongVector.broadcast(L128, Memory.getLong(p + 192 + 8L * h))
-                            .reinterpretAsBytes()
-                            .convertShape(B2F, F, 0);
-                    IntVector z = IntVector.fromMemorySegment(I, ALL, p + 64L * h, LE);
-                    IntVector bits = ((IntVector) IntVector.fromMemorySegment(I256, ALL, p + 128 + 32L * h, LE)
-                                    .reinterpretShape(I, 0))
-                            .rearrange(LOWER_HALF);
-                    ShortVector u0 = z.and(NIBBLES)
-                            .or(bits.lanewise(LSHL, SHIFTS_4_2).and(UPPER_BITS))
-                            .reinterpretAsShorts();
-                    ShortVector u1 = z.lanewise(LSHR, 4)
-                            .and(NIBBLES)
-                            .or(bits.lanewise(LSHR, SHIFTS_0_2).and(UPPER_BITS))
-                            .reinterpretAsShorts();
-                    long at = lanes + 64L * r * count;
-                    long end = at + 64L * count;
-                    long q = x + SUPER_BLOCK_BYTES * b + HALF_BYTES * h;
-                    long toScales = SCALES + (64 - HALF_BYTES) * h;
-                    do {
-                        q = Memory.known(q);
-                        at = Memory.known(at);
-                        long qs = Memory.known(q + toScales);
-                        FloatVector scales = small.mul(FloatVector.fromMemorySegment(F, ALL, qs, LE));
-                        FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
-                        IntVector v;
-                        // The zero point first.
-                        FloatVector sum = scales.mul(Sixteenths.ZERO_POINT);
-                        v = u0.mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
-                                .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
-                                .reinterpretAsInts();
-                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Sixteenths.FIRST), sum);
-                        v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
-                                .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
-                                .reinterpretAsInts();
-                        v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                        sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scales.rearrange(Sixteenths.SECOND), sum);
-                        total = sum.fma(d, total);
-                        total.intoMemorySegment(ALL, at, LE);
-                        at += 64;
-                        q += xStride;
-                    } while (at < end);
-                }
+    static void unpackQ6k(long w, long rowStride, int rows, long records) {
+        for (int r = 0; r < rows; r++) {
+            long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
+            long p = Memory.known(w + rowStride * r);
+            FloatVector small = (FloatVector)
+                    ByteVector.fromMemorySegment(B128, ALL, p + 192, LE).convertShape(B2F, F, 0);
+            FloatVector.zero(F).intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
+            Memory.putFloat(record + SuperBlockPanels.SCALE, Memory.getHalf(p + 208));
+            for (int h = 0; h < 2; h++) {
+                long o = Memory.known(record + HALF_FLOAT_BYTES * h);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p + 64L * h, LE);
+                IntVector bits = ((IntVector) IntVector.fromMemorySegment(I256, ALL, p + 128 + 32L * h, LE)
+                                .reinterpretShape(I, 0))
+                        .rearrange(LOWER_HALF);
+                IntVector u0 = z.and(NIBBLES).or(bits.lanewise(LSHL, SHIFTS_4_2).and(UPPER_BITS));
+                IntVector u1 = z.lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(bits.lanewise(LSHR, SHIFTS_0_2).and(UPPER_BITS));
+                FloatVector group;
+                group = small.rearrange(FIRST_SIXTEENTHS);
+                u0.and(0xff)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 32)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o, LE);
+                u0.and(0xff00)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 8192)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 64, LE);
+                u0.and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 2097152)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 128, LE);
+                u0.lanewise(LSHR, 8)
+                        .and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 2097152)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 192, LE);
+                group = small.rearrange(SECOND_SIXTEENTHS);
+                u1.and(0xff)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 32)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 256, LE);
+                u1.and(0xff00)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 8192)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 320, LE);
+                u1.and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 2097152)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 384, LE);
+                u1.lanewise(LSHR, 8)
+                        .and(0xff0000)
+                        .or(MAGIC_BITS)
+                        .reinterpretAsFloats()
+                        .sub(MAGIC + 2097152)
+                        .mul(group)
+                        .intoMemorySegment(ALL, o + 448, LE);
+                small = small.rearrange(NEXT_EIGHT);
             }
         }
     }

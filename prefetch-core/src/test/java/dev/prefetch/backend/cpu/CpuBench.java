@@ -79,12 +79,12 @@ final class CpuBench {
 
     private static void prepare(GgmlType type) {
         Kernels kernels = KernelSelection.select().kernels();
-        ActivationForm form = kernels.activationForm(type);
+        ActivationForm form = kernels.activationForm(type, 1);
         try (NativeMemory memory = NativeMemory.allocate(1 << 20, "activations")) {
             long best = Long.MAX_VALUE;
             for (int i = 0; i < 20_000; i++) {
                 long start = System.nanoTime();
-                kernels.prepare(form, memory.address(), COLS, memory.address() + (1 << 18));
+                kernels.prepare(form, memory.address(), COLS, 0, 1, memory.address() + (1 << 18));
                 best = Math.min(best, System.nanoTime() - start);
             }
             System.out.printf(Locale.ROOT, "%-6s prepare %d columns: %6.2f us%n", form, COLS, best * 1e-3);

@@ -9,6 +9,9 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
+import java.lang.foreign.MemorySegment;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Set;
@@ -96,7 +99,7 @@ class MatmulTest {
                 && !(wide && type == GgmlType.Q8_0);
         for (int t = 0; t < count; t++) {
             float[] row = Arrays.copyOfRange(x, t * cols, (t + 1) * cols);
-            double[] seen = integers && t < decodeRows ? quantized(row) : exact(row);
+            double[] seen = integers && t < decodeRows ? quantized(row, type) : exact(row);
             for (int r = 0; r < rows; r++) {
                 double sum = 0;
                 double magnitude = 0;
@@ -147,18 +150,20 @@ class MatmulTest {
         return IntStream.range(0, x.length).mapToDouble(i -> x[i]).toArray();
     }
 
-    /** 8-bit values with one scale per 32, rounded half away from zero. */
-    private static double[] quantized(float[] x) {
+    /** Integers with one scale per block of the weights' format, rounded half away from zero. */
+    private static double[] quantized(float[] x, GgmlType type) {
+        int block = type.blockElements();
+        int most = block == 256 ? 255 : 127;
         double[] result = new double[x.length];
-        for (int b = 0; b < x.length; b += 32) {
+        for (int b = 0; b < x.length; b += block) {
             float max = 0;
-            for (int i = 0; i < 32; i++) {
+            for (int i = 0; i < block; i++) {
                 max = Math.max(max, Math.abs(x[b + i]));
             }
-            float inverse = max == 0 ? 0 : 127 / max;
-            for (int i = 0; i < 32; i++) {
+            float inverse = max == 0 ? 0 : most / max;
+            for (int i = 0; i < block; i++) {
                 float scaled = x[b + i] * inverse;
-                result[b + i] = (double) (max / 127) * (int) (scaled + Math.copySign(0.5f, scaled));
+                result[b + i] = (double) (max / most) * (int) (scaled + Math.copySign(0.5f, scaled));
             }
         }
         return result;
@@ -186,16 +191,62 @@ class MatmulTest {
                     CpuDevice parallel = TestData.device(kernels, 4)) {
                 SplittableRandom seed = new SplittableRandom(type.id());
                 Weight weight = TestData.randomWeight(device, seed.split(), type, rows, cols);
-                for (int decodeRows : new int[] {0, 5, count}) {
+                for (int decodeRows : new int[] {0, 2, 5, 19, count}) {
                     float[] together = product(device, weight, x, decodeRows, count);
                     assertThat(product(parallel, weight, x, decodeRows, count)).isEqualTo(together);
-                    for (int t : new int[] {0, 4, 5, 16, 36}) {
+                    for (int t : new int[] {0, 3, 4, 5, 16, 32, 36}) {
                         float[] row = Arrays.copyOfRange(x, t * cols, (t + 1) * cols);
                         float[] alone = product(device, weight, row, t < decodeRows ? 1 : 0, 1);
                         assertThat(Arrays.copyOfRange(together, t * rows, (t + 1) * rows))
                                 .as("%s row %d, %d decode rows, %s", type, t, decodeRows, kernels.name())
                                 .isEqualTo(alone);
                     }
+                }
+            }
+        }
+    }
+
+    static Stream<GgmlType> superBlockTypes() {
+        return Stream.of(GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K);
+    }
+
+    /**
+     * Where the integers of super-blocks are largest, and where a block has no scale but minima: several rows are multiplied as
+     * floats, a single one as integers.
+     */
+    @ParameterizedTest
+    @MethodSource("superBlockTypes")
+    void extremeSuperBlocksHaveTheSameBitsAloneAndTogether(GgmlType type) {
+        int rows = 9;
+        int cols = 512;
+        int count = 7;
+        byte[] extreme = new byte[(int) type.byteSize((long) rows * cols)];
+        Arrays.fill(extreme, (byte) 0xff);
+        for (int block = 0; block < extreme.length; block += type.blockBytes()) {
+            ByteBuffer bytes = ByteBuffer.wrap(extreme).order(ByteOrder.LITTLE_ENDIAN);
+            int d = block + (type == GgmlType.Q6_K ? 208 : 0);
+            bytes.putShort(d, block % 4 == 0 ? 0 : Float.floatToFloat16(0.37f));
+            if (type == GgmlType.Q6_K) {
+                Arrays.fill(extreme, block + 192, block + 208, Byte.MIN_VALUE);
+            } else {
+                bytes.putShort(block + 2, Float.floatToFloat16(1.7f));
+            }
+        }
+        float[] x = new float[count * cols];
+        for (int i = 0; i < x.length; i++) {
+            x[i] = (i / cols % 2 == 0 || i % 3 == 0 ? 1 : -1) * (1 + i % 5 * 1e-3f);
+        }
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1)) {
+                DeviceBuffer buffer = device.allocate(extreme.length, "w");
+                buffer.upload(MemorySegment.ofArray(extreme), 0);
+                Weight weight = new Weight(type, rows, cols, buffer, 0);
+                float[] together = product(device, weight, x, count, count);
+                for (int t = 0; t < count; t++) {
+                    float[] alone = product(device, weight, Arrays.copyOfRange(x, t * cols, (t + 1) * cols), 1, 1);
+                    assertThat(Arrays.copyOfRange(together, t * rows, (t + 1) * rows))
+                            .as("%s, row %d", kernels.name(), t)
+                            .isEqualTo(alone);
                 }
             }
         }
