@@ -17,10 +17,12 @@ enum ActivationForm {
     /** Floats for super-blocks of 256 with groups of 32, for several rows of activations. */
     GROUP_PANELS,
     /** Floats for super-blocks of 256 with groups of 16, for several rows of activations. */
-    SIXTEENTH_PANELS;
+    SIXTEENTH_PANELS,
+    /** Floats for nibbles of blocks of 32, for several rows of activations. */
+    NIBBLE_PANELS;
 
-    /** Whether {@link SuperBlockPanels} takes it. */
+    /** Whether rows are prepared together, as records for {@link SuperBlockPanels} or {@link BlockPanels}. */
     boolean isPanels() {
-        return this == GROUP_PANELS || this == SIXTEENTH_PANELS;
+        return this == GROUP_PANELS || this == SIXTEENTH_PANELS || this == NIBBLE_PANELS;
     }
 }

@@ -25,10 +25,10 @@ interface Kernels {
     String name();
 
     /**
-     * How {@link #matvec} wants {@code count} rows of activations for that weight type: types with the same answer share the
+     * How {@link #matvec} wants {@code count} rows of {@code cols} activations for that weight type: types with the same answer share the
      * prepared activations. {@link ActivationForm#PLAIN} needs no preparation.
      */
-    ActivationForm activationForm(GgmlType type, int count);
+    ActivationForm activationForm(GgmlType type, int cols, int count);
 
     /** Bytes between the beginnings of prepared rows of {@code cols} activations. */
     long activationStride(ActivationForm form, int cols);

@@ -167,7 +167,7 @@ final class MatmulRunner implements AutoCloseable {
         long totalBytes = 0;
         for (int i = 0; i < count; i++) {
             Product product = products[i];
-            product.form = kernels.activationForm(product.type, rows);
+            product.form = kernels.activationForm(product.type, cols, rows);
             Product same = apart ? product : firstOfForm(product.form);
             if (same == product) {
                 prepare(product, cols, rows, apart ? i : 0, apart ? count : 1);

@@ -36,7 +36,7 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public ActivationForm activationForm(GgmlType type, int count) {
+    public ActivationForm activationForm(GgmlType type, int cols, int count) {
         return ActivationForm.PLAIN;
     }
 

@@ -107,7 +107,8 @@ final class VectorActivations {
             case NIBBLES -> nibbleRest(cols) + quantized;
             case GROUPS -> GROUPS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
             case SIXTEENTHS -> SIXTEENTHS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
-            case GROUP_PANELS, SIXTEENTH_PANELS -> throw new IllegalArgumentException("no rows of their own: " + form);
+            case GROUP_PANELS, SIXTEENTH_PANELS, NIBBLE_PANELS ->
+                throw new IllegalArgumentException("no rows of their own: " + form);
         };
     }
 
@@ -131,6 +132,7 @@ final class VectorActivations {
             case NIBBLES -> nibbles(x, cols, out);
             case GROUPS -> groups(x, cols, out);
             case SIXTEENTHS -> sixteenths(x, cols, out);
+            case NIBBLE_PANELS -> nibblePanels(x, cols, row, count, rows);
             case GROUP_PANELS -> panels(x, cols, false, row, count, rows);
             case SIXTEENTH_PANELS -> panels(x, cols, true, row, count, rows);
         }
@@ -298,6 +300,29 @@ final class VectorActivations {
                 Memory.putFloat(to, sixteenths ? 0 : correction(values, i));
             }
             SuperBlockPanels.putScale(superBlock, row, scale);
+        }
+    }
+
+    /** The values and scales of {@link #nibbles} as records for {@link BlockPanels}, in the same order as those of {@link #panels}. */
+    private static void nibblePanels(long x, int cols, int row, int count, long records) {
+        long stretchBytes = BlockPanels.RECORD_BYTES * count;
+        long values = records + stretchBytes * (cols / SUPER_BLOCK) + PANEL_WORK_BYTES * row;
+        for (int b = 0; b < cols / BLOCK; b++) {
+            float scale = quantizeBlock(x + 4L * BLOCK * b, values) / UPPER_HALF;
+            long record = records + stretchBytes * (b / 8) + BlockPanels.RECORD_BYTES * row;
+            long part = record + BlockPanels.PART_BYTES * (b % 8 / NIBBLE_BLOCKS) + 16L * (b % NIBBLE_BLOCKS);
+            for (int i = 0; i < BLOCK; i += 4) {
+                long from = Memory.known(values + 2L * i);
+                // Four lanes for the low nibbles of a block, then four of other vectors for the high ones.
+                long to = Memory.known(part + 4L * Vectors.BYTES * (i / 16) + i % 16);
+                Memory.putFloat(to, UPPER_HALF * (float) Memory.getShort(from));
+                Memory.putFloat(to + Vectors.BYTES, SECOND_BYTE * Memory.getShort(from + 2));
+                Memory.putFloat(to + 2 * Vectors.BYTES, Memory.getShort(from + 4));
+                Memory.putFloat(to + 3 * Vectors.BYTES, Memory.getShort(from + 6));
+            }
+            for (int lane = 0; lane < 4; lane++) {
+                Memory.putFloat(part + BlockPanels.SCALE + 4L * lane, scale);
+            }
         }
     }
 

@@ -34,7 +34,8 @@ final class VectorKernels implements Kernels {
     /** For several rows of activations: what makes records for {@link SuperBlockPanels}; {@link #matvecs} has the others. */
     private final Map<GgmlType, MethodHandle> unpackers = new EnumMap<>(GgmlType.class);
 
-    private final MethodHandle panelKernel = Isolated.panel(SuperBlockPanels.class, "multiply");
+    private final MethodHandle superBlockPanels = Isolated.panel(SuperBlockPanels.class, "multiply");
+    private final MethodHandle blockPanels = Isolated.panel(BlockPanels.class, "multiply");
 
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
@@ -56,6 +57,7 @@ final class VectorKernels implements Kernels {
         matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
         matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
         matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
+        unpackers.put(GgmlType.Q4_0, Isolated.unpack(BlockPanels.class, "unpackQ40"));
         unpackers.put(GgmlType.Q4_K, Isolated.unpack(superBlocks, "unpackQ4k"));
         unpackers.put(GgmlType.Q5_K, Isolated.unpack(superBlocks, "unpackQ5k"));
         unpackers.put(GgmlType.Q6_K, Isolated.unpack(superBlocks, "unpackQ6k"));
@@ -90,12 +92,15 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public ActivationForm activationForm(GgmlType type, int count) {
+    public ActivationForm activationForm(GgmlType type, int cols, int count) {
         boolean several = count > 1;
         return switch (type) {
             case F16, BF16 -> ActivationForm.HALVES;
             case Q8_0 -> WIDE ? ActivationForm.PLAIN : ActivationForm.INT8;
-            case Q4_0 -> ActivationForm.NIBBLES;
+            case Q4_0 ->
+                count >= BlockPanels.LEAST_ROWS && cols % BlockPanels.ELEMENTS == 0
+                        ? ActivationForm.NIBBLE_PANELS
+                        : ActivationForm.NIBBLES;
             case Q4_K, Q5_K -> several ? ActivationForm.GROUP_PANELS : ActivationForm.GROUPS;
             case Q6_K -> several ? ActivationForm.SIXTEENTH_PANELS : ActivationForm.SIXTEENTHS;
             default -> ActivationForm.PLAIN;
@@ -139,7 +144,7 @@ final class VectorKernels implements Kernels {
         int streams = type == GgmlType.F16 || type == GgmlType.BF16 ? STREAMS / 2 : STREAMS;
         int distance = rows / streams;
         int spread = distance * streams;
-        boolean panels = activationForm(type, count).isPanels();
+        boolean panels = activationForm(type, cols, count).isPanels();
         for (int first = 0; first < count; first += TOKENS) {
             int tokens = Math.min(TOKENS, count - first);
             long x = activations + activationStride * first;
@@ -229,10 +234,12 @@ final class VectorKernels implements Kernels {
             int count,
             long lanes) {
         MethodHandle unpack = unpackers.get(type);
+        MethodHandle multiply = type == GgmlType.Q4_0 ? blockPanels : superBlockPanels;
+        long bytes = type.byteSize(VectorActivations.SUPER_BLOCK);
         long panel = lanes + LANES_BYTES + HEADER;
         for (int b = 0; b < cols / VectorActivations.SUPER_BLOCK; b++) {
-            Isolated.call(unpack, weights + type.blockBytes() * b, rowStride, rows, panel);
-            Isolated.call(panelKernel, panel, rows, x + superBlockStride * b, count, lanes);
+            Isolated.call(unpack, weights + bytes * b, rowStride, rows, panel);
+            Isolated.call(multiply, panel, rows, x + superBlockStride * b, count, lanes);
         }
     }
 

@@ -79,7 +79,7 @@ final class CpuBench {
 
     private static void prepare(GgmlType type) {
         Kernels kernels = KernelSelection.select().kernels();
-        ActivationForm form = kernels.activationForm(type, 1);
+        ActivationForm form = kernels.activationForm(type, COLS, 1);
         try (NativeMemory memory = NativeMemory.allocate(1 << 20, "activations")) {
             long best = Long.MAX_VALUE;
             for (int i = 0; i < 20_000; i++) {
