@@ -58,6 +58,9 @@ final class Isolated {
 
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
+    private static final MethodType STRIP =
+            MethodType.methodType(void.class, long.class, long.class, int.class, long.class, long.class);
+
     private static final MethodType DELTA = MethodType.methodType(
             void.class,
             long.class,
@@ -104,6 +107,11 @@ final class Isolated {
     /** A static kernel {@code (weights, elements, out)} of this package. */
     static MethodHandle expand(Class<?> owner, String name) {
         return find(owner, name, EXPAND);
+    }
+
+    /** A static kernel {@code (weights, rowBytes, depth, scratch, strip)} of this package. */
+    static MethodHandle strip(Class<?> owner, String name) {
+        return find(owner, name, STRIP);
     }
 
     /** A static kernel {@code (matrix, dim, q, k, v, decay, beta, out)} of this package. */
@@ -243,6 +251,16 @@ final class Isolated {
     static void call(MethodHandle kernel, long weights, int elements, long out) {
         try {
             kernel.invokeExact(weights, elements, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long weights, long rowBytes, int depth, long scratch, long strip) {
+        try {
+            kernel.invokeExact(weights, rowBytes, depth, scratch, strip);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -80,6 +80,34 @@ interface Kernels {
     void multiplyPanel(
             long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate);
 
+    /** Most tokens for which {@link #multiplyRows} is faster than expanding a panel. */
+    int rowTokens();
+
+    /** Scratch bytes that {@link #multiplyRows} needs. */
+    long rowsScratchBytes();
+
+    /**
+     * {@code y[t][r] = sum over k of weights[r][k] * x[t][k]} for {@code rows} consecutive rows and {@code tokens} (at most
+     * {@link #rowTokens}) plain rows of activations, with the bits that {@link #expand} and {@link #multiplyPanel} give.
+     *
+     * @param rowBytes bytes between the rows of weights
+     * @param xStride bytes between the rows of activations
+     * @param yStride bytes between the rows of results
+     * @param scratch {@link #rowsScratchBytes} bytes, 64-byte aligned
+     */
+    void multiplyRows(
+            GgmlType type,
+            long weights,
+            long rowBytes,
+            int rows,
+            int cols,
+            long x,
+            long xStride,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch);
+
     /** {@code x += y}. */
     void add(long x, long y, long n);
 

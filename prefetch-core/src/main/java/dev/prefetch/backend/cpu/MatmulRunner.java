@@ -8,8 +8,9 @@ import java.util.Arrays;
  *
  * <p>Decode rows: matrix-vector kernels, row by row over a group of weight rows that stays in the cache, so weights are
  * read from memory once. Prefill rows: panels of weights are expanded to f32 and multiplied with tiles of packed tokens;
- * each token has a vector lane of its own and sums run in ascending order, so the bits of a row's result depend neither on
- * how many rows there are nor on its place among them.
+ * each token has a vector lane of its own. Few prefill rows: the kernels may put rows of weights into the lanes. Either way
+ * every sum runs in ascending order on its own, so the bits of a row's result depend neither on how many rows there are nor
+ * on its place among them.
  */
 final class MatmulRunner implements AutoCloseable {
 
@@ -49,6 +50,7 @@ final class MatmulRunner implements AutoCloseable {
     private final Matvecs matvecs = new Matvecs();
     private final Packing packing = new Packing();
     private final Panels panels = new Panels();
+    private final FewRows fewRows = new FewRows();
     private final Parts parts = new Parts();
 
     /** The products of the next run, the first {@link #count}. Kept, like the regions, since a token needs many. */
@@ -144,6 +146,10 @@ final class MatmulRunner implements AutoCloseable {
         }
         for (int first = decodeRows; first < rows; first += PASS_TOKENS) {
             int tokens = Math.min(PASS_TOKENS, rows - first);
+            if (tokens <= kernels.rowTokens()) {
+                fewRows.multiply(cols, first, tokens);
+                continue;
+            }
             Product any = products[0];
             long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens);
             panels(input, cols, first, tokens);
@@ -335,17 +341,65 @@ final class MatmulRunner implements AutoCloseable {
         }
     }
 
-    private void panels(long input, int cols, int firstToken, int tokens) {
+    /** Few tokens, which need not be packed. */
+    private final class FewRows implements WorkerPool.Body {
+
+        private int cols;
+        private int firstToken;
+        private int tokens;
+
+        void multiply(int columns, int first, int count) {
+            cols = columns;
+            firstToken = first;
+            tokens = count;
+            pool.run(dividePanels(), 1, this);
+        }
+
+        @Override
+        public void run(int from, int to, int worker) {
+            int p = 0;
+            for (int item = from; item < to; item++) {
+                p = productOf(item, p);
+                Product product = products[p];
+                int firstRow = (item - product.firstItem) * PANEL_ROWS;
+                int present = Math.min(PANEL_ROWS, product.rows - firstRow);
+                multiplyRows(product, firstRow, present, cols, firstToken, tokens, perWorker[worker]);
+            }
+        }
+    }
+
+    private void multiplyRows(
+            Product product, int firstRow, int rows, int cols, int firstToken, int tokens, Scratch memory) {
+        kernels.multiplyRows(
+                product.type,
+                product.weights + firstRow * product.rowBytes,
+                product.rowBytes,
+                rows,
+                cols,
+                product.input + product.inputStride * firstToken,
+                product.inputStride,
+                tokens,
+                product.output + product.outputStride * firstToken + 4L * firstRow,
+                product.outputStride,
+                memory.ensure(kernels.rowsScratchBytes()));
+    }
+
+    /** Gives each panel of each product a number; returns how many there are. */
+    private int dividePanels() {
         int items = 0;
         for (int i = 0; i < count; i++) {
             products[i].firstItem = items;
             items += Math.ceilDiv(products[i].rows, PANEL_ROWS);
         }
+        return items;
+    }
+
+    private void panels(long input, int cols, int firstToken, int tokens) {
         panels.input = input;
         panels.cols = cols;
         panels.firstToken = firstToken;
         panels.tokens = tokens;
-        pool.run(items, 1, panels);
+        pool.run(dividePanels(), 1, panels);
     }
 
     private final class Panels implements WorkerPool.Body {
@@ -394,6 +448,10 @@ final class MatmulRunner implements AutoCloseable {
                 Product product = products[item / cuts];
                 int first = item % cuts * each;
                 int present = Math.min(each, tokens - first);
+                if (present <= kernels.rowTokens()) {
+                    multiplyRows(product, 0, product.rows, cols, firstToken + first, present, perWorker[worker]);
+                    continue;
+                }
                 int tiles = Math.ceilDiv(present, tileTokens);
                 long packedBytes = 4L * tileTokens * cols * tiles;
                 long input = perWorker[worker].ensure(packedBytes + panelBytes(present));

@@ -132,6 +132,46 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
+    public int rowTokens() {
+        return TILE_TOKENS - 1;
+    }
+
+    @Override
+    public long rowsScratchBytes() {
+        return PANEL_ROW_BYTES;
+    }
+
+    @Override
+    public void multiplyRows(
+            GgmlType type,
+            long weights,
+            long rowBytes,
+            int rows,
+            int cols,
+            long x,
+            long xStride,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch) {
+        for (int r = 0; r < rows; r++) {
+            for (int col = 0; col < cols; col += PANEL_COLS) {
+                int depth = Math.min(PANEL_COLS, cols - col);
+                expand(type, weights + rowBytes * r + type.byteSize(col), depth, scratch);
+                for (int t = 0; t < tokens; t++) {
+                    long row = x + xStride * t + 4L * col;
+                    long out = y + yStride * t + 4L * r;
+                    float sum = col > 0 ? getFloat(out) : 0;
+                    for (int k = 0; k < depth; k++) {
+                        sum += getFloat(scratch + 4L * k) * getFloat(row + 4L * k);
+                    }
+                    putFloat(out, sum);
+                }
+            }
+        }
+    }
+
+    @Override
     public void add(long x, long y, long n) {
         for (long i = 0; i < n; i++) {
             putFloat(x + 4 * i, getFloat(x + 4 * i) + getFloat(y + 4 * i));

@@ -24,6 +24,9 @@ final class VectorKernels implements Kernels {
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
 
+    /** Most tokens for strips of weights; with more, a panel of weights has fewer values to transpose. */
+    static final int ROW_TOKENS = 16;
+
     private static final boolean WIDE = Vectors.BITS == 512;
 
     private static final long HEADER = VectorSuperBlocks.HEADER;
@@ -44,6 +47,8 @@ final class VectorKernels implements Kernels {
     private final MethodHandle multiplyLanesKernel = Isolated.multiplyLanes(VectorLanes.class, "multiply");
     private final MethodHandle softmaxLanesKernel = Isolated.softmaxLanes(VectorLanes.class, "softmax");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
+
+    private final VectorStrips strips = new VectorStrips(this);
 
     VectorKernels() {
         Class<?> superBlocks = WIDE ? WideSuperBlocks.class : VectorSuperBlocks.class;
@@ -230,6 +235,32 @@ final class VectorKernels implements Kernels {
     public void multiplyPanel(
             long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
         VectorGemm.multiplyPanel(panel, rowGroups, depth, packed, tokens, c, cStride, accumulate);
+    }
+
+    @Override
+    public int rowTokens() {
+        return ROW_TOKENS;
+    }
+
+    @Override
+    public long rowsScratchBytes() {
+        return VectorStrips.scratchBytes();
+    }
+
+    @Override
+    public void multiplyRows(
+            GgmlType type,
+            long weights,
+            long rowBytes,
+            int rows,
+            int cols,
+            long x,
+            long xStride,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch) {
+        strips.multiply(type, weights, rowBytes, rows, cols, x, xStride, tokens, y, yStride, scratch);
     }
 
     @Override

@@ -1,0 +1,160 @@
+package dev.prefetch.backend.cpu;
+
+import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.Vectors.BYTES;
+import static dev.prefetch.backend.cpu.Vectors.F;
+import static dev.prefetch.backend.cpu.Vectors.I;
+import static dev.prefetch.backend.cpu.Vectors.LANES;
+import static dev.prefetch.backend.cpu.Vectors.LE;
+
+import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
+
+/**
+ * The micro-kernel for few tokens: a row of weights has a lane of its own, and tokens are broadcast.
+ *
+ * <p>A strip is {@link #ROWS} rows of weights side by side, {@code [columns][ROWS]}. Every sum runs in ascending order of
+ * columns, one fused multiply-add after the other, and so has the bits that {@link VectorGemm} gives it.
+ */
+final class VectorRows {
+
+    /** Vectors of rows in a strip: with 4 tokens they take 12 sums, and all fits the 16 registers of AVX2. */
+    static final int VECTORS = 3;
+
+    /** Tokens that are treated at once. */
+    static final int TOKENS = 4;
+
+    static final int ROWS = VECTORS * LANES;
+
+    /** Bytes between columns of a strip, and between the sums of tokens. */
+    static final int STRIP_BYTES = VECTORS * BYTES;
+
+    private static final IntVector LOWER = interleave(0);
+    private static final IntVector UPPER = interleave(LANES / 2);
+
+    private VectorRows() {}
+
+    /** Lanes of two vectors in turn, from a lane on. */
+    private static IntVector interleave(int first) {
+        int[] lanes = new int[LANES];
+        for (int i = 0; i < LANES; i++) {
+            lanes[i] = first + i / 2 + i % 2 * LANES;
+        }
+        return (IntVector) I.fromArray(lanes, 0);
+    }
+
+    /** {@code sums[t][r] += strip[k][r] * x[t][k]} in ascending order of {@code k}. */
+    static void multiply(long strip, int depth, long x, long xStride, int tokens, long sums) {
+        for (int t = 0; t < tokens; t += 4) {
+            int last = tokens - 1;
+            fourTokens(
+                    strip,
+                    depth,
+                    x + xStride * t,
+                    x + xStride * Math.min(t + 1, last),
+                    x + xStride * Math.min(t + 2, last),
+                    x + xStride * Math.min(t + 3, last),
+                    sums + (long) STRIP_BYTES * t);
+        }
+    }
+
+    private static void fourTokens(long w, int depth, long x0, long x1, long x2, long x3, long c) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
+        FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
+        FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
+        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, c + 6 * BYTES, LE);
+        FloatVector c1 = FloatVector.fromMemorySegment(F, ALL, c + 7 * BYTES, LE);
+        FloatVector c2 = FloatVector.fromMemorySegment(F, ALL, c + 8 * BYTES, LE);
+        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 9 * BYTES, LE);
+        FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, c + 10 * BYTES, LE);
+        FloatVector d2 = FloatVector.fromMemorySegment(F, ALL, c + 11 * BYTES, LE);
+        for (int k = 0; k < depth; k++) {
+            long p = Memory.known(w + (long) STRIP_BYTES * k);
+            FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
+            FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
+            FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
+            FloatVector x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x0 + 4L * k)));
+            a0 = x.fma(w0, a0);
+            a1 = x.fma(w1, a1);
+            a2 = x.fma(w2, a2);
+            x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x1 + 4L * k)));
+            b0 = x.fma(w0, b0);
+            b1 = x.fma(w1, b1);
+            b2 = x.fma(w2, b2);
+            x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x2 + 4L * k)));
+            c0 = x.fma(w0, c0);
+            c1 = x.fma(w1, c1);
+            c2 = x.fma(w2, c2);
+            x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x3 + 4L * k)));
+            d0 = x.fma(w0, d0);
+            d1 = x.fma(w1, d1);
+            d2 = x.fma(w2, d2);
+        }
+        a0.intoMemorySegment(ALL, c, LE);
+        a1.intoMemorySegment(ALL, c + BYTES, LE);
+        a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
+        b0.intoMemorySegment(ALL, c + 3 * BYTES, LE);
+        b1.intoMemorySegment(ALL, c + 4 * BYTES, LE);
+        b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
+        c0.intoMemorySegment(ALL, c + 6 * BYTES, LE);
+        c1.intoMemorySegment(ALL, c + 7 * BYTES, LE);
+        c2.intoMemorySegment(ALL, c + 8 * BYTES, LE);
+        d0.intoMemorySegment(ALL, c + 9 * BYTES, LE);
+        d1.intoMemorySegment(ALL, c + 10 * BYTES, LE);
+        d2.intoMemorySegment(ALL, c + 11 * BYTES, LE);
+    }
+
+    /**
+     * Transposes {@link Vectors#LANES} rows of as many 32-bit words: {@code out[i][r] = in[r][i]}.
+     *
+     * @param inStride bytes between rows of {@code in}
+     * @param between scratch for as many words
+     * @param outStride bytes between rows of {@code out}
+     */
+    static void transpose(long in, long inStride, long between, long out, long outStride) {
+        // Each pass is one or two times the perfect shuffle of all words, of which log2(LANES) make a transposition.
+        if (LANES == 4) {
+            shuffleTwice(in, inStride, out, outStride);
+        } else {
+            shuffleTwice(in, inStride, between, BYTES);
+            if (LANES == 8) {
+                shuffle(between, out, outStride);
+            } else {
+                shuffleTwice(between, BYTES, out, outStride);
+            }
+        }
+    }
+
+    private static void shuffleTwice(long in, long inStride, long out, long outStride) {
+        for (int i = 0; i < LANES / 4; i++) {
+            long p = Memory.known(in + inStride * i);
+            long q = Memory.known(out + 4 * outStride * i);
+            IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector b = IntVector.fromMemorySegment(I, ALL, Memory.known(p + LANES / 4 * inStride), LE);
+            IntVector c = IntVector.fromMemorySegment(I, ALL, Memory.known(p + LANES / 2 * inStride), LE);
+            IntVector d = IntVector.fromMemorySegment(I, ALL, Memory.known(p + LANES / 4 * 3 * inStride), LE);
+            IntVector e = LOWER.selectFrom(a, c);
+            IntVector f = LOWER.selectFrom(b, d);
+            IntVector g = UPPER.selectFrom(a, c);
+            IntVector h = UPPER.selectFrom(b, d);
+            LOWER.selectFrom(e, f).intoMemorySegment(ALL, q, LE);
+            UPPER.selectFrom(e, f).intoMemorySegment(ALL, Memory.known(q + outStride), LE);
+            LOWER.selectFrom(g, h).intoMemorySegment(ALL, Memory.known(q + 2 * outStride), LE);
+            UPPER.selectFrom(g, h).intoMemorySegment(ALL, Memory.known(q + 3 * outStride), LE);
+        }
+    }
+
+    private static void shuffle(long in, long out, long outStride) {
+        for (int i = 0; i < LANES / 2; i++) {
+            long p = Memory.known(in + (long) BYTES * i);
+            long q = Memory.known(out + 2 * outStride * i);
+            IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector b = IntVector.fromMemorySegment(I, ALL, p + LANES / 2 * BYTES, LE);
+            LOWER.selectFrom(a, b).intoMemorySegment(ALL, q, LE);
+            UPPER.selectFrom(a, b).intoMemorySegment(ALL, Memory.known(q + outStride), LE);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.gguf.GgmlType;
+import java.lang.invoke.MethodHandle;
+import java.util.EnumMap;
+import java.util.Map;
+
+/**
+ * Products with few tokens: strips of weights, see {@link VectorRows}, one after the other.
+ *
+ * <p>Formats without an expander of their own are expanded row by row and then transposed.
+ */
+final class VectorStrips {
+
+    private static final int COLS = Kernels.PANEL_COLS;
+
+    /** Tokens whose sums are kept: all, as the kernel takes them. */
+    private static final int TOKENS = Math.ceilDiv(VectorKernels.ROW_TOKENS, VectorRows.TOKENS) * VectorRows.TOKENS;
+
+    private static final long STRIP_BYTES = (long) COLS * VectorRows.STRIP_BYTES;
+    private static final long SUM_BYTES = (long) TOKENS * VectorRows.STRIP_BYTES;
+
+    /** Bytes between rows that are copied or expanded here: not a power of two. */
+    private static final long ROW_BYTES = 4L * COLS + 64;
+
+    private final Kernels kernels;
+    private final MethodHandle multiplyKernel = Isolated.dot(VectorRows.class, "multiply");
+    private final MethodHandle transposer = Isolated.strip(VectorRowsExpand.class, "f32");
+    private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
+
+    /** @param kernels what expands the other formats */
+    VectorStrips(Kernels kernels) {
+        this.kernels = kernels;
+        expanders.put(GgmlType.F32, transposer);
+        expanders.put(GgmlType.Q4_K, Isolated.strip(VectorRowsExpand.class, "q4k"));
+    }
+
+    static long scratchBytes() {
+        return STRIP_BYTES + SUM_BYTES + Vectors.LANES * ROW_BYTES + VectorRowsExpand.SCRATCH_BYTES;
+    }
+
+    /** See {@link Kernels#multiplyRows}. */
+    void multiply(
+            GgmlType type,
+            long weights,
+            long rowBytes,
+            int rows,
+            int cols,
+            long x,
+            long xStride,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch) {
+        long sums = scratch + STRIP_BYTES;
+        for (int first = 0; first < rows; first += VectorRows.ROWS) {
+            int present = Math.min(VectorRows.ROWS, rows - first);
+            if (present < VectorRows.ROWS) {
+                // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
+                Memory.clear(scratch, STRIP_BYTES);
+            }
+            Memory.clear(sums, SUM_BYTES);
+            for (int col = 0; col < cols; col += COLS) {
+                int depth = Math.min(COLS, cols - col);
+                long in = weights + rowBytes * first + type.byteSize(col);
+                expand(type, in, rowBytes, present, depth, scratch);
+                Isolated.call(multiplyKernel, scratch, depth, x + 4L * col, xStride, tokens, sums);
+            }
+            for (int t = 0; t < tokens; t++) {
+                Memory.copy(sums + (long) VectorRows.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
+            }
+        }
+    }
+
+    private void expand(GgmlType type, long weights, long rowBytes, int rows, int depth, long strip) {
+        MethodHandle expander = expanders.get(type);
+        long whole = strip + STRIP_BYTES + SUM_BYTES;
+        long scratch = whole + Vectors.LANES * ROW_BYTES;
+        for (int first = 0; first < rows; first += Vectors.LANES) {
+            int present = Math.min(Vectors.LANES, rows - first);
+            long in = weights + rowBytes * first;
+            long out = strip + 4L * first;
+            if (expander != null && present == Vectors.LANES) {
+                Isolated.call(expander, in, rowBytes, depth, scratch, out);
+                continue;
+            }
+            for (int r = 0; r < Vectors.LANES; r++) {
+                long row = whole + ROW_BYTES * r;
+                if (r >= present) {
+                    Memory.clear(row, 4L * depth);
+                } else if (expander != null) {
+                    Memory.copy(in + rowBytes * r, row, type.byteSize(depth));
+                } else {
+                    kernels.expand(type, in + rowBytes * r, depth, row);
+                }
+            }
+            Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, depth, scratch, out);
+        }
+    }
+}
