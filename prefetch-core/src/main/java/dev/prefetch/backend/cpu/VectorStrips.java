@@ -32,7 +32,13 @@ final class VectorStrips {
     VectorStrips(Kernels kernels) {
         this.kernels = kernels;
         expanders.put(GgmlType.F32, transposer);
+        expanders.put(GgmlType.F16, Isolated.strip(VectorRowsExpand.class, "f16"));
+        expanders.put(GgmlType.BF16, Isolated.strip(VectorRowsExpand.class, "bf16"));
+        expanders.put(GgmlType.Q8_0, Isolated.strip(VectorRowsExpand.class, "q80"));
+        expanders.put(GgmlType.Q4_0, Isolated.strip(VectorRowsExpand.class, "q40"));
         expanders.put(GgmlType.Q4_K, Isolated.strip(VectorRowsExpand.class, "q4k"));
+        expanders.put(GgmlType.Q5_K, Isolated.strip(VectorRowsExpand.class, "q5k"));
+        expanders.put(GgmlType.Q6_K, Isolated.strip(VectorRowsExpand.class, "q6k"));
     }
 
     static long scratchBytes() {
