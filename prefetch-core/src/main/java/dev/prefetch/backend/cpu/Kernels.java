@@ -64,10 +64,10 @@ interface Kernels {
     void expand(GgmlType type, long weights, int elements, long out);
 
     /**
-     * Packs {@code depth} columns of {@code tokens} (at most {@link #tileTokens}) rows, {@code xStride} bytes apart, to
-     * {@code [depth x tileTokens]}; absent tokens become zero.
+     * Packs {@code depth} columns of {@code tokens} (at most {@code width}) rows, {@code xStride} bytes apart, to
+     * {@code [depth x width]}; absent tokens become zero.
      */
-    void packTokens(long x, long xStride, int tokens, int depth, long packed);
+    void packTokens(long x, long xStride, int tokens, int width, int depth, long packed);
 
     /**
      * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * tileRows} rows and
@@ -83,15 +83,18 @@ interface Kernels {
     /** Most tokens for which {@link #multiplyRows} is faster than expanding a panel. */
     int rowTokens();
 
+    /** Tokens of a tile of {@link #multiplyRows}. */
+    int rowTileTokens();
+
     /** Scratch bytes that {@link #multiplyRows} needs. */
-    long rowsScratchBytes();
+    long rowsScratchBytes(int tokens);
 
     /**
      * {@code y[t][r] = sum over k of weights[r][k] * x[t][k]} for {@code rows} consecutive rows and {@code tokens} (at most
-     * {@link #rowTokens}) plain rows of activations, with the bits that {@link #expand} and {@link #multiplyPanel} give.
+     * {@link #rowTokens}) rows of activations, with the bits that {@link #expand} and {@link #multiplyPanel} give.
      *
      * @param rowBytes bytes between the rows of weights
-     * @param xStride bytes between the rows of activations
+     * @param packed the activations in tiles, {@code [tile][cols][rowTileTokens]}, see {@link #packTokens}
      * @param yStride bytes between the rows of results
      * @param scratch {@link #rowsScratchBytes} bytes, 64-byte aligned
      */
@@ -101,8 +104,7 @@ interface Kernels {
             long rowBytes,
             int rows,
             int cols,
-            long x,
-            long xStride,
+            long packed,
             int tokens,
             long y,
             long yStride,

@@ -146,13 +146,15 @@ final class MatmulRunner implements AutoCloseable {
         }
         for (int first = decodeRows; first < rows; first += PASS_TOKENS) {
             int tokens = Math.min(PASS_TOKENS, rows - first);
-            if (tokens <= kernels.rowTokens()) {
-                fewRows.multiply(cols, first, tokens);
-                continue;
-            }
             Product any = products[0];
-            long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens);
-            panels(input, cols, first, tokens);
+            boolean few = tokens <= kernels.rowTokens();
+            int width = few ? kernels.rowTileTokens() : tileTokens;
+            long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens, width);
+            if (few) {
+                fewRows.multiply(input, cols, first, tokens);
+            } else {
+                panels(input, cols, first, tokens);
+            }
         }
     }
 
@@ -303,16 +305,17 @@ final class MatmulRunner implements AutoCloseable {
 
     // prefill
 
-    /** Packs the tokens in tiles: {@code [tile][cols][tileTokens]}. */
-    private long pack(long x, long xStride, int cols, int tokens) {
-        int tiles = Math.ceilDiv(tokens, tileTokens);
+    /** Packs the tokens in tiles: {@code [tile][cols][width]}. */
+    private long pack(long x, long xStride, int cols, int tokens, int width) {
+        int tiles = Math.ceilDiv(tokens, width);
         int stretches = Math.ceilDiv(cols, PANEL_COLS);
         packing.x = x;
         packing.xStride = xStride;
         packing.cols = cols;
         packing.tokens = tokens;
+        packing.width = width;
         packing.stretches = stretches;
-        packing.target = packed.ensure(4L * tileTokens * cols * tiles);
+        packing.target = packed.ensure(4L * width * cols * tiles);
         pool.run(tiles * stretches, 4, packing);
         return packing.target;
     }
@@ -323,32 +326,35 @@ final class MatmulRunner implements AutoCloseable {
         private long xStride;
         private int cols;
         private int tokens;
+        private int width;
         private int stretches;
         private long target;
 
         @Override
         public void run(int from, int to, int worker) {
             for (int item = from; item < to; item++) {
-                int firstToken = item / stretches * tileTokens;
+                int firstToken = item / stretches * width;
                 int firstCol = item % stretches * PANEL_COLS;
                 kernels.packTokens(
                         x + xStride * firstToken + 4L * firstCol,
                         xStride,
-                        Math.min(tileTokens, tokens - firstToken),
+                        Math.min(width, tokens - firstToken),
+                        width,
                         Math.min(PANEL_COLS, cols - firstCol),
-                        target + 4L * ((long) cols * firstToken + (long) firstCol * tileTokens));
+                        target + 4L * ((long) cols * firstToken + (long) firstCol * width));
             }
         }
     }
 
-    /** Few tokens, which need not be packed. */
     private final class FewRows implements WorkerPool.Body {
 
+        private long input;
         private int cols;
         private int firstToken;
         private int tokens;
 
-        void multiply(int columns, int first, int count) {
+        void multiply(long packedInput, int columns, int first, int count) {
+            input = packedInput;
             cols = columns;
             firstToken = first;
             tokens = count;
@@ -363,25 +369,32 @@ final class MatmulRunner implements AutoCloseable {
                 Product product = products[p];
                 int firstRow = (item - product.firstItem) * PANEL_ROWS;
                 int present = Math.min(PANEL_ROWS, product.rows - firstRow);
-                multiplyRows(product, firstRow, present, cols, firstToken, tokens, perWorker[worker]);
+                long memory = perWorker[worker].ensure(kernels.rowsScratchBytes(tokens));
+                multiplyRows(product, firstRow, present, input, cols, firstToken, tokens, memory);
             }
         }
     }
 
     private void multiplyRows(
-            Product product, int firstRow, int rows, int cols, int firstToken, int tokens, Scratch memory) {
+            Product product,
+            int firstRow,
+            int rows,
+            long input,
+            int cols,
+            int firstToken,
+            int tokens,
+            long memory) {
         kernels.multiplyRows(
                 product.type,
                 product.weights + firstRow * product.rowBytes,
                 product.rowBytes,
                 rows,
                 cols,
-                product.input + product.inputStride * firstToken,
-                product.inputStride,
+                input,
                 tokens,
                 product.output + product.outputStride * firstToken + 4L * firstRow,
                 product.outputStride,
-                memory.ensure(kernels.rowsScratchBytes()));
+                memory);
     }
 
     /** Gives each panel of each product a number; returns how many there are. */
@@ -448,24 +461,27 @@ final class MatmulRunner implements AutoCloseable {
                 Product product = products[item / cuts];
                 int first = item % cuts * each;
                 int present = Math.min(each, tokens - first);
-                if (present <= kernels.rowTokens()) {
-                    multiplyRows(product, 0, product.rows, cols, firstToken + first, present, perWorker[worker]);
-                    continue;
-                }
-                int tiles = Math.ceilDiv(present, tileTokens);
-                long packedBytes = 4L * tileTokens * cols * tiles;
-                long input = perWorker[worker].ensure(packedBytes + panelBytes(present));
-                for (int tile = 0; tile < tiles; tile++) {
-                    int token = tile * tileTokens;
+                boolean few = present <= kernels.rowTokens();
+                int width = few ? kernels.rowTileTokens() : tileTokens;
+                long packedBytes = Math.ceilDiv(present, width) * 4L * width * cols;
+                long scratchBytes = few ? kernels.rowsScratchBytes(present) : panelBytes(present);
+                long input = perWorker[worker].ensure(packedBytes + scratchBytes);
+                long memory = input + packedBytes;
+                for (int token = 0; token < present; token += width) {
                     kernels.packTokens(
                             product.input + product.inputStride * (firstToken + first + token),
                             product.inputStride,
-                            Math.min(tileTokens, present - token),
+                            Math.min(width, present - token),
+                            width,
                             cols,
                             input + 4L * cols * token);
                 }
+                if (few) {
+                    multiplyRows(product, 0, product.rows, input, cols, firstToken + first, present, memory);
+                    continue;
+                }
                 for (int row = 0; row < product.rows; row += PANEL_ROWS) {
-                    panel(product, row, input, cols, firstToken + first, present, input + packedBytes);
+                    panel(product, row, input, cols, firstToken + first, present, memory);
                 }
             }
         }

@@ -102,11 +102,11 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public void packTokens(long x, long xStride, int tokens, int depth, long packed) {
+    public void packTokens(long x, long xStride, int tokens, int width, int depth, long packed) {
         for (int k = 0; k < depth; k++) {
-            for (int t = 0; t < TILE_TOKENS; t++) {
+            for (int t = 0; t < width; t++) {
                 float value = t < tokens ? getFloat(x + t * xStride + 4L * k) : 0;
-                putFloat(packed + 4L * (k * TILE_TOKENS + t), value);
+                putFloat(packed + 4L * (k * width + t), value);
             }
         }
     }
@@ -137,7 +137,12 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public long rowsScratchBytes() {
+    public int rowTileTokens() {
+        return 1;
+    }
+
+    @Override
+    public long rowsScratchBytes(int tokens) {
         return PANEL_ROW_BYTES;
     }
 
@@ -148,8 +153,7 @@ final class ScalarKernels implements Kernels {
             long rowBytes,
             int rows,
             int cols,
-            long x,
-            long xStride,
+            long packed,
             int tokens,
             long y,
             long yStride,
@@ -159,7 +163,7 @@ final class ScalarKernels implements Kernels {
                 int depth = Math.min(PANEL_COLS, cols - col);
                 expand(type, weights + rowBytes * r + type.byteSize(col), depth, scratch);
                 for (int t = 0; t < tokens; t++) {
-                    long row = x + xStride * t + 4L * col;
+                    long row = packed + 4L * ((long) cols * t + col);
                     long out = y + yStride * t + 4L * r;
                     float sum = col > 0 ? getFloat(out) : 0;
                     for (int k = 0; k < depth; k++) {

@@ -159,16 +159,16 @@ final class VectorGemm {
         l0.intoMemorySegment(ALL, c + 11 * cStride, LE);
     }
 
-    static void packTokens(long x, long xStride, int tokens, int depth, long packed) {
+    static void packTokens(long x, long xStride, int tokens, int width, int depth, long packed) {
         for (int t = 0; t < tokens; t++) {
             long row = x + t * xStride;
             for (int k = 0; k < depth; k++) {
-                Memory.putFloat(packed + 4L * (k * TILE_TOKENS + t), Memory.getFloat(row + 4L * k));
+                Memory.putFloat(packed + 4L * (k * width + t), Memory.getFloat(row + 4L * k));
             }
         }
-        for (int t = tokens; t < TILE_TOKENS; t++) {
+        for (int t = tokens; t < width; t++) {
             for (int k = 0; k < depth; k++) {
-                Memory.putFloat(packed + 4L * (k * TILE_TOKENS + t), 0);
+                Memory.putFloat(packed + 4L * (k * width + t), 0);
             }
         }
     }

@@ -25,7 +25,7 @@ final class VectorKernels implements Kernels {
     private static final int CHUNK = 256;
 
     /** Most tokens for strips of weights; with more, a panel of weights has fewer values to transpose. */
-    static final int ROW_TOKENS = 16;
+    static final int ROW_TOKENS = Integer.getInteger("rt",16);
 
     private static final boolean WIDE = Vectors.BITS == 512;
 
@@ -227,8 +227,8 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public void packTokens(long x, long xStride, int tokens, int depth, long packed) {
-        VectorGemm.packTokens(x, xStride, tokens, depth, packed);
+    public void packTokens(long x, long xStride, int tokens, int width, int depth, long packed) {
+        VectorGemm.packTokens(x, xStride, tokens, width, depth, packed);
     }
 
     @Override
@@ -243,8 +243,13 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public long rowsScratchBytes() {
-        return VectorStrips.scratchBytes();
+    public int rowTileTokens() {
+        return VectorRows.TOKENS;
+    }
+
+    @Override
+    public long rowsScratchBytes(int tokens) {
+        return VectorStrips.scratchBytes(tokens);
     }
 
     @Override
@@ -254,13 +259,12 @@ final class VectorKernels implements Kernels {
             long rowBytes,
             int rows,
             int cols,
-            long x,
-            long xStride,
+            long packed,
             int tokens,
             long y,
             long yStride,
             long scratch) {
-        strips.multiply(type, weights, rowBytes, rows, cols, x, xStride, tokens, y, yStride, scratch);
+        strips.multiply(type, weights, rowBytes, rows, cols, packed, tokens, y, yStride, scratch);
     }
 
     @Override

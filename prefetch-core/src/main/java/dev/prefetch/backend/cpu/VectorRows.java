@@ -1,6 +1,9 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.Vectors.BITS;
+import static dev.prefetch.backend.cpu.Vectors.BITS;
+import static dev.prefetch.backend.cpu.Vectors.BITS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -21,8 +24,8 @@ final class VectorRows {
     /** Vectors of rows in a strip: with 4 tokens they take 12 sums, and all fits the 16 registers of AVX2. */
     static final int VECTORS = 3;
 
-    /** Tokens that are treated at once. */
-    static final int TOKENS = 4;
+    /** Tokens of a tile. */
+    static final int TOKENS = 8;
 
     static final int ROWS = VECTORS * LANES;
 
@@ -43,22 +46,65 @@ final class VectorRows {
         return (IntVector) I.fromArray(lanes, 0);
     }
 
-    /** {@code sums[t][r] += strip[k][r] * x[t][k]} in ascending order of {@code k}. */
-    static void multiply(long strip, int depth, long x, long xStride, int tokens, long sums) {
-        for (int t = 0; t < tokens; t += 4) {
-            int last = tokens - 1;
-            fourTokens(
-                    strip,
-                    depth,
-                    x + xStride * t,
-                    x + xStride * Math.min(t + 1, last),
-                    x + xStride * Math.min(t + 2, last),
-                    x + xStride * Math.min(t + 3, last),
-                    sums + (long) STRIP_BYTES * t);
+    /**
+     * {@code sums[t][r] += strip[k][r] * x[t][k]} in ascending order of {@code k}.
+     *
+     * @param x the tokens in tiles, {@code [depth][TOKENS]} each
+     * @param tileBytes bytes from one tile to the next
+     * @param sums of whole tiles of tokens, of which those beyond {@code tokens} may be left as they are
+     */
+    static void multiply(long strip, int depth, long x, long tileBytes, int tokens, long sums) {
+        for (int t = 0; t < tokens; t += TOKENS) {
+            long tile = x + tileBytes * (t / TOKENS);
+            long c = sums + (long) STRIP_BYTES * t;
+            int present = tokens - t;
+            if (present <= 2) {
+                twoTokens(strip, depth, tile, c);
+            } else if (present <= 4) {
+                fourTokens(strip, depth, tile, c);
+            } else if (present <= 6) {
+                fourTokens(strip, depth, tile, c);
+                twoTokens(strip, depth, tile + 16, c + 4 * STRIP_BYTES);
+            } else if (BITS == 512) {
+                eightTokens(strip, depth, tile, c);
+            } else {
+                fourTokens(strip, depth, tile, c);
+                fourTokens(strip, depth, tile + 16, c + 4 * STRIP_BYTES);
+            }
         }
     }
 
-    private static void fourTokens(long w, int depth, long x0, long x1, long x2, long x3, long c) {
+    private static void twoTokens(long w, int depth, long x, long c) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
+        FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
+        FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
+        for (int k = 0; k < depth; k++) {
+            long p = Memory.known(w + (long) STRIP_BYTES * k);
+            long q = Memory.known(x + 4L * TOKENS * k);
+            FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
+            FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
+            FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
+        }
+        a0.intoMemorySegment(ALL, c, LE);
+        a1.intoMemorySegment(ALL, c + BYTES, LE);
+        a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
+        b0.intoMemorySegment(ALL, c + 3 * BYTES, LE);
+        b1.intoMemorySegment(ALL, c + 4 * BYTES, LE);
+        b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
+    }
+
+    private static void fourTokens(long w, int depth, long x, long c) {
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
         FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
@@ -73,25 +119,26 @@ final class VectorRows {
         FloatVector d2 = FloatVector.fromMemorySegment(F, ALL, c + 11 * BYTES, LE);
         for (int k = 0; k < depth; k++) {
             long p = Memory.known(w + (long) STRIP_BYTES * k);
+            long q = Memory.known(x + 4L * TOKENS * k);
             FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
             FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
             FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
-            FloatVector x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x0 + 4L * k)));
-            a0 = x.fma(w0, a0);
-            a1 = x.fma(w1, a1);
-            a2 = x.fma(w2, a2);
-            x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x1 + 4L * k)));
-            b0 = x.fma(w0, b0);
-            b1 = x.fma(w1, b1);
-            b2 = x.fma(w2, b2);
-            x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x2 + 4L * k)));
-            c0 = x.fma(w0, c0);
-            c1 = x.fma(w1, c1);
-            c2 = x.fma(w2, c2);
-            x = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x3 + 4L * k)));
-            d0 = x.fma(w0, d0);
-            d1 = x.fma(w1, d1);
-            d2 = x.fma(w2, d2);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 8));
+            c0 = y.fma(w0, c0);
+            c1 = y.fma(w1, c1);
+            c2 = y.fma(w2, c2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 12));
+            d0 = y.fma(w0, d0);
+            d1 = y.fma(w1, d1);
+            d2 = y.fma(w2, d2);
         }
         a0.intoMemorySegment(ALL, c, LE);
         a1.intoMemorySegment(ALL, c + BYTES, LE);
@@ -105,6 +152,96 @@ final class VectorRows {
         d0.intoMemorySegment(ALL, c + 9 * BYTES, LE);
         d1.intoMemorySegment(ALL, c + 10 * BYTES, LE);
         d2.intoMemorySegment(ALL, c + 11 * BYTES, LE);
+    }
+
+    private static void eightTokens(long w, int depth, long x, long c) {
+        FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
+        FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
+        FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
+        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, c + 6 * BYTES, LE);
+        FloatVector c1 = FloatVector.fromMemorySegment(F, ALL, c + 7 * BYTES, LE);
+        FloatVector c2 = FloatVector.fromMemorySegment(F, ALL, c + 8 * BYTES, LE);
+        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 9 * BYTES, LE);
+        FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, c + 10 * BYTES, LE);
+        FloatVector d2 = FloatVector.fromMemorySegment(F, ALL, c + 11 * BYTES, LE);
+        FloatVector e0 = FloatVector.fromMemorySegment(F, ALL, c + 12 * BYTES, LE);
+        FloatVector e1 = FloatVector.fromMemorySegment(F, ALL, c + 13 * BYTES, LE);
+        FloatVector e2 = FloatVector.fromMemorySegment(F, ALL, c + 14 * BYTES, LE);
+        FloatVector f0 = FloatVector.fromMemorySegment(F, ALL, c + 15 * BYTES, LE);
+        FloatVector f1 = FloatVector.fromMemorySegment(F, ALL, c + 16 * BYTES, LE);
+        FloatVector f2 = FloatVector.fromMemorySegment(F, ALL, c + 17 * BYTES, LE);
+        FloatVector g0 = FloatVector.fromMemorySegment(F, ALL, c + 18 * BYTES, LE);
+        FloatVector g1 = FloatVector.fromMemorySegment(F, ALL, c + 19 * BYTES, LE);
+        FloatVector g2 = FloatVector.fromMemorySegment(F, ALL, c + 20 * BYTES, LE);
+        FloatVector h0 = FloatVector.fromMemorySegment(F, ALL, c + 21 * BYTES, LE);
+        FloatVector h1 = FloatVector.fromMemorySegment(F, ALL, c + 22 * BYTES, LE);
+        FloatVector h2 = FloatVector.fromMemorySegment(F, ALL, c + 23 * BYTES, LE);
+        for (int k = 0; k < depth; k++) {
+            long p = Memory.known(w + (long) STRIP_BYTES * k);
+            long q = Memory.known(x + 4L * TOKENS * k);
+            FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
+            FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
+            FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 8));
+            c0 = y.fma(w0, c0);
+            c1 = y.fma(w1, c1);
+            c2 = y.fma(w2, c2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 12));
+            d0 = y.fma(w0, d0);
+            d1 = y.fma(w1, d1);
+            d2 = y.fma(w2, d2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 16));
+            e0 = y.fma(w0, e0);
+            e1 = y.fma(w1, e1);
+            e2 = y.fma(w2, e2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 20));
+            f0 = y.fma(w0, f0);
+            f1 = y.fma(w1, f1);
+            f2 = y.fma(w2, f2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 24));
+            g0 = y.fma(w0, g0);
+            g1 = y.fma(w1, g1);
+            g2 = y.fma(w2, g2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 28));
+            h0 = y.fma(w0, h0);
+            h1 = y.fma(w1, h1);
+            h2 = y.fma(w2, h2);
+        }
+        a0.intoMemorySegment(ALL, c, LE);
+        a1.intoMemorySegment(ALL, c + BYTES, LE);
+        a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
+        b0.intoMemorySegment(ALL, c + 3 * BYTES, LE);
+        b1.intoMemorySegment(ALL, c + 4 * BYTES, LE);
+        b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
+        c0.intoMemorySegment(ALL, c + 6 * BYTES, LE);
+        c1.intoMemorySegment(ALL, c + 7 * BYTES, LE);
+        c2.intoMemorySegment(ALL, c + 8 * BYTES, LE);
+        d0.intoMemorySegment(ALL, c + 9 * BYTES, LE);
+        d1.intoMemorySegment(ALL, c + 10 * BYTES, LE);
+        d2.intoMemorySegment(ALL, c + 11 * BYTES, LE);
+        e0.intoMemorySegment(ALL, c + 12 * BYTES, LE);
+        e1.intoMemorySegment(ALL, c + 13 * BYTES, LE);
+        e2.intoMemorySegment(ALL, c + 14 * BYTES, LE);
+        f0.intoMemorySegment(ALL, c + 15 * BYTES, LE);
+        f1.intoMemorySegment(ALL, c + 16 * BYTES, LE);
+        f2.intoMemorySegment(ALL, c + 17 * BYTES, LE);
+        g0.intoMemorySegment(ALL, c + 18 * BYTES, LE);
+        g1.intoMemorySegment(ALL, c + 19 * BYTES, LE);
+        g2.intoMemorySegment(ALL, c + 20 * BYTES, LE);
+        h0.intoMemorySegment(ALL, c + 21 * BYTES, LE);
+        h1.intoMemorySegment(ALL, c + 22 * BYTES, LE);
+        h2.intoMemorySegment(ALL, c + 23 * BYTES, LE);
     }
 
     /**

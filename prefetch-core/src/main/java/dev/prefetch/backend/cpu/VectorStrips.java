@@ -14,11 +14,7 @@ final class VectorStrips {
 
     private static final int COLS = Kernels.PANEL_COLS;
 
-    /** Tokens whose sums are kept: all, as the kernel takes them. */
-    private static final int TOKENS = Math.ceilDiv(VectorKernels.ROW_TOKENS, VectorRows.TOKENS) * VectorRows.TOKENS;
-
     private static final long STRIP_BYTES = (long) COLS * VectorRows.STRIP_BYTES;
-    private static final long SUM_BYTES = (long) TOKENS * VectorRows.STRIP_BYTES;
 
     /** Bytes between rows that are copied or expanded here: not a power of two. */
     private static final long ROW_BYTES = 4L * COLS + 64;
@@ -41,8 +37,12 @@ final class VectorStrips {
         expanders.put(GgmlType.Q6_K, Isolated.strip(VectorRowsExpand.class, "q6k"));
     }
 
-    static long scratchBytes() {
-        return STRIP_BYTES + SUM_BYTES + Vectors.LANES * ROW_BYTES + VectorRowsExpand.SCRATCH_BYTES;
+    static long scratchBytes(int tokens) {
+        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorRowsExpand.SCRATCH_BYTES + sumBytes(tokens);
+    }
+
+    private static long sumBytes(int tokens) {
+        return (long) Math.ceilDiv(tokens, VectorRows.TOKENS) * VectorRows.TOKENS * VectorRows.STRIP_BYTES;
     }
 
     /** See {@link Kernels#multiplyRows}. */
@@ -52,25 +52,26 @@ final class VectorStrips {
             long rowBytes,
             int rows,
             int cols,
-            long x,
-            long xStride,
+            long packed,
             int tokens,
             long y,
             long yStride,
             long scratch) {
-        long sums = scratch + STRIP_BYTES;
+        long sums = scratch + scratchBytes(0);
+        long tileBytes = 4L * VectorRows.TOKENS * cols;
         for (int first = 0; first < rows; first += VectorRows.ROWS) {
             int present = Math.min(VectorRows.ROWS, rows - first);
             if (present < VectorRows.ROWS) {
                 // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
                 Memory.clear(scratch, STRIP_BYTES);
             }
-            Memory.clear(sums, SUM_BYTES);
+            Memory.clear(sums, sumBytes(tokens));
             for (int col = 0; col < cols; col += COLS) {
                 int depth = Math.min(COLS, cols - col);
                 long in = weights + rowBytes * first + type.byteSize(col);
                 expand(type, in, rowBytes, present, depth, scratch);
-                Isolated.call(multiplyKernel, scratch, depth, x + 4L * col, xStride, tokens, sums);
+                long x = packed + 4L * VectorRows.TOKENS * col;
+                Isolated.call(multiplyKernel, scratch, depth, x, tileBytes, tokens, sums);
             }
             for (int t = 0; t < tokens; t++) {
                 Memory.copy(sums + (long) VectorRows.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
@@ -80,7 +81,7 @@ final class VectorStrips {
 
     private void expand(GgmlType type, long weights, long rowBytes, int rows, int depth, long strip) {
         MethodHandle expander = expanders.get(type);
-        long whole = strip + STRIP_BYTES + SUM_BYTES;
+        long whole = strip + STRIP_BYTES;
         long scratch = whole + Vectors.LANES * ROW_BYTES;
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int present = Math.min(Vectors.LANES, rows - first);
