@@ -9,17 +9,8 @@ import dev.prefetch.gguf.GgmlType;
  */
 interface Kernels {
 
-    /** Columns of a panel of expanded weights: with 48 rows it fills a tenth of a second-level cache of 512 KiB. */
-    int PANEL_COLS = 256;
-
-    /** Bytes between rows of a panel; a constant, so that the micro-kernel needs no address but one. */
-    long PANEL_ROW_BYTES = 4L * PANEL_COLS;
-
-    /** Tokens that {@link #multiplyPanel} treats at once. */
+    /** Lanes that {@link #multiplyLanes} and {@link #softmaxLanes} treat at once. */
     int tileTokens();
-
-    /** Rows that {@link #multiplyPanel} treats at once, a divisor of 48. */
-    int tileRows();
 
     /** The name for logs. */
     String name();
@@ -69,39 +60,24 @@ interface Kernels {
      */
     void packTokens(long x, long xStride, int tokens, int width, int depth, long packed);
 
-    /**
-     * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * tileRows} rows and
-     * {@link #tileTokens} tokens, in ascending order of {@code k}.
-     *
-     * @param tokens how many of the tokens there are; the sums of the others are undefined
-     * @param cStride bytes between rows of {@code c}
-     * @param accumulate whether to start from {@code c} instead of zero
-     */
-    void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate);
+    /** Tokens of a tile of {@link #matmul}. */
+    int matmulTokens();
 
-    /** Most tokens for which {@link #multiplyRows} is faster than expanding a panel. */
-    int rowTokens();
-
-    /** Tokens of a tile of {@link #multiplyRows}. */
-    int rowTileTokens();
-
-    /** Scratch bytes that {@link #multiplyRows} needs. */
-    long rowsScratchBytes(int tokens);
+    /** Scratch bytes that {@link #matmul} needs. */
+    long matmulScratchBytes(int tokens);
 
     /**
-     * {@code y[t][r] = sum over k of weights[r][k] * x[t][k]} for {@code rows} consecutive rows and {@code tokens} (at most
-     * {@link #rowTokens}) rows of activations, with the bits that {@link #expand} and {@link #multiplyPanel} give.
+     * {@code y[t][r] = sum over k of weights[r][k] * x[t][k]} for {@code rows} consecutive rows of weights, which it expands
+     * to f32, and {@code tokens} rows of activations. Every sum runs in ascending order of {@code k}, so its bits do not depend
+     * on {@code rows} and {@code tokens}.
      *
-     * @param rowBytes bytes between the rows of weights
-     * @param packed the activations in tiles, {@code [tile][cols][rowTileTokens]}, see {@link #packTokens}
+     * @param packed the activations in tiles, {@code [tile][cols][matmulTokens]}, see {@link #packTokens}
      * @param yStride bytes between the rows of results
-     * @param scratch {@link #rowsScratchBytes} bytes, 64-byte aligned
+     * @param scratch {@link #matmulScratchBytes} bytes, 64-byte aligned
      */
-    void multiplyRows(
+    void matmul(
             GgmlType type,
             long weights,
-            long rowBytes,
             int rows,
             int cols,
             long packed,

@@ -24,9 +24,6 @@ final class VectorKernels implements Kernels {
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
 
-    /** Most tokens for strips of weights; with more, a panel of weights has fewer values to transpose. */
-    static final int ROW_TOKENS = Integer.getInteger("rt",16);
-
     private static final boolean WIDE = Vectors.BITS == 512;
 
     private static final long HEADER = VectorSuperBlocks.HEADER;
@@ -86,12 +83,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public int tileTokens() {
-        return VectorGemm.TILE_TOKENS;
-    }
-
-    @Override
-    public int tileRows() {
-        return VectorGemm.TILE_ROWS;
+        return VectorLanes.TILE_TOKENS;
     }
 
     @Override
@@ -232,31 +224,19 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
-        VectorGemm.multiplyPanel(panel, rowGroups, depth, packed, tokens, c, cStride, accumulate);
+    public int matmulTokens() {
+        return VectorGemm.TOKENS;
     }
 
     @Override
-    public int rowTokens() {
-        return ROW_TOKENS;
-    }
-
-    @Override
-    public int rowTileTokens() {
-        return VectorRows.TOKENS;
-    }
-
-    @Override
-    public long rowsScratchBytes(int tokens) {
+    public long matmulScratchBytes(int tokens) {
         return VectorStrips.scratchBytes(tokens);
     }
 
     @Override
-    public void multiplyRows(
+    public void matmul(
             GgmlType type,
             long weights,
-            long rowBytes,
             int rows,
             int cols,
             long packed,
@@ -264,7 +244,7 @@ final class VectorKernels implements Kernels {
             long y,
             long yStride,
             long scratch) {
-        strips.multiply(type, weights, rowBytes, rows, cols, packed, tokens, y, yStride, scratch);
+        strips.multiply(type, weights, rows, cols, packed, tokens, y, yStride, scratch);
     }
 
     @Override

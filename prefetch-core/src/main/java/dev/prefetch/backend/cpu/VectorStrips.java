@@ -6,50 +6,50 @@ import java.util.EnumMap;
 import java.util.Map;
 
 /**
- * Products with few tokens: strips of weights, see {@link VectorRows}, one after the other.
+ * Products with many rows of activations: strips of weights, see {@link VectorGemm}, one after the other.
  *
  * <p>Formats without an expander of their own are expanded row by row and then transposed.
  */
 final class VectorStrips {
 
-    private static final int COLS = Kernels.PANEL_COLS;
+    /** Columns that are expanded at a time. */
+    private static final int COLS = 256;
 
-    private static final long STRIP_BYTES = (long) COLS * VectorRows.STRIP_BYTES;
+    private static final long STRIP_BYTES = (long) COLS * VectorGemm.STRIP_BYTES;
 
     /** Bytes between rows that are copied or expanded here: not a power of two. */
     private static final long ROW_BYTES = 4L * COLS + 64;
 
     private final Kernels kernels;
-    private final MethodHandle multiplyKernel = Isolated.dot(VectorRows.class, "multiply");
-    private final MethodHandle transposer = Isolated.strip(VectorRowsExpand.class, "f32");
+    private final MethodHandle multiplyKernel = Isolated.dot(VectorGemm.class, "multiply");
+    private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
     /** @param kernels what expands the other formats */
     VectorStrips(Kernels kernels) {
         this.kernels = kernels;
         expanders.put(GgmlType.F32, transposer);
-        expanders.put(GgmlType.F16, Isolated.strip(VectorRowsExpand.class, "f16"));
-        expanders.put(GgmlType.BF16, Isolated.strip(VectorRowsExpand.class, "bf16"));
-        expanders.put(GgmlType.Q8_0, Isolated.strip(VectorRowsExpand.class, "q80"));
-        expanders.put(GgmlType.Q4_0, Isolated.strip(VectorRowsExpand.class, "q40"));
-        expanders.put(GgmlType.Q4_K, Isolated.strip(VectorRowsExpand.class, "q4k"));
-        expanders.put(GgmlType.Q5_K, Isolated.strip(VectorRowsExpand.class, "q5k"));
-        expanders.put(GgmlType.Q6_K, Isolated.strip(VectorRowsExpand.class, "q6k"));
+        expanders.put(GgmlType.F16, Isolated.strip(VectorStripExpand.class, "f16"));
+        expanders.put(GgmlType.BF16, Isolated.strip(VectorStripExpand.class, "bf16"));
+        expanders.put(GgmlType.Q8_0, Isolated.strip(VectorStripExpand.class, "q80"));
+        expanders.put(GgmlType.Q4_0, Isolated.strip(VectorStripExpand.class, "q40"));
+        expanders.put(GgmlType.Q4_K, Isolated.strip(VectorStripExpand.class, "q4k"));
+        expanders.put(GgmlType.Q5_K, Isolated.strip(VectorStripExpand.class, "q5k"));
+        expanders.put(GgmlType.Q6_K, Isolated.strip(VectorStripExpand.class, "q6k"));
     }
 
     static long scratchBytes(int tokens) {
-        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorRowsExpand.SCRATCH_BYTES + sumBytes(tokens);
+        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorStripExpand.SCRATCH_BYTES + sumBytes(tokens);
     }
 
     private static long sumBytes(int tokens) {
-        return (long) Math.ceilDiv(tokens, VectorRows.TOKENS) * VectorRows.TOKENS * VectorRows.STRIP_BYTES;
+        return (long) Math.ceilDiv(tokens, VectorGemm.TOKENS) * VectorGemm.TOKENS * VectorGemm.STRIP_BYTES;
     }
 
-    /** See {@link Kernels#multiplyRows}. */
+    /** See {@link Kernels#matmul}. */
     void multiply(
             GgmlType type,
             long weights,
-            long rowBytes,
             int rows,
             int cols,
             long packed,
@@ -57,11 +57,12 @@ final class VectorStrips {
             long y,
             long yStride,
             long scratch) {
+        long rowBytes = type.byteSize(cols);
         long sums = scratch + scratchBytes(0);
-        long tileBytes = 4L * VectorRows.TOKENS * cols;
-        for (int first = 0; first < rows; first += VectorRows.ROWS) {
-            int present = Math.min(VectorRows.ROWS, rows - first);
-            if (present < VectorRows.ROWS) {
+        long tileBytes = 4L * VectorGemm.TOKENS * cols;
+        for (int first = 0; first < rows; first += VectorGemm.ROWS) {
+            int present = Math.min(VectorGemm.ROWS, rows - first);
+            if (present < VectorGemm.ROWS) {
                 // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
                 Memory.clear(scratch, STRIP_BYTES);
             }
@@ -70,11 +71,11 @@ final class VectorStrips {
                 int depth = Math.min(COLS, cols - col);
                 long in = weights + rowBytes * first + type.byteSize(col);
                 expand(type, in, rowBytes, present, depth, scratch);
-                long x = packed + 4L * VectorRows.TOKENS * col;
+                long x = packed + 4L * VectorGemm.TOKENS * col;
                 Isolated.call(multiplyKernel, scratch, depth, x, tileBytes, tokens, sums);
             }
             for (int t = 0; t < tokens; t++) {
-                Memory.copy(sums + (long) VectorRows.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
+                Memory.copy(sums + (long) VectorGemm.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
             }
         }
     }

@@ -57,7 +57,8 @@ final class CpuBench {
                         }
                         case "prefill" -> {
                             int rows = Integer.getInteger("weightRows", 4096);
-                            for (String tokens : System.getProperty("tokens", "512").split(",")) {
+                            for (String tokens :
+                                    System.getProperty("tokens", "512").split(",")) {
                                 prefill(device, weightType, rows, Integer.parseInt(tokens));
                             }
                         }

@@ -1,7 +1,7 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorRows.STRIP_BYTES;
+import static dev.prefetch.backend.cpu.VectorGemm.STRIP_BYTES;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -21,14 +21,14 @@ import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorSpecies;
 
 /**
- * Expands weights to strips of {@link VectorRows}: {@link Vectors#LANES} rows, {@code rowBytes} apart, to as many lanes of
+ * Expands weights to strips of {@link VectorGemm}: {@link Vectors#LANES} rows, {@code rowBytes} apart, to as many lanes of
  * every column. What is transposed is the quantized weights, several to a 32-bit word, and only then, with rows in the
  * lanes, are they taken apart. The values are those of {@link VectorExpand} to the bit.
  *
  * <p>A field of a word is not shifted to its lowest bits: converted where it stands it is a power of two too large, and the
  * scale as much too small, which changes no bit of their product.
  */
-final class VectorRowsExpand {
+final class VectorStripExpand {
 
     // Scratch memory.
     private static final long HEADER = (long) LANES * BYTES;
@@ -47,18 +47,17 @@ final class VectorRowsExpand {
     private static final VectorSpecies<Byte> COPY_32 =
             VectorSpecies.of(byte.class, VectorShape.forBitSize(Math.min(256, Vectors.BITS)));
 
-    private VectorRowsExpand() {}
+    private VectorStripExpand() {}
 
     /** Already expanded weights. */
     static void f32(long in, long rowBytes, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + LANES <= depth; k += LANES) {
-            VectorRows.transpose(in + 4L * k, rowBytes, scratch, strip + (long) STRIP_BYTES * k, STRIP_BYTES);
+            VectorGemm.transpose(in + 4L * k, rowBytes, scratch, strip + (long) STRIP_BYTES * k, STRIP_BYTES);
         }
         for (; k < depth; k++) {
             for (int r = 0; r < LANES; r++) {
-                Memory.putFloat(
-                        strip + (long) STRIP_BYTES * k + 4L * r, Memory.getFloat(in + rowBytes * r + 4L * k));
+                Memory.putFloat(strip + (long) STRIP_BYTES * k + 4L * r, Memory.getFloat(in + rowBytes * r + 4L * k));
             }
         }
     }
@@ -66,10 +65,9 @@ final class VectorRowsExpand {
     static void bf16(long in, long rowBytes, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
-            VectorRows.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
+            VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
             for (int i = 0; i < LANES; i++) {
-                IntVector v = IntVector.fromMemorySegment(
-                        I, ALL, Memory.known(scratch + WORDS + (long) BYTES * i), LE);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(scratch + WORDS + (long) BYTES * i), LE);
                 long o = Memory.known(strip + (long) STRIP_BYTES * (k + 2 * i));
                 v.lanewise(LSHL, 16).intoMemorySegment(ALL, o, LE);
                 v.and(0xffff0000).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
@@ -86,13 +84,12 @@ final class VectorRowsExpand {
     static void f16(long in, long rowBytes, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
-            VectorRows.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
+            VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
             halves(scratch + WORDS, strip + (long) STRIP_BYTES * k);
         }
         for (; k < depth; k++) {
             for (int r = 0; r < LANES; r++) {
-                Memory.putFloat(
-                        strip + (long) STRIP_BYTES * k + 4L * r, Memory.getHalf(in + rowBytes * r + 2L * k));
+                Memory.putFloat(strip + (long) STRIP_BYTES * k + 4L * r, Memory.getHalf(in + rowBytes * r + 2L * k));
             }
         }
     }
@@ -107,7 +104,8 @@ final class VectorRowsExpand {
                     .reinterpretAsFloats()
                     .fma(FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f));
             IntVector value = magnitude.min(subnormal.reinterpretAsInts());
-            IntVector beyond = IntVector.broadcast(I, (143 << 23) - 1).sub(value).lanewise(ASHR, 31);
+            IntVector beyond =
+                    IntVector.broadcast(I, (143 << 23) - 1).sub(value).lanewise(ASHR, 31);
             value = value.add(beyond.and(112 << 23));
             value.or(bits.lanewise(LSHL, 16).and(0x80000000))
                     .intoMemorySegment(ALL, Memory.known(strip + (long) STRIP_BYTES * i), LE);
@@ -127,8 +125,12 @@ final class VectorRowsExpand {
             }
         }
         for (int word = 0; word < depth / 4; word += LANES) {
-            VectorRows.transpose(
-                    scratch + COMPACT + 4L * word, COMPACT_BYTES, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
+            VectorGemm.transpose(
+                    scratch + COMPACT + 4L * word,
+                    COMPACT_BYTES,
+                    scratch,
+                    scratch + WORDS + (long) BYTES * word,
+                    BYTES);
         }
         bytes(scratch + WORDS, scratch + SCALES, blocks, 8, strip);
     }
@@ -144,8 +146,12 @@ final class VectorRowsExpand {
             }
         }
         for (int word = 0; word < depth / 8; word += LANES) {
-            VectorRows.transpose(
-                    scratch + COMPACT + 4L * word, COMPACT_BYTES, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
+            VectorGemm.transpose(
+                    scratch + COMPACT + 4L * word,
+                    COMPACT_BYTES,
+                    scratch,
+                    scratch + WORDS + (long) BYTES * word,
+                    BYTES);
         }
         nibbles(scratch + WORDS, scratch + SCALES, blocks, strip);
     }
@@ -153,8 +159,7 @@ final class VectorRowsExpand {
     /** Blocks of 4 words of nibbles, of which 8 are to be subtracted; {@code scales} are those of a nibble at the top. */
     private static void nibbles(long words, long scales, int blocks, long strip) {
         for (int block = 0; block < blocks; block++) {
-            FloatVector d =
-                    FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * block), LE);
+            FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * block), LE);
             for (int i = 0; i < 4; i++) {
                 // As a number with sign, a nibble is 8 less when its highest bit is turned.
                 IntVector v = IntVector.fromMemorySegment(
@@ -196,8 +201,7 @@ final class VectorRowsExpand {
      */
     private static void bytes(long words, long scales, int groups, int groupWords, long strip) {
         for (int group = 0; group < groups; group++) {
-            FloatVector d =
-                    FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE);
+            FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE);
             for (int i = groupWords * group; i < groupWords * (group + 1); i++) {
                 IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
                 long o = Memory.known(strip + 4L * STRIP_BYTES * i);
@@ -231,8 +235,7 @@ final class VectorRowsExpand {
             }
             q6kScales(scratch + HEADER, scratch + SCALES);
             for (int word = 0; word < 48; word += LANES) {
-                VectorRows.transpose(
-                        p + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
+                VectorGemm.transpose(p + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
             }
             q6kBytes(scratch + WORDS, scratch + COMPOSED);
             bytes(scratch + COMPOSED, scratch + SCALES, 16, 4, strip + STRIP_BYTES * 256L * block);
@@ -291,7 +294,7 @@ final class VectorRowsExpand {
             for (int word = 0; word < 40; word += LANES) {
                 // The last one again takes some of those before it.
                 int first = Math.min(word, 40 - LANES);
-                VectorRows.transpose(
+                VectorGemm.transpose(
                         p + 16 + 4 * first, rowBytes, scratch, scratch + WORDS + (long) BYTES * first, BYTES);
             }
             q5kBytes(scratch + WORDS, scratch + COMPOSED);
@@ -355,7 +358,7 @@ final class VectorRowsExpand {
             header(p, rowBytes, scratch + HEADER);
             groupScales(scratch + HEADER, scratch + SCALES);
             for (int word = 0; word < 32; word += LANES) {
-                VectorRows.transpose(
+                VectorGemm.transpose(
                         p + 16 + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
             }
             q4kWords(scratch + WORDS, scratch + SCALES, out);
@@ -383,8 +386,7 @@ final class VectorRowsExpand {
         IntVector s0 = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
         IntVector s1 = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
         IntVector s2 = IntVector.fromMemorySegment(I, ALL, p + 4 * BYTES, LE);
-        IntVector upperScales =
-                s2.and(0x0f0f0f0f).or(s0.lanewise(LSHR, 2).and(0x30303030));
+        IntVector upperScales = s2.and(0x0f0f0f0f).or(s0.lanewise(LSHR, 2).and(0x30303030));
         IntVector upperMinima =
                 s2.lanewise(LSHR, 4).and(0x0f0f0f0f).or(s1.lanewise(LSHR, 2).and(0x30303030));
         for (int group = 0; group < 4; group++) {
