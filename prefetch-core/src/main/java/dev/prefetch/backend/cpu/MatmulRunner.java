@@ -435,6 +435,7 @@ final class MatmulRunner implements AutoCloseable {
                 product.type,
                 product.weights + firstRow * product.rowBytes,
                 weightRows,
+                Math.min(PANEL_ROWS, product.rows - firstRow - weightRows),
                 cols,
                 input,
                 tokens,

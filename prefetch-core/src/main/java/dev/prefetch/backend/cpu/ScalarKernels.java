@@ -123,6 +123,7 @@ final class ScalarKernels implements Kernels {
             GgmlType type,
             long weights,
             int rows,
+            int following,
             int cols,
             long packed,
             int tokens,

@@ -34,6 +34,8 @@ final class VectorGemm {
     /** Columns that all tokens see before the next: of strips of 512 bits they take half of a first-level cache. */
     private static final int CHUNK = 128;
 
+    static final int SUMS = 64;
+
     /** Bytes between columns of a strip, and between the sums of tokens. */
     static final int STRIP_BYTES = VECTORS * BYTES;
 
@@ -58,32 +60,38 @@ final class VectorGemm {
      * @param tileBytes bytes from one tile to the next
      * @param sums {@code [tokens][ROWS]}, and room for those of a whole tile
      */
-    static void multiply(long strip, int depth, long x, long tileBytes, int tokens, long sums) {
+    static void multiply(
+            long strip, int depth, long x, long tileBytes, int tokens, long sums, long ahead, long aheadStep) {
         for (int k = 0; k < depth; k += CHUNK) {
             int columns = Math.min(CHUNK, depth - k);
             long w = strip + (long) STRIP_BYTES * k;
             for (int t = 0; t < tokens; t += 4) {
                 long tile = x + tileBytes * (t / TOKENS) + 4L * TOKENS * k + 4L * (t % TOKENS);
                 long c = sums + (long) STRIP_BYTES * t;
-                if (t + 2 < tokens) {
-                    fourTokens(w, columns, tile, c);
+                // Once is enough, and a step of nothing is as good as no read.
+                long step = t == 0 ? aheadStep : 0;
+                if (t + 2 < tokens || columns % 2 != 0) {
+                    fourTokens(w, columns, tile, c, ahead + aheadStep * k, step, sums - SUMS);
                 } else {
-                    twoTokens(w, columns, tile, c);
+                    twoTokens(w, columns, tile, c, ahead + aheadStep * k, step, sums - SUMS);
                 }
             }
         }
     }
 
-    private static void twoTokens(long w, int depth, long x, long c) {
+    /** An even number of columns. */
+    private static void twoTokens(long w, int depth, long x, long c, long ahead, long aheadStep, long seen) {
+        int bits = 0;
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
         FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
         FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
         FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
         FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
-        for (int k = 0; k < depth; k++) {
+        for (int k = 0; k < depth; k += 2) {
             long p = Memory.known(w + (long) STRIP_BYTES * k);
             long q = Memory.known(x + 4L * TOKENS * k);
+            bits |= Memory.getInt(Memory.known(ahead + aheadStep * k));
             FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
             FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
             FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
@@ -95,7 +103,19 @@ final class VectorGemm {
             b0 = y.fma(w0, b0);
             b1 = y.fma(w1, b1);
             b2 = y.fma(w2, b2);
+            w0 = FloatVector.fromMemorySegment(F, ALL, p + 3 * BYTES, LE);
+            w1 = FloatVector.fromMemorySegment(F, ALL, p + 4 * BYTES, LE);
+            w2 = FloatVector.fromMemorySegment(F, ALL, p + 5 * BYTES, LE);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 32));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 36));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
         }
+        Memory.putInt(seen, bits);
         a0.intoMemorySegment(ALL, c, LE);
         a1.intoMemorySegment(ALL, c + BYTES, LE);
         a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
@@ -104,7 +124,8 @@ final class VectorGemm {
         b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
     }
 
-    private static void fourTokens(long w, int depth, long x, long c) {
+    private static void fourTokens(long w, int depth, long x, long c, long ahead, long aheadStep, long seen) {
+        int bits = 0;
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
         FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
@@ -120,6 +141,7 @@ final class VectorGemm {
         for (int k = 0; k < depth; k++) {
             long p = Memory.known(w + (long) STRIP_BYTES * k);
             long q = Memory.known(x + 4L * TOKENS * k);
+            bits |= Memory.getInt(Memory.known(ahead + aheadStep * k));
             FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
             FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
             FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
@@ -140,6 +162,7 @@ final class VectorGemm {
             d1 = y.fma(w1, d1);
             d2 = y.fma(w2, d2);
         }
+        Memory.putInt(seen, bits);
         a0.intoMemorySegment(ALL, c, LE);
         a1.intoMemorySegment(ALL, c + BYTES, LE);
         a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);

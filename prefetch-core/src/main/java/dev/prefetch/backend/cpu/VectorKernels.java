@@ -238,13 +238,14 @@ final class VectorKernels implements Kernels {
             GgmlType type,
             long weights,
             int rows,
+            int following,
             int cols,
             long packed,
             int tokens,
             long y,
             long yStride,
             long scratch) {
-        strips.multiply(type, weights, rows, cols, packed, tokens, y, yStride, scratch);
+        strips.multiply(type, weights, rows, following, cols, packed, tokens, y, yStride, scratch);
     }
 
     @Override

@@ -21,7 +21,7 @@ final class VectorStrips {
     private static final long ROW_BYTES = 4L * COLS + 64;
 
     private final Kernels kernels;
-    private final MethodHandle multiplyKernel = Isolated.dot(VectorGemm.class, "multiply");
+    private final MethodHandle multiplyKernel = Isolated.stripProduct(VectorGemm.class, "multiply");
     private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
@@ -39,7 +39,7 @@ final class VectorStrips {
     }
 
     static long scratchBytes(int tokens) {
-        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorStripExpand.SCRATCH_BYTES + sumBytes(tokens);
+        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorStripExpand.SCRATCH_BYTES + VectorGemm.SUMS + sumBytes(tokens);
     }
 
     private static long sumBytes(int tokens) {
@@ -51,6 +51,7 @@ final class VectorStrips {
             GgmlType type,
             long weights,
             int rows,
+            int following,
             int cols,
             long packed,
             int tokens,
@@ -66,13 +67,17 @@ final class VectorStrips {
                 // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
                 Memory.clear(scratch, STRIP_BYTES);
             }
+            // The rows that come next, also behind those of this call; where there are none, the same bytes again and again.
+            int next = Math.min(VectorGemm.ROWS, rows + following - first - present);
+            long ahead = next > 0 ? weights + rowBytes * (first + present) : weights;
+            long aheadStep = next * rowBytes / cols;
             Memory.clear(sums, sumBytes(tokens));
             for (int col = 0; col < cols; col += COLS) {
                 int depth = Math.min(COLS, cols - col);
                 long in = weights + rowBytes * first + type.byteSize(col);
                 expand(type, in, rowBytes, present, depth, scratch);
                 long x = packed + 4L * VectorGemm.TOKENS * col;
-                Isolated.call(multiplyKernel, scratch, depth, x, tileBytes, tokens, sums);
+                Isolated.call(multiplyKernel, scratch, depth, x, tileBytes, tokens, sums, ahead + aheadStep * col, aheadStep);
             }
             for (int t = 0; t < tokens; t++) {
                 Memory.copy(sums + (long) VectorGemm.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
