@@ -25,20 +25,26 @@ import jdk.incubator.vector.VectorSpecies;
  * every column. What is transposed is the quantized weights, several to a 32-bit word, and only then, with rows in the
  * lanes, are they taken apart. The values are those of {@link VectorExpand} to the bit.
  *
+ * <p>An expander takes at most {@link #COLS} columns; {@code offset} says how many columns of the block at {@code in} lie
+ * before them, which is 0 or half a block of 256.
+ *
  * <p>A field of a word is not shifted to its lowest bits: converted where it stands it is a power of two too large, and the
  * scale as much too small, which changes no bit of their product.
  */
 final class VectorStripExpand {
 
+    /** Most columns at a time: as strips of 512 bits they take half of a first-level cache. */
+    static final int COLS = 128;
+
     // Scratch memory.
     private static final long HEADER = (long) LANES * BYTES;
     private static final long SCALES = HEADER + 8L * BYTES;
-    private static final long WORDS = SCALES + 32L * BYTES;
-    private static final long COMPOSED = WORDS + 64L * BYTES;
-    private static final long COMPACT = COMPOSED + 64L * BYTES;
+    private static final long WORDS = SCALES + 8L * BYTES;
+    private static final long COMPOSED = WORDS + 32L * BYTES;
+    private static final long COMPACT = COMPOSED + 32L * BYTES;
 
-    /** Bytes between rows of quantized weights without their scales, at most 256: not a power of two. */
-    private static final long COMPACT_BYTES = 256 + 64;
+    /** Bytes between rows of quantized weights without their scales: not a power of two. */
+    private static final long COMPACT_BYTES = COLS + 64;
 
     /** Scratch bytes that the expanders need. */
     static final long SCRATCH_BYTES = COMPACT + LANES * COMPACT_BYTES;
@@ -50,7 +56,7 @@ final class VectorStripExpand {
     private VectorStripExpand() {}
 
     /** Already expanded weights. */
-    static void f32(long in, long rowBytes, int depth, long scratch, long strip) {
+    static void f32(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + LANES <= depth; k += LANES) {
             VectorGemm.transpose(in + 4L * k, rowBytes, scratch, strip + (long) STRIP_BYTES * k, STRIP_BYTES);
@@ -62,7 +68,7 @@ final class VectorStripExpand {
         }
     }
 
-    static void bf16(long in, long rowBytes, int depth, long scratch, long strip) {
+    static void bf16(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
@@ -81,7 +87,7 @@ final class VectorStripExpand {
         }
     }
 
-    static void f16(long in, long rowBytes, int depth, long scratch, long strip) {
+    static void f16(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
@@ -112,7 +118,7 @@ final class VectorStripExpand {
         }
     }
 
-    static void q80(long in, long rowBytes, int depth, long scratch, long strip) {
+    static void q80(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int blocks = depth / 32;
         for (int r = 0; r < LANES; r++) {
             for (int b = 0; b < blocks; b++) {
@@ -135,7 +141,7 @@ final class VectorStripExpand {
         bytes(scratch + WORDS, scratch + SCALES, blocks, 8, strip);
     }
 
-    static void q40(long in, long rowBytes, int depth, long scratch, long strip) {
+    static void q40(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int blocks = depth / 32;
         for (int r = 0; r < LANES; r++) {
             for (int b = 0; b < blocks; b++) {
@@ -221,30 +227,30 @@ final class VectorStripExpand {
         }
     }
 
-    static void q6k(long in, long rowBytes, int depth, long scratch, long strip) {
-        for (int block = 0; block < depth / 256; block++) {
-            long p = in + 210L * block;
-            for (int r = 0; r < LANES; r++) {
-                long row = Memory.known(p + rowBytes * r);
-                long o = Memory.known(scratch + HEADER + 4L * r);
-                Memory.putFloat(o, Memory.getHalf(row + 208) * 0x1p-24f);
-                Memory.putInt(o + BYTES, Memory.getInt(row + 192));
-                Memory.putInt(o + 2 * BYTES, Memory.getInt(row + 196));
-                Memory.putInt(o + 3 * BYTES, Memory.getInt(row + 200));
-                Memory.putInt(o + 4 * BYTES, Memory.getInt(row + 204));
-            }
-            q6kScales(scratch + HEADER, scratch + SCALES);
-            for (int word = 0; word < 48; word += LANES) {
-                VectorGemm.transpose(p + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
-            }
-            q6kBytes(scratch + WORDS, scratch + COMPOSED);
-            bytes(scratch + COMPOSED, scratch + SCALES, 16, 4, strip + STRIP_BYTES * 256L * block);
+    static void q6k(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+        int half = offset / 128;
+        for (int r = 0; r < LANES; r++) {
+            long row = Memory.known(in + rowBytes * r);
+            long o = Memory.known(scratch + HEADER + 4L * r);
+            Memory.putFloat(o, Memory.getHalf(row + 208) * 0x1p-24f);
+            Memory.putInt(o + BYTES, Memory.getInt(row + 192 + 8 * half));
+            Memory.putInt(o + 2 * BYTES, Memory.getInt(row + 196 + 8 * half));
         }
+        q6kScales(scratch + HEADER, scratch + SCALES);
+        for (int word = 0; word < 16; word += LANES) {
+            VectorGemm.transpose(
+                    in + 64 * half + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
+            // Also those of the other half, without which a vector would end behind the block.
+            VectorGemm.transpose(
+                    in + 128 + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * (16 + word), BYTES);
+        }
+        q6kBytes(scratch + WORDS, scratch + WORDS + BYTES * (16 + 8L * half), scratch + COMPOSED);
+        bytes(scratch + COMPOSED, scratch + SCALES, 8, 4, strip);
     }
 
     private static void q6kScales(long header, long out) {
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, header, LE);
-        for (int i = 0; i < 16; i++) {
+        for (int i = 0; i < 8; i++) {
             IntVector v =
                     IntVector.fromMemorySegment(I, ALL, Memory.known(header + BYTES + (long) BYTES * (i / 4)), LE);
             ((FloatVector) v.lanewise(LSHL, 24 - 8 * (i % 4)).lanewise(ASHR, 24).convertShape(I2F, F, 0))
@@ -253,14 +259,14 @@ final class VectorStripExpand {
         }
     }
 
-    /** From 32 words of low and 16 words of high bits to 64 words of signed bytes in the order of columns. */
-    private static void q6kBytes(long words, long out) {
-        for (int i = 0; i < 16; i++) {
-            long p = Memory.known(words + (long) BYTES * (i + (i & 8)));
+    /** From 16 words of low and 8 words of high bits to 32 words of signed bytes in the order of columns. */
+    private static void q6kBytes(long low, long high, long out) {
+        for (int i = 0; i < 8; i++) {
+            long p = Memory.known(low + (long) BYTES * i);
             IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
             IntVector b = IntVector.fromMemorySegment(I, ALL, p + 8 * BYTES, LE);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * (32 + i)), LE);
-            long o = Memory.known(out + (long) BYTES * (i % 8 + 4 * (i & 8)));
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(high + (long) BYTES * i), LE);
+            long o = Memory.known(out + (long) BYTES * i);
             a.lanewise(BITWISE_BLEND, h.lanewise(LSHL, 4), 0x30303030)
                     .and(0x3f3f3f3f)
                     .reinterpretAsBytes()
@@ -286,29 +292,35 @@ final class VectorStripExpand {
         }
     }
 
-    static void q5k(long in, long rowBytes, int depth, long scratch, long strip) {
-        for (int block = 0; block < depth / 256; block++) {
-            long p = in + 176L * block;
-            header(p, rowBytes, scratch + HEADER);
-            groupScales(scratch + HEADER, scratch + SCALES);
-            for (int word = 0; word < 40; word += LANES) {
-                // The last one again takes some of those before it.
-                int first = Math.min(word, 40 - LANES);
-                VectorGemm.transpose(
-                        p + 16 + 4 * first, rowBytes, scratch, scratch + WORDS + (long) BYTES * first, BYTES);
-            }
-            q5kBytes(scratch + WORDS, scratch + COMPOSED);
-            groups(scratch + COMPOSED, scratch + SCALES, strip + STRIP_BYTES * 256L * block);
+    static void q5k(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+        header(in, rowBytes, scratch + HEADER);
+        groupScales(scratch + HEADER, offset / 32, scratch + SCALES);
+        for (int word = 0; word < 8; word += LANES) {
+            VectorGemm.transpose(in + 16 + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
         }
+        for (int word = 0; word < 16; word += LANES) {
+            VectorGemm.transpose(
+                    in + 48 + offset / 2 + 4 * word,
+                    rowBytes,
+                    scratch,
+                    scratch + WORDS + (long) BYTES * (16 + word),
+                    BYTES);
+        }
+        q5kBytes(scratch + WORDS, scratch + WORDS + 16L * BYTES, offset / 32, scratch + COMPOSED);
+        groups(scratch + COMPOSED, scratch + SCALES, strip);
     }
 
-    /** From 8 words of high and 32 words of low bits to 64 words of bytes in the order of columns. */
-    private static void q5kBytes(long words, long out) {
-        for (int i = 0; i < 32; i++) {
-            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * (i % 8)), LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * (8 + i)), LE);
+    /**
+     * From 8 words of high and 16 words of low bits to 32 words of bytes in the order of columns.
+     *
+     * @param firstBit where the high bits of the first group stand
+     */
+    private static void q5kBytes(long high, long low, int firstBit, long out) {
+        for (int i = 0; i < 16; i++) {
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(high + (long) BYTES * (i % 8)), LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(low + (long) BYTES * i), LE);
             long o = Memory.known(out + (long) BYTES * (i + i / 8 * 8));
-            int bit = i / 8 * 2;
+            int bit = firstBit + i / 8 * 2;
             v.and(0x0f0f0f0f)
                     .or(h.lanewise(LSHR, bit).and(0x01010101).lanewise(LSHL, 4))
                     .intoMemorySegment(ALL, o, LE);
@@ -319,9 +331,9 @@ final class VectorStripExpand {
         }
     }
 
-    /** 8 groups of 8 words of bytes below 128, with a scale and a minimum each. */
+    /** 4 groups of 8 words of bytes below 128, with a scale and a minimum each. */
     private static void groups(long words, long scales, long strip) {
-        for (int group = 0; group < 8; group++) {
+        for (int group = 0; group < 4; group++) {
             long s = Memory.known(scales + 2L * BYTES * group);
             FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, s, LE);
             FloatVector m = FloatVector.fromMemorySegment(F, ALL, s + BYTES, LE);
@@ -351,18 +363,14 @@ final class VectorStripExpand {
         }
     }
 
-    static void q4k(long in, long rowBytes, int depth, long scratch, long strip) {
-        for (int block = 0; block < depth / 256; block++) {
-            long p = in + 144L * block;
-            long out = strip + (long) STRIP_BYTES * 256 * block;
-            header(p, rowBytes, scratch + HEADER);
-            groupScales(scratch + HEADER, scratch + SCALES);
-            for (int word = 0; word < 32; word += LANES) {
-                VectorGemm.transpose(
-                        p + 16 + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
-            }
-            q4kWords(scratch + WORDS, scratch + SCALES, out);
+    static void q4k(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+        header(in, rowBytes, scratch + HEADER);
+        groupScales(scratch + HEADER, offset / 32, scratch + SCALES);
+        for (int word = 0; word < 16; word += LANES) {
+            VectorGemm.transpose(
+                    in + 16 + offset / 2 + 4 * word, rowBytes, scratch, scratch + WORDS + (long) BYTES * word, BYTES);
         }
+        q4kWords(scratch + WORDS, scratch + SCALES, strip);
     }
 
     /** {@code [d, dmin, s0, s1, s2][LANES]} */
@@ -378,37 +386,33 @@ final class VectorStripExpand {
         }
     }
 
-    /** {@code [group][scale, minimum][LANES]} */
-    private static void groupScales(long header, long out) {
+    /** {@code [group][scale, minimum][LANES]} of 4 groups, of which the first is number 0 or 4. */
+    private static void groupScales(long header, int first, long out) {
         long p = Memory.known(header);
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, p, LE);
         FloatVector dmin = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
-        IntVector s0 = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
-        IntVector s1 = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
-        IntVector s2 = IntVector.fromMemorySegment(I, ALL, p + 4 * BYTES, LE);
-        IntVector upperScales = s2.and(0x0f0f0f0f).or(s0.lanewise(LSHR, 2).and(0x30303030));
-        IntVector upperMinima =
-                s2.lanewise(LSHR, 4).and(0x0f0f0f0f).or(s1.lanewise(LSHR, 2).and(0x30303030));
+        IntVector scales = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
+        IntVector minima = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
+        if (first > 0) {
+            IntVector low = IntVector.fromMemorySegment(I, ALL, p + 4 * BYTES, LE);
+            scales = low.and(0x0f0f0f0f).or(scales.lanewise(LSHR, 2).and(0x30303030));
+            minima = low.lanewise(LSHR, 4)
+                    .and(0x0f0f0f0f)
+                    .or(minima.lanewise(LSHR, 2).and(0x30303030));
+        }
         for (int group = 0; group < 4; group++) {
             long o = Memory.known(out + 2L * BYTES * group);
-            int shift = 8 * group;
-            ((FloatVector) s0.lanewise(LSHR, shift).and(63).convertShape(I2F, F, 0))
+            ((FloatVector) scales.lanewise(LSHR, 8 * group).and(63).convertShape(I2F, F, 0))
                     .mul(d)
                     .intoMemorySegment(ALL, o, LE);
-            ((FloatVector) s1.lanewise(LSHR, shift).and(63).convertShape(I2F, F, 0))
+            ((FloatVector) minima.lanewise(LSHR, 8 * group).and(63).convertShape(I2F, F, 0))
                     .mul(dmin)
                     .intoMemorySegment(ALL, o + BYTES, LE);
-            ((FloatVector) upperScales.lanewise(LSHR, shift).and(63).convertShape(I2F, F, 0))
-                    .mul(d)
-                    .intoMemorySegment(ALL, o + 8 * BYTES, LE);
-            ((FloatVector) upperMinima.lanewise(LSHR, shift).and(63).convertShape(I2F, F, 0))
-                    .mul(dmin)
-                    .intoMemorySegment(ALL, o + 9 * BYTES, LE);
         }
     }
 
     private static void q4kWords(long words, long scales, long out) {
-        for (int pair = 0; pair < 4; pair++) {
+        for (int pair = 0; pair < 2; pair++) {
             long s = Memory.known(scales + 4L * BYTES * pair);
             FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, s, LE);
             FloatVector m0 = FloatVector.fromMemorySegment(F, ALL, s + BYTES, LE);

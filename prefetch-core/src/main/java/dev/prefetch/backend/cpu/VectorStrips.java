@@ -12,7 +12,7 @@ import java.util.Map;
  */
 final class VectorStrips {
 
-    /** Columns that are expanded at a time. */
+    /** Most columns of a strip: what all formats expand at a time. */
     private static final int COLS = 256;
 
     private static final long STRIP_BYTES = (long) COLS * VectorGemm.STRIP_BYTES;
@@ -39,7 +39,11 @@ final class VectorStrips {
     }
 
     static long scratchBytes(int tokens) {
-        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorStripExpand.SCRATCH_BYTES + VectorGemm.SUMS + sumBytes(tokens);
+        return STRIP_BYTES
+                + Vectors.LANES * ROW_BYTES
+                + VectorStripExpand.SCRATCH_BYTES
+                + VectorGemm.SUMS
+                + sumBytes(tokens);
     }
 
     private static long sumBytes(int tokens) {
@@ -58,6 +62,7 @@ final class VectorStrips {
             long y,
             long yStride,
             long scratch) {
+        int most = expanders.containsKey(type) ? VectorStripExpand.COLS : COLS;
         long rowBytes = type.byteSize(cols);
         long sums = scratch + scratchBytes(0);
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
@@ -67,17 +72,21 @@ final class VectorStrips {
                 // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
                 Memory.clear(scratch, STRIP_BYTES);
             }
-            // The rows that come next, also behind those of this call; where there are none, the same bytes again and again.
+            // The rows that come next, also behind those of this call; where there are none, the same bytes again and
+            // again.
             int next = Math.min(VectorGemm.ROWS, rows + following - first - present);
-            long ahead = next > 0 ? weights + rowBytes * (first + present) : weights;
-            long aheadStep = next * rowBytes / cols;
+            long step = next * rowBytes / cols;
+            long aheadStep = step < Integer.BYTES ? 0 : step;
+            long ahead = aheadStep == 0 ? scratch : weights + rowBytes * (first + present);
             Memory.clear(sums, sumBytes(tokens));
-            for (int col = 0; col < cols; col += COLS) {
-                int depth = Math.min(COLS, cols - col);
-                long in = weights + rowBytes * first + type.byteSize(col);
-                expand(type, in, rowBytes, present, depth, scratch);
+            for (int col = 0; col < cols; col += most) {
+                int depth = Math.min(most, cols - col);
+                int offset = col % type.blockElements();
+                long in = weights + rowBytes * first + type.byteSize(col - offset);
+                expand(type, in, rowBytes, present, offset, depth, scratch);
                 long x = packed + 4L * VectorGemm.TOKENS * col;
-                Isolated.call(multiplyKernel, scratch, depth, x, tileBytes, tokens, sums, ahead + aheadStep * col, aheadStep);
+                Isolated.call(
+                        multiplyKernel, scratch, depth, x, tileBytes, tokens, sums, ahead + aheadStep * col, aheadStep);
             }
             for (int t = 0; t < tokens; t++) {
                 Memory.copy(sums + (long) VectorGemm.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
@@ -85,29 +94,30 @@ final class VectorStrips {
         }
     }
 
-    private void expand(GgmlType type, long weights, long rowBytes, int rows, int depth, long strip) {
+    private void expand(GgmlType type, long weights, long rowBytes, int rows, int offset, int depth, long strip) {
         MethodHandle expander = expanders.get(type);
         long whole = strip + STRIP_BYTES;
         long scratch = whole + Vectors.LANES * ROW_BYTES;
+        int blocks = Math.ceilDiv(offset + depth, type.blockElements());
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int present = Math.min(Vectors.LANES, rows - first);
             long in = weights + rowBytes * first;
             long out = strip + 4L * first;
             if (expander != null && present == Vectors.LANES) {
-                Isolated.call(expander, in, rowBytes, depth, scratch, out);
+                Isolated.call(expander, in, rowBytes, offset, depth, scratch, out);
                 continue;
             }
             for (int r = 0; r < Vectors.LANES; r++) {
                 long row = whole + ROW_BYTES * r;
                 if (r >= present) {
-                    Memory.clear(row, 4L * depth);
+                    Memory.clear(row, ROW_BYTES);
                 } else if (expander != null) {
-                    Memory.copy(in + rowBytes * r, row, type.byteSize(depth));
+                    Memory.copy(in + rowBytes * r, row, (long) blocks * type.blockBytes());
                 } else {
                     kernels.expand(type, in + rowBytes * r, depth, row);
                 }
             }
-            Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, depth, scratch, out);
+            Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, offset, depth, scratch, out);
         }
     }
 }
