@@ -71,7 +71,7 @@ interface Kernels {
      * to f32, and {@code tokens} rows of activations. Every sum runs in ascending order of {@code k}, so its bits do not depend
      * on {@code rows} and {@code tokens}.
      *
-     * @param following how many rows lie behind these that will be wanted next: they may be read ahead
+     * @param following how many rows behind these will be wanted next: they may be read ahead
      * @param packed the activations in tiles, {@code [tile][cols][matmulTokens]}, see {@link #packTokens}
      * @param yStride bytes between the rows of results
      * @param scratch {@link #matmulScratchBytes} bytes, 64-byte aligned

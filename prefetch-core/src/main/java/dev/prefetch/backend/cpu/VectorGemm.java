@@ -34,7 +34,10 @@ final class VectorGemm {
     /** Columns that all tokens see before the next: of strips of 512 bits they take half of a first-level cache. */
     private static final int CHUNK = 128;
 
-    static final int SUMS = 64;
+    private static final int LINE_BYTES = 64;
+
+    /** Bytes before the sums that the kernel may write: what it reads ahead has to be of some use, or it would not be read. */
+    static final int SPARE_BYTES = 64;
 
     /** Bytes between columns of a strip, and between the sums of tokens. */
     static final int STRIP_BYTES = VECTORS * BYTES;
@@ -58,22 +61,28 @@ final class VectorGemm {
      *
      * @param x the tokens in tiles, {@code [depth][TOKENS]} each
      * @param tileBytes bytes from one tile to the next
-     * @param sums {@code [tokens][ROWS]}, and room for those of a whole tile
+     * @param sums {@code [tokens][ROWS]}, and room for those of a whole tile; {@link #SPARE_BYTES} before them are spare
+     * @param ahead weights that are wanted next: they are read meanwhile, so that nobody waits for memory then
+     * @param aheadStep how many bytes of them for each column; where it is less than 4, only the first 4 are read
      */
     static void multiply(
             long strip, int depth, long x, long tileBytes, int tokens, long sums, long ahead, long aheadStep) {
+        // Every four tokens read a part. Where a column has more than a line, reading ahead measured slower.
+        long part = Math.max(Integer.BYTES, aheadStep / Math.ceilDiv(tokens, 4));
+        long parts = aheadStep > LINE_BYTES ? 0 : aheadStep / part;
         for (int k = 0; k < depth; k += CHUNK) {
             int columns = Math.min(CHUNK, depth - k);
             long w = strip + (long) STRIP_BYTES * k;
             for (int t = 0; t < tokens; t += 4) {
                 long tile = x + tileBytes * (t / TOKENS) + 4L * TOKENS * k + 4L * (t % TOKENS);
                 long c = sums + (long) STRIP_BYTES * t;
-                // Once is enough, and a step of nothing is as good as no read.
-                long step = t == 0 ? aheadStep : 0;
+                boolean reads = t / 4 < parts;
+                long next = reads ? ahead + aheadStep * k + part * columns * (t / 4) : ahead;
+                long step = reads ? part : 0;
                 if (t + 2 < tokens || columns % 2 != 0) {
-                    fourTokens(w, columns, tile, c, ahead + aheadStep * k, step, sums - SUMS);
+                    fourTokens(w, columns, tile, c, next, step, sums - SPARE_BYTES);
                 } else {
-                    twoTokens(w, columns, tile, c, ahead + aheadStep * k, step, sums - SUMS);
+                    twoTokens(w, columns, tile, c, next, step, sums - SPARE_BYTES);
                 }
             }
         }
@@ -106,11 +115,11 @@ final class VectorGemm {
             w0 = FloatVector.fromMemorySegment(F, ALL, p + 3 * BYTES, LE);
             w1 = FloatVector.fromMemorySegment(F, ALL, p + 4 * BYTES, LE);
             w2 = FloatVector.fromMemorySegment(F, ALL, p + 5 * BYTES, LE);
-            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 32));
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4 * TOKENS));
             a0 = y.fma(w0, a0);
             a1 = y.fma(w1, a1);
             a2 = y.fma(w2, a2);
-            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 36));
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4 * TOKENS + 4));
             b0 = y.fma(w0, b0);
             b1 = y.fma(w1, b1);
             b2 = y.fma(w2, b2);

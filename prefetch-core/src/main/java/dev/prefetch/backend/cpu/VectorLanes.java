@@ -15,6 +15,7 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class VectorLanes {
 
+    /** Queries of a tile. */
     static final int TILE_TOKENS = 2 * Vectors.LANES;
 
     private VectorLanes() {}

@@ -100,34 +100,44 @@ final class VectorStripExpand {
         }
     }
 
-    /** The conversion is that of {@link VectorExpand#f16}. */
+    /** Two halves to a word. The conversion is that of {@link VectorExpand#f16}. */
     private static void halves(long words, long strip) {
-        for (int i = 0; i < 2 * LANES; i++) {
-            IntVector bits = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * (i / 2)), LE)
-                    .lanewise(LSHR, 16 * (i % 2));
-            IntVector magnitude = bits.and(0x7fff).lanewise(LSHL, 13).add(112 << 23);
-            FloatVector subnormal = magnitude
+        for (int i = 0; i < LANES; i++) {
+            IntVector bits = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
+            long o = Memory.known(strip + 2L * STRIP_BYTES * i);
+            IntVector lowMagnitude = bits.lanewise(LSHL, 13).and(0x7fff << 13).add(112 << 23);
+            FloatVector lowSubnormal = lowMagnitude
                     .reinterpretAsFloats()
                     .fma(FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f));
-            IntVector value = magnitude.min(subnormal.reinterpretAsInts());
-            IntVector beyond =
-                    IntVector.broadcast(I, (143 << 23) - 1).sub(value).lanewise(ASHR, 31);
-            value = value.add(beyond.and(112 << 23));
-            value.or(bits.lanewise(LSHL, 16).and(0x80000000))
-                    .intoMemorySegment(ALL, Memory.known(strip + (long) STRIP_BYTES * i), LE);
+            IntVector low = lowMagnitude.min(lowSubnormal.reinterpretAsInts());
+            IntVector lowBeyond =
+                    IntVector.broadcast(I, (143 << 23) - 1).sub(low).lanewise(ASHR, 31);
+            low.add(lowBeyond.and(112 << 23))
+                    .or(bits.lanewise(LSHL, 16).and(0x80000000))
+                    .intoMemorySegment(ALL, o, LE);
+            IntVector highMagnitude = bits.lanewise(LSHR, 3).and(0x7fff << 13).add(112 << 23);
+            FloatVector highSubnormal = highMagnitude
+                    .reinterpretAsFloats()
+                    .fma(FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f));
+            IntVector high = highMagnitude.min(highSubnormal.reinterpretAsInts());
+            IntVector highBeyond =
+                    IntVector.broadcast(I, (143 << 23) - 1).sub(high).lanewise(ASHR, 31);
+            high.add(highBeyond.and(112 << 23)).or(bits.and(0x80000000)).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
         }
     }
 
     static void q80(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int blocks = depth / 32;
         for (int r = 0; r < LANES; r++) {
+            long row = in + rowBytes * r;
+            long o = scratch + COMPACT + COMPACT_BYTES * r;
+            long s = scratch + SCALES + 4L * r;
             for (int b = 0; b < blocks; b++) {
-                long p = Memory.known(in + rowBytes * r + 34L * b);
-                long o = Memory.known(scratch + COMPACT + COMPACT_BYTES * r + 32L * b);
-                Memory.putFloat(scratch + SCALES + (long) BYTES * b + 4L * r, Memory.getHalf(p) * 0x1p-24f);
-                for (int i = 0; i < 32; i += COPY_32.length()) {
-                    ByteVector.fromMemorySegment(COPY_32, ALL, p + 2 + i, LE).intoMemorySegment(ALL, o + i, LE);
-                }
+                long p = Memory.known(row + 34L * b);
+                long q = Memory.known(o + 32L * b);
+                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p) * 0x1p-24f);
+                ByteVector.fromMemorySegment(COPY_16, ALL, p + 2, LE).intoMemorySegment(ALL, q, LE);
+                ByteVector.fromMemorySegment(COPY_16, ALL, p + 18, LE).intoMemorySegment(ALL, q + 16, LE);
             }
         }
         for (int word = 0; word < depth / 4; word += LANES) {
@@ -144,11 +154,14 @@ final class VectorStripExpand {
     static void q40(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int blocks = depth / 32;
         for (int r = 0; r < LANES; r++) {
+            long row = in + rowBytes * r;
+            long o = scratch + COMPACT + COMPACT_BYTES * r;
+            long s = scratch + SCALES + 4L * r;
             for (int b = 0; b < blocks; b++) {
-                long p = Memory.known(in + rowBytes * r + 18L * b);
-                long o = Memory.known(scratch + COMPACT + COMPACT_BYTES * r + 16L * b);
-                Memory.putFloat(scratch + SCALES + (long) BYTES * b + 4L * r, Memory.getHalf(p) * 0x1p-28f);
-                ByteVector.fromMemorySegment(COPY_16, ALL, p + 2, LE).intoMemorySegment(ALL, o, LE);
+                long p = Memory.known(row + 18L * b);
+                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p) * 0x1p-28f);
+                ByteVector.fromMemorySegment(COPY_16, ALL, p + 2, LE)
+                        .intoMemorySegment(ALL, Memory.known(o + 16L * b), LE);
             }
         }
         for (int word = 0; word < depth / 8; word += LANES) {

@@ -42,7 +42,7 @@ final class VectorStrips {
         return STRIP_BYTES
                 + Vectors.LANES * ROW_BYTES
                 + VectorStripExpand.SCRATCH_BYTES
-                + VectorGemm.SUMS
+                + VectorGemm.SPARE_BYTES
                 + sumBytes(tokens);
     }
 
@@ -72,8 +72,7 @@ final class VectorStrips {
                 // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
                 Memory.clear(scratch, STRIP_BYTES);
             }
-            // The rows that come next, also behind those of this call; where there are none, the same bytes again and
-            // again.
+            // The rows that come next, also behind those of this call.
             int next = Math.min(VectorGemm.ROWS, rows + following - first - present);
             long step = next * rowBytes / cols;
             long aheadStep = step < Integer.BYTES ? 0 : step;
