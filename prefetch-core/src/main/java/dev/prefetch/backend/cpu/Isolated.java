@@ -64,6 +64,12 @@ final class Isolated {
 
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
+    private static final MethodType STRIP_PRODUCT = MethodType.methodType(
+            void.class, long.class, int.class, long.class, long.class, int.class, long.class, long.class, long.class);
+
+    private static final MethodType STRIP =
+            MethodType.methodType(void.class, long.class, long.class, int.class, int.class, long.class, long.class);
+
     private static final MethodType DELTA = MethodType.methodType(
             void.class,
             long.class,
@@ -120,6 +126,16 @@ final class Isolated {
     /** A static kernel {@code (weights, elements, out)} of this package. */
     static MethodHandle expand(Class<?> owner, String name) {
         return find(owner, name, EXPAND);
+    }
+
+    /** A static kernel {@code (strip, depth, x, tileBytes, tokens, sums, ahead, aheadStep)} of this package. */
+    static MethodHandle stripProduct(Class<?> owner, String name) {
+        return find(owner, name, STRIP_PRODUCT);
+    }
+
+    /** A static kernel {@code (weights, rowBytes, offset, depth, scratch, strip)} of this package. */
+    static MethodHandle strip(Class<?> owner, String name) {
+        return find(owner, name, STRIP);
     }
 
     /** A static kernel {@code (matrix, dim, q, k, v, decay, beta, out)} of this package. */
@@ -279,6 +295,36 @@ final class Isolated {
     static void call(MethodHandle kernel, long weights, int elements, long out) {
         try {
             kernel.invokeExact(weights, elements, out);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(
+            MethodHandle kernel,
+            long strip,
+            int depth,
+            long x,
+            long tileBytes,
+            int tokens,
+            long sums,
+            long ahead,
+            long aheadStep) {
+        try {
+            kernel.invokeExact(strip, depth, x, tileBytes, tokens, sums, ahead, aheadStep);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(
+            MethodHandle kernel, long weights, long rowBytes, int offset, int depth, long scratch, long strip) {
+        try {
+            kernel.invokeExact(weights, rowBytes, offset, depth, scratch, strip);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -9,17 +9,8 @@ import dev.prefetch.gguf.GgmlType;
  */
 interface Kernels {
 
-    /** Columns of a panel of expanded weights: with 48 rows it fills a tenth of a second-level cache of 512 KiB. */
-    int PANEL_COLS = 256;
-
-    /** Bytes between rows of a panel; a constant, so that the micro-kernel needs no address but one. */
-    long PANEL_ROW_BYTES = 4L * PANEL_COLS;
-
-    /** Tokens that {@link #multiplyPanel} treats at once. */
+    /** Lanes that {@link #multiplyLanes} and {@link #softmaxLanes} treat at once. */
     int tileTokens();
-
-    /** Rows that {@link #multiplyPanel} treats at once, a divisor of 48. */
-    int tileRows();
 
     /** The name for logs. */
     String name();
@@ -74,21 +65,38 @@ interface Kernels {
     void expand(GgmlType type, long weights, int elements, long out);
 
     /**
-     * Packs {@code depth} columns of {@code tokens} (at most {@link #tileTokens}) rows, {@code xStride} bytes apart, to
-     * {@code [depth x tileTokens]}; absent tokens become zero.
+     * Packs {@code depth} columns of {@code tokens} (at most {@code width}) rows, {@code xStride} bytes apart, to
+     * {@code [depth x width]}; absent tokens become zero.
      */
-    void packTokens(long x, long xStride, int tokens, int depth, long packed);
+    void packTokens(long x, long xStride, int tokens, int width, int depth, long packed);
+
+    /** Tokens of a tile of {@link #matmul}. */
+    int matmulTokens();
+
+    /** Scratch bytes that {@link #matmul} needs. */
+    long matmulScratchBytes(int tokens);
 
     /**
-     * {@code c[r][t] (+)= sum over k of panel[r][k] * packed[k][t]} for {@code rowGroups * tileRows} rows and
-     * {@link #tileTokens} tokens, in ascending order of {@code k}.
+     * {@code y[t][r] = sum over k of weights[r][k] * x[t][k]} for {@code rows} consecutive rows of weights, which it expands
+     * to f32, and {@code tokens} rows of activations. Every sum runs in ascending order of {@code k}, so its bits do not depend
+     * on {@code rows} and {@code tokens}.
      *
-     * @param tokens how many of the tokens there are; the sums of the others are undefined
-     * @param cStride bytes between rows of {@code c}
-     * @param accumulate whether to start from {@code c} instead of zero
+     * @param following how many rows behind these will be wanted next: they may be read ahead
+     * @param packed the activations in tiles, {@code [tile][cols][matmulTokens]}, see {@link #packTokens}
+     * @param yStride bytes between the rows of results
+     * @param scratch {@link #matmulScratchBytes} bytes, 64-byte aligned
      */
-    void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate);
+    void matmul(
+            GgmlType type,
+            long weights,
+            int rows,
+            int following,
+            int cols,
+            long packed,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch);
 
     /** {@code x += y}. */
     void add(long x, long y, long n);

@@ -8,8 +8,8 @@ import java.util.Arrays;
  *
  * <p>Decode rows: matrix-vector kernels, row by row over a group of weight rows that stays in the cache, so weights are
  * read from memory once. Prefill rows: panels of weights are expanded to f32 and multiplied with tiles of packed tokens;
- * each token has a vector lane of its own and sums run in ascending order, so the bits of a row's result depend neither on
- * how many rows there are nor on its place among them.
+ * every sum is one of its own and runs in ascending order, so the bits of a row's result depend neither on how many rows
+ * there are nor on its place among them.
  */
 final class MatmulRunner implements AutoCloseable {
 
@@ -21,10 +21,11 @@ final class MatmulRunner implements AutoCloseable {
     /** Results in a cache line; a multiple of the rows that kernels treat at a time. */
     private static final int LINE_FLOATS = 16;
 
-    /** Rows and columns of an expanded panel: 48 KiB, which leaves room for a tile of tokens in the cache. */
+    /** Weight rows of a panel: a multiple of those that kernels expand at a time. */
     private static final int PANEL_ROWS = 48;
 
-    private static final int PANEL_COLS = Kernels.PANEL_COLS;
+    /** Columns that a thread packs at a time. */
+    private static final int PACKED_COLS = 256;
 
     /** Tokens per pass: bounds the packed input and keeps the results of a panel in the second-level cache. */
     private static final int PASS_TOKENS = 512;
@@ -32,9 +33,11 @@ final class MatmulRunner implements AutoCloseable {
     /** Fewest tokens for which a thread expands a product's weights by itself. */
     private static final int LEAST_PART_TOKENS = 64;
 
+    /** Prepared rows, and scratch memory of kernels, begin at multiples of this. */
+    private static final long ALIGNMENT = 64;
+
     private final Kernels kernels;
     private final int tileTokens;
-    private final int tileRows;
     private final WorkerPool pool;
     private final Scratch packed = new Scratch("packed activations");
     /** By form. */
@@ -84,8 +87,7 @@ final class MatmulRunner implements AutoCloseable {
 
     MatmulRunner(Kernels kernels, WorkerPool pool) {
         this.kernels = kernels;
-        this.tileTokens = kernels.tileTokens();
-        this.tileRows = kernels.tileRows();
+        this.tileTokens = kernels.matmulTokens();
         this.pool = pool;
         this.perWorker = new Scratch[pool.threads()];
         Arrays.setAll(prepared, i -> new Scratch("prepared activations"));
@@ -292,15 +294,20 @@ final class MatmulRunner implements AutoCloseable {
     /** Packs the tokens in tiles: {@code [tile][cols][tileTokens]}. */
     private long pack(long x, long xStride, int cols, int tokens) {
         int tiles = Math.ceilDiv(tokens, tileTokens);
-        int stretches = Math.ceilDiv(cols, PANEL_COLS);
+        int stretches = Math.ceilDiv(cols, PACKED_COLS);
         packing.x = x;
         packing.xStride = xStride;
         packing.cols = cols;
         packing.tokens = tokens;
         packing.stretches = stretches;
-        packing.target = packed.ensure(4L * tileTokens * cols * tiles);
+        packing.target = packed.ensure(packedBytes(cols, tokens));
         pool.run(tiles * stretches, 4, packing);
         return packing.target;
+    }
+
+    private long packedBytes(int cols, int tokens) {
+        long bytes = 4L * tileTokens * cols * Math.ceilDiv(tokens, tileTokens);
+        return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
     }
 
     private final class Packing implements WorkerPool.Body {
@@ -316,12 +323,13 @@ final class MatmulRunner implements AutoCloseable {
         public void run(int from, int to, int worker) {
             for (int item = from; item < to; item++) {
                 int firstToken = item / stretches * tileTokens;
-                int firstCol = item % stretches * PANEL_COLS;
+                int firstCol = item % stretches * PACKED_COLS;
                 kernels.packTokens(
                         x + xStride * firstToken + 4L * firstCol,
                         xStride,
                         Math.min(tileTokens, tokens - firstToken),
-                        Math.min(PANEL_COLS, cols - firstCol),
+                        tileTokens,
+                        Math.min(PACKED_COLS, cols - firstCol),
                         target + 4L * ((long) cols * firstToken + (long) firstCol * tileTokens));
             }
         }
@@ -352,9 +360,11 @@ final class MatmulRunner implements AutoCloseable {
             int p = 0;
             for (int item = from; item < to; item++) {
                 p = productOf(item, p);
-                int firstRow = (item - products[p].firstItem) * PANEL_ROWS;
-                long memory = perWorker[worker].ensure(panelBytes(tokens));
-                panel(products[p], firstRow, input, cols, firstToken, tokens, memory);
+                Product product = products[p];
+                int firstRow = (item - product.firstItem) * PANEL_ROWS;
+                int present = Math.min(PANEL_ROWS, product.rows - firstRow);
+                long memory = perWorker[worker].ensure(kernels.matmulScratchBytes(tokens));
+                panel(product, firstRow, present, input, cols, firstToken, tokens, memory);
             }
         }
     }
@@ -386,88 +396,47 @@ final class MatmulRunner implements AutoCloseable {
                 Product product = products[item / cuts];
                 int first = item % cuts * each;
                 int present = Math.min(each, tokens - first);
-                int tiles = Math.ceilDiv(present, tileTokens);
-                long packedBytes = 4L * tileTokens * cols * tiles;
-                long input = perWorker[worker].ensure(packedBytes + panelBytes(present));
-                for (int tile = 0; tile < tiles; tile++) {
-                    int token = tile * tileTokens;
+                long packedBytes = packedBytes(cols, present);
+                long input = perWorker[worker].ensure(packedBytes + kernels.matmulScratchBytes(present));
+                for (int token = 0; token < present; token += tileTokens) {
                     kernels.packTokens(
                             product.input + product.inputStride * (firstToken + first + token),
                             product.inputStride,
                             Math.min(tileTokens, present - token),
+                            tileTokens,
                             cols,
                             input + 4L * cols * token);
                 }
-                for (int row = 0; row < product.rows; row += PANEL_ROWS) {
-                    panel(product, row, input, cols, firstToken + first, present, input + packedBytes);
-                }
+                panel(product, 0, product.rows, input, cols, firstToken + first, present, input + packedBytes);
             }
         }
-    }
-
-    /** Bytes between the rows of a panel's sums: not a power of two, or they would compete for the same cache places. */
-    private long sumStride(int tokens) {
-        return 4L * tileTokens * Math.ceilDiv(tokens, tileTokens) + 64;
-    }
-
-    private long panelBytes(int tokens) {
-        return PANEL_ROWS * (Kernels.PANEL_ROW_BYTES + sumStride(tokens));
     }
 
     /**
-     * Multiplies up to {@link #PANEL_ROWS} weight rows with all packed tokens.
+     * Multiplies some weight rows with packed tokens.
      *
-     * @param panel {@link #panelBytes} for the expanded weights and their sums
+     * @param memory {@link Kernels#matmulScratchBytes}
      */
-    private void panel(Product product, int firstRow, long input, int cols, int firstToken, int tokens, long panel) {
-        int rows = Math.min(PANEL_ROWS, product.rows - firstRow);
-        int rowGroups = Math.ceilDiv(rows, tileRows);
-        int tiles = Math.ceilDiv(tokens, tileTokens);
-        long panelStride = Kernels.PANEL_ROW_BYTES;
-        long sumStride = sumStride(tokens);
-        long sums = panel + PANEL_ROWS * panelStride;
-        // Rows beyond the last one take part with zeros and are not stored.
-        Memory.clear(panel + rows * panelStride, (rowGroups * tileRows - rows) * panelStride);
-        for (int col = 0; col < cols; col += PANEL_COLS) {
-            int depth = Math.min(PANEL_COLS, cols - col);
-            long weights = product.weights + firstRow * product.rowBytes + product.type.byteSize(col);
-            for (int r = 0; r < rows; r++) {
-                kernels.expand(product.type, weights + r * product.rowBytes, depth, panel + r * panelStride);
-            }
-            for (int tile = 0; tile < tiles; tile++) {
-                long tokensAt = input + 4L * tileTokens * ((long) tile * cols + col);
-                long sumsAt = sums + 4L * tileTokens * tile;
-                int present = Math.min(tileTokens, tokens - tileTokens * tile);
-                kernels.multiplyPanel(panel, rowGroups, depth, tokensAt, present, sumsAt, sumStride, col > 0);
-            }
-        }
-        store(
-                sums,
-                sumStride,
-                rows,
+    private void panel(
+            Product product,
+            int firstRow,
+            int weightRows,
+            long input,
+            int cols,
+            int firstToken,
+            int tokens,
+            long memory) {
+        kernels.matmul(
+                product.type,
+                product.weights + firstRow * product.rowBytes,
+                weightRows,
+                Math.min(PANEL_ROWS, product.rows - firstRow - weightRows),
+                cols,
+                input,
                 tokens,
                 product.output + product.outputStride * firstToken + 4L * firstRow,
-                product.outputStride);
-    }
-
-    /** Writes the transposed sums: {@code y[t][r] = sums[r][t]}, four tokens at a time, so that few lines are in use. */
-    private static void store(long sums, long sumStride, int rows, int tokens, long y, long yStride) {
-        int t = 0;
-        for (; t + 4 <= tokens; t += 4) {
-            for (int r = 0; r < rows; r++) {
-                long from = Memory.known(sums + r * sumStride + 4L * t);
-                long to = Memory.known(y + t * yStride + 4L * r);
-                Memory.putFloat(to, Memory.getFloat(from));
-                Memory.putFloat(Memory.known(to + yStride), Memory.getFloat(from + 4));
-                Memory.putFloat(Memory.known(to + 2 * yStride), Memory.getFloat(from + 8));
-                Memory.putFloat(Memory.known(to + 3 * yStride), Memory.getFloat(from + 12));
-            }
-        }
-        for (; t < tokens; t++) {
-            for (int r = 0; r < rows; r++) {
-                Memory.putFloat(y + t * yStride + 4L * r, Memory.getFloat(sums + r * sumStride + 4L * t));
-            }
-        }
+                product.outputStride,
+                memory);
     }
 
     @Override

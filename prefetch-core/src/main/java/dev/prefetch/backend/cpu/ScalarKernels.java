@@ -12,7 +12,9 @@ import dev.prefetch.gguf.GgmlType;
 final class ScalarKernels implements Kernels {
 
     private static final int TILE_TOKENS = 16;
-    private static final int TILE_ROWS = 6;
+
+    /** Columns that are expanded at a time. */
+    private static final int CHUNK = 256;
 
     /** {@code sqrt(2 / pi)} of the tanh approximation of gelu. */
     static final double GELU_SCALE = 0.79788456080286535588;
@@ -28,11 +30,6 @@ final class ScalarKernels implements Kernels {
     @Override
     public int tileTokens() {
         return TILE_TOKENS;
-    }
-
-    @Override
-    public int tileRows() {
-        return TILE_ROWS;
     }
 
     @Override
@@ -102,31 +99,62 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public void packTokens(long x, long xStride, int tokens, int depth, long packed) {
+    public void packTokens(long x, long xStride, int tokens, int width, int depth, long packed) {
         for (int k = 0; k < depth; k++) {
-            for (int t = 0; t < TILE_TOKENS; t++) {
+            for (int t = 0; t < width; t++) {
                 float value = t < tokens ? getFloat(x + t * xStride + 4L * k) : 0;
-                putFloat(packed + 4L * (k * TILE_TOKENS + t), value);
+                putFloat(packed + 4L * (k * width + t), value);
             }
         }
     }
 
     @Override
-    public void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
+    public int matmulTokens() {
+        return TILE_TOKENS;
+    }
+
+    @Override
+    public long matmulScratchBytes(int tokens) {
+        return 4L * CHUNK;
+    }
+
+    @Override
+    public void matmul(
+            GgmlType type,
+            long weights,
+            int rows,
+            int following,
+            int cols,
+            long packed,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch) {
         float[] sums = new float[TILE_TOKENS];
-        for (int r = 0; r < rowGroups * TILE_ROWS; r++) {
-            for (int t = 0; t < TILE_TOKENS; t++) {
-                sums[t] = accumulate ? getFloat(c + r * cStride + 4L * t) : 0;
-            }
-            for (int k = 0; k < depth; k++) {
-                float w = getFloat(panel + r * PANEL_ROW_BYTES + 4L * k);
-                for (int t = 0; t < TILE_TOKENS; t++) {
-                    sums[t] += w * getFloat(packed + 4L * (k * TILE_TOKENS + t));
+        for (int r = 0; r < rows; r++) {
+            for (int col = 0; col < cols; col += CHUNK) {
+                int depth = Math.min(CHUNK, cols - col);
+                expand(type, weights + type.byteSize(cols) * r + type.byteSize(col), depth, scratch);
+                for (int first = 0; first < tokens; first += TILE_TOKENS) {
+                    int present = Math.min(TILE_TOKENS, tokens - first);
+                    long out = y + yStride * first + 4L * r;
+                    for (int t = 0; t < present; t++) {
+                        sums[t] = col > 0 ? getFloat(out + yStride * t) : 0;
+                    }
+                    addProducts(scratch, depth, packed + 4L * ((long) cols * first + (long) TILE_TOKENS * col), sums);
+                    for (int t = 0; t < present; t++) {
+                        putFloat(out + yStride * t, sums[t]);
+                    }
                 }
             }
+        }
+    }
+
+    private static void addProducts(long weights, int depth, long packed, float[] sums) {
+        for (int k = 0; k < depth; k++) {
+            float w = getFloat(weights + 4L * k);
             for (int t = 0; t < TILE_TOKENS; t++) {
-                putFloat(c + r * cStride + 4L * t, sums[t]);
+                sums[t] += w * getFloat(packed + 4L * (k * TILE_TOKENS + t));
             }
         }
     }

@@ -146,7 +146,7 @@ final class SharedKeyAttention implements AutoCloseable {
             long from = call.q() + 4L * call.keyDim() * (first + t * tile);
             int present = Math.min(tile, lanes - t * tile);
             kernels.packTokens(
-                    from, 4L * call.keyDim(), present, call.keyDim(), packed + 4L * t * tile * call.keyDim());
+                    from, 4L * call.keyDim(), present, tile, call.keyDim(), packed + 4L * t * tile * call.keyDim());
         }
     }
 

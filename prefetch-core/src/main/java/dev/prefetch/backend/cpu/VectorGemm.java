@@ -1,174 +1,252 @@
 package dev.prefetch.backend.cpu;
 
-import static dev.prefetch.backend.cpu.Kernels.PANEL_ROW_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
+import static dev.prefetch.backend.cpu.Vectors.I;
+import static dev.prefetch.backend.cpu.Vectors.LANES;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 
 import jdk.incubator.vector.FloatVector;
+import jdk.incubator.vector.IntVector;
 
 /**
- * The matrix-matrix micro-kernel: 6 rows of weights, broadcast one by one, times the tokens of two vectors. Its 12 sums, two
- * vectors of tokens and a weight just fit the 16 registers of AVX2, and are enough to reach the peak of AVX-512 as well. More
- * rows would be more than the JVM's quick compiler takes.
+ * The matrix-matrix micro-kernel: a row of weights has a lane of its own, and tokens are broadcast one by one.
+ *
+ * <p>A strip is {@link #ROWS} rows of weights side by side, {@code [columns][ROWS]}. Its three vectors times 4 tokens are 12
+ * sums, which just fit the 16 registers of AVX2 together with weights and a token, and are enough to reach the peak of
+ * AVX-512 as well. More would be more than the JVM's quick compiler takes, and what that refuses is never compiled. With rows
+ * in the lanes instead of tokens, few tokens leave no lane empty.
  *
  * <p>Without helpers for loads and stores: so much is inlined here that the compiler stops before it reaches the last of
  * them, and only what the JDK marks for inlining still is.
  */
 final class VectorGemm {
 
-    static final int TILE_TOKENS = 2 * Vectors.LANES;
-    static final int TILE_ROWS = 6;
+    /** Vectors of rows in a strip. */
+    static final int VECTORS = 3;
+
+    /** Tokens of a tile. */
+    static final int TOKENS = 8;
+
+    static final int ROWS = VECTORS * LANES;
+
+    /** Columns that all tokens see before the next: of strips of 512 bits they take half of a first-level cache. */
+    private static final int CHUNK = 128;
+
+    private static final int LINE_BYTES = 64;
+
+    /** Bytes before the sums that the kernel may write: what it reads ahead has to be of some use, or it would not be read. */
+    static final int SPARE_BYTES = 64;
+
+    /** Bytes between columns of a strip, and between the sums of tokens. */
+    static final int STRIP_BYTES = VECTORS * BYTES;
+
+    private static final IntVector LOWER = interleave(0);
+    private static final IntVector UPPER = interleave(LANES / 2);
 
     private VectorGemm() {}
 
-    static void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
-        int g = 0;
-        if (tokens <= Vectors.LANES) {
-            for (; g + 2 <= rowGroups; g += 2) {
-                long sums = c + g * TILE_ROWS * cStride;
-                if (!accumulate) {
-                    clear(sums, cStride);
-                    clear(sums + TILE_ROWS * cStride, cStride);
+    /** Lanes of two vectors in turn, from a lane on. */
+    private static IntVector interleave(int first) {
+        int[] lanes = new int[LANES];
+        for (int i = 0; i < LANES; i++) {
+            lanes[i] = first + i / 2 + i % 2 * LANES;
+        }
+        return (IntVector) I.fromArray(lanes, 0);
+    }
+
+    /**
+     * {@code sums[t][r] += strip[k][r] * x[t][k]} in ascending order of {@code k}.
+     *
+     * @param x the tokens in tiles, {@code [depth][TOKENS]} each
+     * @param tileBytes bytes from one tile to the next
+     * @param sums {@code [tokens][ROWS]}, and room for those of a whole tile; {@link #SPARE_BYTES} before them are spare
+     * @param ahead weights that are wanted next: they are read meanwhile, so that nobody waits for memory then
+     * @param aheadStep how many bytes of them for each column; where it is less than 4, only the first 4 are read
+     */
+    static void multiply(
+            long strip, int depth, long x, long tileBytes, int tokens, long sums, long ahead, long aheadStep) {
+        // Every four tokens read a part. Where a column has more than a line, reading ahead measured slower.
+        long part = Math.max(Integer.BYTES, aheadStep / Math.ceilDiv(tokens, 4));
+        long parts = aheadStep > LINE_BYTES ? 0 : aheadStep / part;
+        for (int k = 0; k < depth; k += CHUNK) {
+            int columns = Math.min(CHUNK, depth - k);
+            long w = strip + (long) STRIP_BYTES * k;
+            for (int t = 0; t < tokens; t += 4) {
+                long tile = x + tileBytes * (t / TOKENS) + 4L * TOKENS * k + 4L * (t % TOKENS);
+                long c = sums + (long) STRIP_BYTES * t;
+                boolean reads = t / 4 < parts;
+                long next = reads ? ahead + aheadStep * k + part * columns * (t / 4) : ahead;
+                long step = reads ? part : 0;
+                if (t + 2 < tokens || columns % 2 != 0) {
+                    fourTokens(w, columns, tile, c, next, step, sums - SPARE_BYTES);
+                } else {
+                    twoTokens(w, columns, tile, c, next, step, sums - SPARE_BYTES);
                 }
-                twelveRows(panel + g * TILE_ROWS * PANEL_ROW_BYTES, depth, packed, sums, cStride);
             }
-        }
-        for (; g < rowGroups; g++) {
-            long rows = panel + g * TILE_ROWS * PANEL_ROW_BYTES;
-            long sums = c + g * TILE_ROWS * cStride;
-            if (!accumulate) {
-                clear(sums, cStride);
-            }
-            sixRows(rows, depth, packed, sums, cStride);
         }
     }
 
-    private static void clear(long c, long cStride) {
-        for (int r = 0; r < TILE_ROWS; r++) {
-            Vectors.store(Vectors.zero(), c + r * cStride);
-            Vectors.store(Vectors.zero(), c + r * cStride + BYTES);
-        }
-    }
-
-    static void sixRows(long w, int depth, long x, long c, long cStride) {
+    /** An even number of columns. */
+    private static void twoTokens(long w, int depth, long x, long c, long ahead, long aheadStep, long seen) {
+        int bits = 0;
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
-        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + cStride, LE);
-        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + cStride + BYTES, LE);
-        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, c + 2 * cStride, LE);
-        FloatVector c1 = FloatVector.fromMemorySegment(F, ALL, c + 2 * cStride + BYTES, LE);
-        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * cStride, LE);
-        FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, c + 3 * cStride + BYTES, LE);
-        FloatVector e0 = FloatVector.fromMemorySegment(F, ALL, c + 4 * cStride, LE);
-        FloatVector e1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * cStride + BYTES, LE);
-        FloatVector f0 = FloatVector.fromMemorySegment(F, ALL, c + 5 * cStride, LE);
-        FloatVector f1 = FloatVector.fromMemorySegment(F, ALL, c + 5 * cStride + BYTES, LE);
-        for (int k = 0; k < depth; k++) {
-            long q = Memory.known(x + 2L * BYTES * k);
-            FloatVector x0 = FloatVector.fromMemorySegment(F, ALL, q, LE);
-            FloatVector x1 = FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE);
-            long p = Memory.known(w + 4L * k);
-            FloatVector t = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p));
-            a0 = t.fma(x0, a0);
-            a1 = t.fma(x1, a1);
-            t = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + PANEL_ROW_BYTES));
-            b0 = t.fma(x0, b0);
-            b1 = t.fma(x1, b1);
-            t = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 2 * PANEL_ROW_BYTES));
-            c0 = t.fma(x0, c0);
-            c1 = t.fma(x1, c1);
-            t = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 3 * PANEL_ROW_BYTES));
-            d0 = t.fma(x0, d0);
-            d1 = t.fma(x1, d1);
-            t = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 4 * PANEL_ROW_BYTES));
-            e0 = t.fma(x0, e0);
-            e1 = t.fma(x1, e1);
-            t = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 5 * PANEL_ROW_BYTES));
-            f0 = t.fma(x0, f0);
-            f1 = t.fma(x1, f1);
+        FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
+        FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
+        for (int k = 0; k < depth; k += 2) {
+            long p = Memory.known(w + (long) STRIP_BYTES * k);
+            long q = Memory.known(x + 4L * TOKENS * k);
+            bits |= Memory.getInt(Memory.known(ahead + aheadStep * k));
+            FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
+            FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
+            FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
+            w0 = FloatVector.fromMemorySegment(F, ALL, p + 3 * BYTES, LE);
+            w1 = FloatVector.fromMemorySegment(F, ALL, p + 4 * BYTES, LE);
+            w2 = FloatVector.fromMemorySegment(F, ALL, p + 5 * BYTES, LE);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4 * TOKENS));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4 * TOKENS + 4));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
         }
+        Memory.putInt(seen, bits);
         a0.intoMemorySegment(ALL, c, LE);
         a1.intoMemorySegment(ALL, c + BYTES, LE);
-        b0.intoMemorySegment(ALL, c + cStride, LE);
-        b1.intoMemorySegment(ALL, c + cStride + BYTES, LE);
-        c0.intoMemorySegment(ALL, c + 2 * cStride, LE);
-        c1.intoMemorySegment(ALL, c + 2 * cStride + BYTES, LE);
-        d0.intoMemorySegment(ALL, c + 3 * cStride, LE);
-        d1.intoMemorySegment(ALL, c + 3 * cStride + BYTES, LE);
-        e0.intoMemorySegment(ALL, c + 4 * cStride, LE);
-        e1.intoMemorySegment(ALL, c + 4 * cStride + BYTES, LE);
-        f0.intoMemorySegment(ALL, c + 5 * cStride, LE);
-        f1.intoMemorySegment(ALL, c + 5 * cStride + BYTES, LE);
+        a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
+        b0.intoMemorySegment(ALL, c + 3 * BYTES, LE);
+        b1.intoMemorySegment(ALL, c + 4 * BYTES, LE);
+        b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
     }
 
-    /** One vector of tokens: the same sums as {@link #sixRows} has, where its second vector would be empty. */
-    static void twelveRows(long w, int depth, long x, long c, long cStride) {
+    private static void fourTokens(long w, int depth, long x, long c, long ahead, long aheadStep, long seen) {
+        int bits = 0;
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
-        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + cStride, LE);
-        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, c + 2 * cStride, LE);
-        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * cStride, LE);
-        FloatVector e0 = FloatVector.fromMemorySegment(F, ALL, c + 4 * cStride, LE);
-        FloatVector f0 = FloatVector.fromMemorySegment(F, ALL, c + 5 * cStride, LE);
-        FloatVector g0 = FloatVector.fromMemorySegment(F, ALL, c + 6 * cStride, LE);
-        FloatVector h0 = FloatVector.fromMemorySegment(F, ALL, c + 7 * cStride, LE);
-        FloatVector i0 = FloatVector.fromMemorySegment(F, ALL, c + 8 * cStride, LE);
-        FloatVector j0 = FloatVector.fromMemorySegment(F, ALL, c + 9 * cStride, LE);
-        FloatVector k0 = FloatVector.fromMemorySegment(F, ALL, c + 10 * cStride, LE);
-        FloatVector l0 = FloatVector.fromMemorySegment(F, ALL, c + 11 * cStride, LE);
+        FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
+        FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
+        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
+        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
+        FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
+        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, c + 6 * BYTES, LE);
+        FloatVector c1 = FloatVector.fromMemorySegment(F, ALL, c + 7 * BYTES, LE);
+        FloatVector c2 = FloatVector.fromMemorySegment(F, ALL, c + 8 * BYTES, LE);
+        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 9 * BYTES, LE);
+        FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, c + 10 * BYTES, LE);
+        FloatVector d2 = FloatVector.fromMemorySegment(F, ALL, c + 11 * BYTES, LE);
         for (int k = 0; k < depth; k++) {
-            FloatVector x0 = FloatVector.fromMemorySegment(F, ALL, Memory.known(x + 2L * BYTES * k), LE);
-            long p = Memory.known(w + 4L * k);
-            a0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p)).fma(x0, a0);
-            b0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + PANEL_ROW_BYTES))
-                    .fma(x0, b0);
-            c0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 2 * PANEL_ROW_BYTES))
-                    .fma(x0, c0);
-            d0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 3 * PANEL_ROW_BYTES))
-                    .fma(x0, d0);
-            e0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 4 * PANEL_ROW_BYTES))
-                    .fma(x0, e0);
-            f0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 5 * PANEL_ROW_BYTES))
-                    .fma(x0, f0);
-            g0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 6 * PANEL_ROW_BYTES))
-                    .fma(x0, g0);
-            h0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 7 * PANEL_ROW_BYTES))
-                    .fma(x0, h0);
-            i0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 8 * PANEL_ROW_BYTES))
-                    .fma(x0, i0);
-            j0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 9 * PANEL_ROW_BYTES))
-                    .fma(x0, j0);
-            k0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 10 * PANEL_ROW_BYTES))
-                    .fma(x0, k0);
-            l0 = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, p + 11 * PANEL_ROW_BYTES))
-                    .fma(x0, l0);
+            long p = Memory.known(w + (long) STRIP_BYTES * k);
+            long q = Memory.known(x + 4L * TOKENS * k);
+            bits |= Memory.getInt(Memory.known(ahead + aheadStep * k));
+            FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
+            FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
+            FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+            a0 = y.fma(w0, a0);
+            a1 = y.fma(w1, a1);
+            a2 = y.fma(w2, a2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4));
+            b0 = y.fma(w0, b0);
+            b1 = y.fma(w1, b1);
+            b2 = y.fma(w2, b2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 8));
+            c0 = y.fma(w0, c0);
+            c1 = y.fma(w1, c1);
+            c2 = y.fma(w2, c2);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 12));
+            d0 = y.fma(w0, d0);
+            d1 = y.fma(w1, d1);
+            d2 = y.fma(w2, d2);
         }
+        Memory.putInt(seen, bits);
         a0.intoMemorySegment(ALL, c, LE);
-        b0.intoMemorySegment(ALL, c + cStride, LE);
-        c0.intoMemorySegment(ALL, c + 2 * cStride, LE);
-        d0.intoMemorySegment(ALL, c + 3 * cStride, LE);
-        e0.intoMemorySegment(ALL, c + 4 * cStride, LE);
-        f0.intoMemorySegment(ALL, c + 5 * cStride, LE);
-        g0.intoMemorySegment(ALL, c + 6 * cStride, LE);
-        h0.intoMemorySegment(ALL, c + 7 * cStride, LE);
-        i0.intoMemorySegment(ALL, c + 8 * cStride, LE);
-        j0.intoMemorySegment(ALL, c + 9 * cStride, LE);
-        k0.intoMemorySegment(ALL, c + 10 * cStride, LE);
-        l0.intoMemorySegment(ALL, c + 11 * cStride, LE);
+        a1.intoMemorySegment(ALL, c + BYTES, LE);
+        a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
+        b0.intoMemorySegment(ALL, c + 3 * BYTES, LE);
+        b1.intoMemorySegment(ALL, c + 4 * BYTES, LE);
+        b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
+        c0.intoMemorySegment(ALL, c + 6 * BYTES, LE);
+        c1.intoMemorySegment(ALL, c + 7 * BYTES, LE);
+        c2.intoMemorySegment(ALL, c + 8 * BYTES, LE);
+        d0.intoMemorySegment(ALL, c + 9 * BYTES, LE);
+        d1.intoMemorySegment(ALL, c + 10 * BYTES, LE);
+        d2.intoMemorySegment(ALL, c + 11 * BYTES, LE);
     }
 
-    static void packTokens(long x, long xStride, int tokens, int depth, long packed) {
+    /**
+     * Transposes {@link Vectors#LANES} rows of as many 32-bit words: {@code out[i][r] = in[r][i]}.
+     *
+     * @param inStride bytes between rows of {@code in}
+     * @param between scratch for as many words
+     * @param outStride bytes between rows of {@code out}
+     */
+    static void transpose(long in, long inStride, long between, long out, long outStride) {
+        // Each pass is one or two times the perfect shuffle of all words, of which log2(LANES) make a transposition.
+        if (LANES == 4) {
+            shuffleTwice(in, inStride, out, outStride);
+        } else {
+            shuffleTwice(in, inStride, between, BYTES);
+            if (LANES == 8) {
+                shuffle(between, out, outStride);
+            } else {
+                shuffleTwice(between, BYTES, out, outStride);
+            }
+        }
+    }
+
+    private static void shuffleTwice(long in, long inStride, long out, long outStride) {
+        for (int i = 0; i < LANES / 4; i++) {
+            long p = Memory.known(in + inStride * i);
+            long q = Memory.known(out + 4 * outStride * i);
+            IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector b = IntVector.fromMemorySegment(I, ALL, Memory.known(p + LANES / 4 * inStride), LE);
+            IntVector c = IntVector.fromMemorySegment(I, ALL, Memory.known(p + LANES / 2 * inStride), LE);
+            IntVector d = IntVector.fromMemorySegment(I, ALL, Memory.known(p + LANES / 4 * 3 * inStride), LE);
+            IntVector e = LOWER.selectFrom(a, c);
+            IntVector f = LOWER.selectFrom(b, d);
+            IntVector g = UPPER.selectFrom(a, c);
+            IntVector h = UPPER.selectFrom(b, d);
+            LOWER.selectFrom(e, f).intoMemorySegment(ALL, q, LE);
+            UPPER.selectFrom(e, f).intoMemorySegment(ALL, Memory.known(q + outStride), LE);
+            LOWER.selectFrom(g, h).intoMemorySegment(ALL, Memory.known(q + 2 * outStride), LE);
+            UPPER.selectFrom(g, h).intoMemorySegment(ALL, Memory.known(q + 3 * outStride), LE);
+        }
+    }
+
+    private static void shuffle(long in, long out, long outStride) {
+        for (int i = 0; i < LANES / 2; i++) {
+            long p = Memory.known(in + (long) BYTES * i);
+            long q = Memory.known(out + 2 * outStride * i);
+            IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector b = IntVector.fromMemorySegment(I, ALL, p + LANES / 2 * BYTES, LE);
+            LOWER.selectFrom(a, b).intoMemorySegment(ALL, q, LE);
+            UPPER.selectFrom(a, b).intoMemorySegment(ALL, Memory.known(q + outStride), LE);
+        }
+    }
+
+    static void packTokens(long x, long xStride, int tokens, int width, int depth, long packed) {
         for (int t = 0; t < tokens; t++) {
             long row = x + t * xStride;
             for (int k = 0; k < depth; k++) {
-                Memory.putFloat(packed + 4L * (k * TILE_TOKENS + t), Memory.getFloat(row + 4L * k));
+                Memory.putFloat(packed + 4L * (k * width + t), Memory.getFloat(row + 4L * k));
             }
         }
-        for (int t = tokens; t < TILE_TOKENS; t++) {
+        for (int t = tokens; t < width; t++) {
             for (int k = 0; k < depth; k++) {
-                Memory.putFloat(packed + 4L * (k * TILE_TOKENS + t), 0);
+                Memory.putFloat(packed + 4L * (k * width + t), 0);
             }
         }
     }

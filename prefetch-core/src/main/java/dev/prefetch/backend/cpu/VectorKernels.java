@@ -48,6 +48,8 @@ final class VectorKernels implements Kernels {
     private final MethodHandle softmaxLanesKernel = Isolated.softmaxLanes(VectorLanes.class, "softmax");
     private final MethodHandle accumulateKernel = Isolated.attention(VectorAttention.class, "accumulate");
 
+    private final VectorStrips strips = new VectorStrips(this);
+
     VectorKernels() {
         Class<?> superBlocks = WIDE ? WideSuperBlocks.class : VectorSuperBlocks.class;
         matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
@@ -83,12 +85,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public int tileTokens() {
-        return VectorGemm.TILE_TOKENS;
-    }
-
-    @Override
-    public int tileRows() {
-        return VectorGemm.TILE_ROWS;
+        return VectorLanes.TILE_TOKENS;
     }
 
     @Override
@@ -280,14 +277,33 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public void packTokens(long x, long xStride, int tokens, int depth, long packed) {
-        VectorGemm.packTokens(x, xStride, tokens, depth, packed);
+    public void packTokens(long x, long xStride, int tokens, int width, int depth, long packed) {
+        VectorGemm.packTokens(x, xStride, tokens, width, depth, packed);
     }
 
     @Override
-    public void multiplyPanel(
-            long panel, int rowGroups, int depth, long packed, int tokens, long c, long cStride, boolean accumulate) {
-        VectorGemm.multiplyPanel(panel, rowGroups, depth, packed, tokens, c, cStride, accumulate);
+    public int matmulTokens() {
+        return VectorGemm.TOKENS;
+    }
+
+    @Override
+    public long matmulScratchBytes(int tokens) {
+        return VectorStrips.scratchBytes(tokens);
+    }
+
+    @Override
+    public void matmul(
+            GgmlType type,
+            long weights,
+            int rows,
+            int following,
+            int cols,
+            long packed,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch) {
+        strips.multiply(type, weights, rows, following, cols, packed, tokens, y, yStride, scratch);
     }
 
     @Override

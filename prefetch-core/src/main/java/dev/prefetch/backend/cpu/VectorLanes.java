@@ -15,6 +15,9 @@ import jdk.incubator.vector.VectorOperators;
  */
 final class VectorLanes {
 
+    /** Queries of a tile. */
+    static final int TILE_TOKENS = 2 * Vectors.LANES;
+
     private VectorLanes() {}
 
     /** See {@link Kernels#multiplyLanes}. Four or eight rows at a time; a sum has the same bits in all groups. */

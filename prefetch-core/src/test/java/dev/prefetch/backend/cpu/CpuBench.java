@@ -19,7 +19,8 @@ import java.util.stream.Stream;
 /**
  * Speed of the matrix products, for tuning: run {@code main}. Arguments: what ({@code decode}, {@code cached}, {@code prepare}, {@code attention},
  * {@code batch} or {@code prefill}), a comma-separated list of types, a comma-separated list of thread counts.
- * System properties: {@code cols}, {@code rows} (of one product), {@code warmSeconds}.
+ * System properties: {@code cols}, {@code rows} (of one product), {@code warmSeconds}, {@code tokens} (of {@code prefill}, a
+ * comma-separated list), {@code weightRows} (of {@code prefill}).
  *
  * <p>Weights are about 300 MB (decode), so that they come from memory; the best of several passes. One thread
  * is timed by the processor time it takes, so that other work on the machine disturbs less.
@@ -54,7 +55,13 @@ final class CpuBench {
                                 decode(device, weightType, rows, DECODE_BYTES);
                             }
                         }
-                        case "prefill" -> prefill(device, weightType, 4096, 512);
+                        case "prefill" -> {
+                            int rows = Integer.getInteger("weightRows", 4096);
+                            for (String tokens :
+                                    System.getProperty("tokens", "512").split(",")) {
+                                prefill(device, weightType, rows, Integer.parseInt(tokens));
+                            }
+                        }
                         default -> throw new IllegalArgumentException(what);
                     }
                 }
@@ -149,11 +156,12 @@ final class CpuBench {
         double best = measure(device, weight, 0, count);
         System.out.printf(
                 Locale.ROOT,
-                "%-6s prefill x%d, %s: %6.1f GFLOP/s%n",
+                "%-6s prefill x%d, %s: %6.1f GFLOP/s, %6.2f G weights/s%n",
                 type,
                 count,
                 device.description(),
-                2.0 * rows * COLS * count / best / 1e9);
+                2.0 * rows * COLS * count / best / 1e9,
+                (double) rows * COLS / best / 1e9);
     }
 
     private static double measure(CpuDevice device, Weight weight, int decodeRows, int count) {

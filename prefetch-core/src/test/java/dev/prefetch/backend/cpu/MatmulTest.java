@@ -225,7 +225,7 @@ class MatmulTest {
         for (int block = 0; block < extreme.length; block += type.blockBytes()) {
             ByteBuffer bytes = ByteBuffer.wrap(extreme).order(ByteOrder.LITTLE_ENDIAN);
             int d = block + (type == GgmlType.Q6_K ? 208 : 0);
-            bytes.putShort(d, block % 4 == 0 ? 0 : Float.floatToFloat16(0.37f));
+            bytes.putShort(d, block / type.blockBytes() % 4 == 0 ? 0 : Float.floatToFloat16(0.37f));
             if (type == GgmlType.Q6_K) {
                 Arrays.fill(extreme, block + 192, block + 208, Byte.MIN_VALUE);
             } else {
@@ -250,6 +250,47 @@ class MatmulTest {
                 }
             }
         }
+    }
+
+    /** The rows of a prompt by themselves, whatever the number of rows that are computed together. */
+    @ParameterizedTest
+    @MethodSource("types")
+    void everySumOfAPromptRunsInAscendingOrderByItself(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(600 + type.id());
+        int cols = 512;
+        int most = 35;
+        float[] x = TestData.randomFloats(random, most * cols);
+        for (Kernels kernels : TestData.kernelSets()) {
+            boolean fused = kernels.name().contains("vector");
+            try (CpuDevice device = TestData.device(kernels, 2)) {
+                for (int rows : new int[] {1, 53}) {
+                    Weight weight = TestData.randomWeight(device, random, type, rows, cols);
+                    float[] expected = sums(TestData.expand(weight), rows, x, cols, fused);
+                    for (int count = 1; count <= most; count = count < 18 ? count + 1 : count + 5) {
+                        float[] some = Arrays.copyOf(x, count * cols);
+                        assertThat(product(device, weight, some, 0, count))
+                                .as("%s %d rows, %d tokens, %s", type, rows, count, kernels.name())
+                                .isEqualTo(Arrays.copyOf(expected, count * rows));
+                    }
+                }
+            }
+        }
+    }
+
+    private static float[] sums(float[] w, int rows, float[] x, int cols, boolean fused) {
+        float[] y = new float[x.length / cols * rows];
+        for (int i = 0; i < y.length; i++) {
+            int weight = i % rows * cols;
+            int token = i / rows * cols;
+            float sum = 0;
+            for (int k = 0; k < cols; k++) {
+                float a = w[weight + k];
+                float b = x[token + k];
+                sum = fused ? Math.fma(a, b, sum) : sum + a * b;
+            }
+            y[i] = sum;
+        }
+        return y;
     }
 
     /** The sums of vector lanes in particular: their order must not change when the code is compiled. */

@@ -1,0 +1,122 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.gguf.GgmlType;
+import java.lang.invoke.MethodHandle;
+import java.util.EnumMap;
+import java.util.Map;
+
+/**
+ * Products with many rows of activations: strips of weights, see {@link VectorGemm}, one after the other.
+ *
+ * <p>Formats without an expander of their own are expanded row by row and then transposed.
+ */
+final class VectorStrips {
+
+    /** Most columns of a strip: what all formats expand at a time. */
+    private static final int COLS = 256;
+
+    private static final long STRIP_BYTES = (long) COLS * VectorGemm.STRIP_BYTES;
+
+    /** Bytes between rows that are copied or expanded here: not a power of two. */
+    private static final long ROW_BYTES = 4L * COLS + 64;
+
+    private final Kernels kernels;
+    private final MethodHandle multiplyKernel = Isolated.stripProduct(VectorGemm.class, "multiply");
+    private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
+    private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
+
+    /** @param kernels what expands the other formats */
+    VectorStrips(Kernels kernels) {
+        this.kernels = kernels;
+        expanders.put(GgmlType.F32, transposer);
+        expanders.put(GgmlType.F16, Isolated.strip(VectorStripExpand.class, "f16"));
+        expanders.put(GgmlType.BF16, Isolated.strip(VectorStripExpand.class, "bf16"));
+        expanders.put(GgmlType.Q8_0, Isolated.strip(VectorStripExpand.class, "q80"));
+        expanders.put(GgmlType.Q4_0, Isolated.strip(VectorStripExpand.class, "q40"));
+        expanders.put(GgmlType.Q4_K, Isolated.strip(VectorStripExpand.class, "q4k"));
+        expanders.put(GgmlType.Q5_K, Isolated.strip(VectorStripExpand.class, "q5k"));
+        expanders.put(GgmlType.Q6_K, Isolated.strip(VectorStripExpand.class, "q6k"));
+    }
+
+    static long scratchBytes(int tokens) {
+        return STRIP_BYTES
+                + Vectors.LANES * ROW_BYTES
+                + VectorStripExpand.SCRATCH_BYTES
+                + VectorGemm.SPARE_BYTES
+                + sumBytes(tokens);
+    }
+
+    private static long sumBytes(int tokens) {
+        return (long) Math.ceilDiv(tokens, VectorGemm.TOKENS) * VectorGemm.TOKENS * VectorGemm.STRIP_BYTES;
+    }
+
+    /** See {@link Kernels#matmul}. */
+    void multiply(
+            GgmlType type,
+            long weights,
+            int rows,
+            int following,
+            int cols,
+            long packed,
+            int tokens,
+            long y,
+            long yStride,
+            long scratch) {
+        int most = expanders.containsKey(type) ? VectorStripExpand.COLS : COLS;
+        long rowBytes = type.byteSize(cols);
+        long sums = scratch + scratchBytes(0);
+        long tileBytes = 4L * VectorGemm.TOKENS * cols;
+        for (int first = 0; first < rows; first += VectorGemm.ROWS) {
+            int present = Math.min(VectorGemm.ROWS, rows - first);
+            if (present < VectorGemm.ROWS) {
+                // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
+                Memory.clear(scratch, STRIP_BYTES);
+            }
+            // The rows that come next, also behind those of this call.
+            int next = Math.min(VectorGemm.ROWS, rows + following - first - present);
+            long step = next * rowBytes / cols;
+            long aheadStep = step < Integer.BYTES ? 0 : step;
+            long ahead = aheadStep == 0 ? scratch : weights + rowBytes * (first + present);
+            Memory.clear(sums, sumBytes(tokens));
+            for (int col = 0; col < cols; col += most) {
+                int depth = Math.min(most, cols - col);
+                int offset = col % type.blockElements();
+                long in = weights + rowBytes * first + type.byteSize(col - offset);
+                expand(type, in, rowBytes, present, offset, depth, scratch);
+                long x = packed + 4L * VectorGemm.TOKENS * col;
+                Isolated.call(
+                        multiplyKernel, scratch, depth, x, tileBytes, tokens, sums, ahead + aheadStep * col, aheadStep);
+            }
+            for (int t = 0; t < tokens; t++) {
+                Memory.copy(sums + (long) VectorGemm.STRIP_BYTES * t, y + yStride * t + 4L * first, 4L * present);
+            }
+        }
+    }
+
+    private void expand(GgmlType type, long weights, long rowBytes, int rows, int offset, int depth, long strip) {
+        MethodHandle expander = expanders.get(type);
+        long whole = strip + STRIP_BYTES;
+        long scratch = whole + Vectors.LANES * ROW_BYTES;
+        int blocks = Math.ceilDiv(offset + depth, type.blockElements());
+        for (int first = 0; first < rows; first += Vectors.LANES) {
+            int present = Math.min(Vectors.LANES, rows - first);
+            long in = weights + rowBytes * first;
+            long out = strip + 4L * first;
+            if (expander != null && present == Vectors.LANES) {
+                Isolated.call(expander, in, rowBytes, offset, depth, scratch, out);
+                continue;
+            }
+            for (int r = 0; r < Vectors.LANES; r++) {
+                long row = whole + ROW_BYTES * r;
+                if (r >= present) {
+                    Memory.clear(row, ROW_BYTES);
+                } else if (expander != null) {
+                    Memory.copy(in + rowBytes * r, row, (long) blocks * type.blockBytes());
+                } else {
+                    kernels.expand(type, in + rowBytes * r, depth, row);
+                }
+            }
+            Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, offset, depth, scratch, out);
+        }
+    }
+}
