@@ -41,7 +41,7 @@ class DecodeAllocationTest {
     private static final String KEPT = "bound kept";
 
     private static final int MOST_PROCESSES = 3;
-    private static final int MOST_ROUNDS = 40;
+    private static final int MOST_ROUNDS = 120;
     private static final int TOKENS = 80;
 
     private static final String KERNELS = "prefetch.cpu.kernels";

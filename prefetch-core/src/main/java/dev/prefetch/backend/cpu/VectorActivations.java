@@ -66,7 +66,7 @@ final class VectorActivations {
     private static final long PANEL_WORK_BYTES = 2 * SUPER_BLOCK;
 
     /** Where the corrections of groups of 32 begin: with 512 bits they stand beside the scales. */
-    private static final int FIRST_CORRECTION = WIDE ? 8 : 0;
+    private static final int FIRST_CORRECTION = 0;
 
     /** Blocks whose nibbles fill a vector. */
     static final int NIBBLE_BLOCKS = Vectors.BYTES / 16;

@@ -18,7 +18,6 @@ import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
 import java.util.function.IntUnaryOperator;
-import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.LongVector;
@@ -30,15 +29,15 @@ import jdk.incubator.vector.VectorSpecies;
  * Kernels for super-blocks of 256 with vectors of 512 bits, where a vector of bytes spans several groups with scales of their
  * own. Otherwise as {@link VectorSuperBlocks}.
  *
- * <p>Without helpers, and half a super-block at a time: with the whole of it in one body, the compiler left one vector in
- * three of four processes as an object, which was allocated for every block and cost a quarter of the speed.
+ * <p>Without helpers, half a super-block at a time, and with no vector that is carried from one half to the next, which is why
+ * the sums of halves go through memory: the compiler left such a vector in some processes as an object, which was allocated for
+ * every block and cost up to two thirds of the speed; and so it did with a whole super-block in one body.
  *
  * <p>Unpacked integers become floats without being converted: with the bits of {@link #MAGIC} above them they are floats that
  * are {@link #MAGIC} more, which a multiply-add takes away again exactly.
  */
 final class WideSuperBlocks {
 
-    private static final VectorSpecies<Byte> B128 = ByteVector.SPECIES_128;
     private static final VectorSpecies<Short> S = ShortVector.SPECIES_512;
     private static final VectorSpecies<Integer> I = IntVector.SPECIES_512;
     private static final VectorSpecies<Integer> I256 = IntVector.SPECIES_256;
@@ -65,8 +64,6 @@ final class WideSuperBlocks {
     private static final VectorShuffle<Float> FIRST_SIXTEENTHS = shuffle(i -> i / 4);
 
     private static final VectorShuffle<Float> SECOND_SIXTEENTHS = shuffle(i -> 4 + i / 4);
-    private static final VectorShuffle<Float> NEXT_FOUR = shuffle(i -> (i + 4) % 16);
-    private static final VectorShuffle<Float> NEXT_EIGHT = shuffle(i -> (i + 8) % 16);
 
     private static final VectorShuffle<Integer> LOWER_HALF = VectorShuffle.fromOp(I, i -> i % 8);
     private static final IntVector SHIFTS_0_2 = shifts(0, 2);
@@ -88,11 +85,14 @@ final class WideSuperBlocks {
     }
 
     static void q4k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        // A single row of activations needs but the first of the lanes.
+        long working = lanes + 64L * rows;
         for (int b = 0; b < cols / 256; b++) {
             long record = Memory.known(x + GROUPS_BYTES * b);
             float unit = Memory.getFloat(record + SCALE);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 144L * b);
+                long sums = Memory.known(working + 128L * r);
                 float scale = Memory.getHalf(p);
                 float minimum = Memory.getHalf(p + 2);
                 int s0 = Memory.getInt(p + 4);
@@ -100,16 +100,17 @@ final class WideSuperBlocks {
                 int s2 = Memory.getInt(p + 12);
                 long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
                 long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
-                // Eight and eight. As corrections, scales meet zeros.
-                FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
-                        .withLane(1, minima)
-                        .reinterpretAsBytes()
-                        .convertShape(B2F, F, 0);
-                FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
                 float factor = unit(scale, minimum) * unit;
-                FloatVector sum = FloatVector.zero(F);
+                float ratio = minimum / scale;
+                if (scale == 0) {
+                    scales = 0;
+                    ratio = 1;
+                }
                 for (int h = 0; h < 2; h++) {
                     long q = Memory.known(record + HALF_BYTES * h);
+                    FloatVector small = (FloatVector) LongVector.broadcast(L128, scales >>> 32 * h)
+                            .reinterpretAsBytes()
+                            .convertShape(B2F, F, 0);
                     ShortVector z = ShortVector.fromMemorySegment(S, ALL, p + 16 + 64L * h, LE);
                     ShortVector u0 = z.and(NIBBLE_PAIRS);
                     ShortVector u1 = z.lanewise(LSHR, 4).and(NIBBLE_PAIRS);
@@ -118,17 +119,25 @@ final class WideSuperBlocks {
                             .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(EVEN_GROUPS), sum);
+                    FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(small.rearrange(EVEN_GROUPS));
                     v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
                             .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(ODD_GROUPS), sum);
-                    small = small.rearrange(NEXT_FOUR);
+                    ((FloatVector) v.convertShape(I2F, F, 0))
+                            .fma(small.rearrange(ODD_GROUPS), sum)
+                            .intoMemorySegment(ALL, sums + 64L * h, LE);
                 }
-                sum = corrections.fma(FloatVector.fromMemorySegment(F, ALL, record + CORRECTIONS, LE), sum);
+                FloatVector corrections = ((FloatVector) LongVector.broadcast(L128, minima)
+                                .reinterpretAsBytes()
+                                .convertShape(B2F, F, 0))
+                        .mul(ratio);
+                FloatVector whole = FloatVector.fromMemorySegment(F, ALL, sums, LE)
+                        .add(FloatVector.fromMemorySegment(F, ALL, sums + 64, LE));
                 long at = Memory.known(lanes + 64L * r);
-                sum.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
+                corrections
+                        .fma(FloatVector.fromMemorySegment(F, ALL, record + CORRECTIONS, LE), whole)
+                        .fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
                         .intoMemorySegment(ALL, at, LE);
             }
         }
@@ -145,16 +154,21 @@ final class WideSuperBlocks {
             int s2 = Memory.getInt(p + 12);
             long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
             long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
-            // Eight and eight. As corrections, scales meet zeros.
-            FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
-                    .withLane(1, minima)
-                    .reinterpretAsBytes()
-                    .convertShape(B2F, F, 0);
-            FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
+            if (scale == 0) {
+                scales = 0;
+            }
+            // All eight, twice.
+            FloatVector corrections = ((FloatVector) LongVector.broadcast(L128, minima)
+                            .reinterpretAsBytes()
+                            .convertShape(B2F, F, 0))
+                    .mul(scale == 0 ? 1 : minimum / scale);
             corrections.intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
             Memory.putFloat(record + SuperBlockPanels.SCALE, unit(scale, minimum));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
+                FloatVector small = (FloatVector) LongVector.broadcast(L128, scales >>> 32 * h)
+                        .reinterpretAsBytes()
+                        .convertShape(B2F, F, 0);
                 IntVector u0 = IntVector.fromMemorySegment(I, ALL, p + 16 + 64L * h, LE);
                 IntVector u1 = u0.lanewise(LSHR, 4);
                 FloatVector group;
@@ -205,17 +219,19 @@ final class WideSuperBlocks {
                         .reinterpretAsFloats()
                         .fma(group, magic)
                         .intoMemorySegment(ALL, o + 448, LE);
-                small = small.rearrange(NEXT_FOUR);
             }
         }
     }
 
     static void q5k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        // A single row of activations needs but the first of the lanes.
+        long working = lanes + 64L * rows;
         for (int b = 0; b < cols / 256; b++) {
             long record = Memory.known(x + GROUPS_BYTES * b);
             float unit = Memory.getFloat(record + SCALE);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 176L * b);
+                long sums = Memory.known(working + 128L * r);
                 float scale = Memory.getHalf(p);
                 float minimum = Memory.getHalf(p + 2);
                 int s0 = Memory.getInt(p + 4);
@@ -223,18 +239,19 @@ final class WideSuperBlocks {
                 int s2 = Memory.getInt(p + 12);
                 long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
                 long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
-                // Eight and eight. As corrections, scales meet zeros.
-                FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
-                        .withLane(1, minima)
-                        .reinterpretAsBytes()
-                        .convertShape(B2F, F, 0);
-                FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
+                float factor = unit(scale, minimum) * unit;
+                float ratio = minimum / scale;
+                if (scale == 0) {
+                    scales = 0;
+                    ratio = 1;
+                }
                 IntVector fifth =
                         IntVector.fromMemorySegment(I, ALL, p + 16, LE).rearrange(LOWER_HALF);
-                float factor = unit(scale, minimum) * unit;
-                FloatVector sum = FloatVector.zero(F);
                 for (int h = 0; h < 2; h++) {
                     long q = Memory.known(record + HALF_BYTES * h);
+                    FloatVector small = (FloatVector) LongVector.broadcast(L128, scales >>> 32 * h)
+                            .reinterpretAsBytes()
+                            .convertShape(B2F, F, 0);
                     IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 64L * h, LE);
                     IntVector bits = fifth.lanewise(LSHR, 4 * h);
                     ShortVector u0 = z.and(NIBBLES)
@@ -249,17 +266,25 @@ final class WideSuperBlocks {
                             .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(EVEN_GROUPS), sum);
+                    FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(small.rearrange(EVEN_GROUPS));
                     v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
                             .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(ODD_GROUPS), sum);
-                    small = small.rearrange(NEXT_FOUR);
+                    ((FloatVector) v.convertShape(I2F, F, 0))
+                            .fma(small.rearrange(ODD_GROUPS), sum)
+                            .intoMemorySegment(ALL, sums + 64L * h, LE);
                 }
-                sum = corrections.fma(FloatVector.fromMemorySegment(F, ALL, record + CORRECTIONS, LE), sum);
+                FloatVector corrections = ((FloatVector) LongVector.broadcast(L128, minima)
+                                .reinterpretAsBytes()
+                                .convertShape(B2F, F, 0))
+                        .mul(ratio);
+                FloatVector whole = FloatVector.fromMemorySegment(F, ALL, sums, LE)
+                        .add(FloatVector.fromMemorySegment(F, ALL, sums + 64, LE));
                 long at = Memory.known(lanes + 64L * r);
-                sum.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
+                corrections
+                        .fma(FloatVector.fromMemorySegment(F, ALL, record + CORRECTIONS, LE), whole)
+                        .fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
                         .intoMemorySegment(ALL, at, LE);
             }
         }
@@ -276,17 +301,22 @@ final class WideSuperBlocks {
             int s2 = Memory.getInt(p + 12);
             long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
             long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
-            // Eight and eight. As corrections, scales meet zeros.
-            FloatVector small = (FloatVector) LongVector.broadcast(L128, scale == 0 ? 0 : scales)
-                    .withLane(1, minima)
-                    .reinterpretAsBytes()
-                    .convertShape(B2F, F, 0);
-            FloatVector corrections = small.mul(scale == 0 ? 1 : minimum / scale);
+            if (scale == 0) {
+                scales = 0;
+            }
+            // All eight, twice.
+            FloatVector corrections = ((FloatVector) LongVector.broadcast(L128, minima)
+                            .reinterpretAsBytes()
+                            .convertShape(B2F, F, 0))
+                    .mul(scale == 0 ? 1 : minimum / scale);
             IntVector fifth = IntVector.fromMemorySegment(I, ALL, p + 16, LE).rearrange(LOWER_HALF);
             corrections.intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
             Memory.putFloat(record + SuperBlockPanels.SCALE, unit(scale, minimum));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
+                FloatVector small = (FloatVector) LongVector.broadcast(L128, scales >>> 32 * h)
+                        .reinterpretAsBytes()
+                        .convertShape(B2F, F, 0);
                 IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + 64L * h, LE);
                 IntVector bits = fifth.lanewise(LSHR, 4 * h);
                 IntVector u0 = z.and(NIBBLES).or(bits.lanewise(LSHL, SHIFTS_4_2).and(FIFTH_BITS));
@@ -341,23 +371,25 @@ final class WideSuperBlocks {
                         .reinterpretAsFloats()
                         .fma(group, magic)
                         .intoMemorySegment(ALL, o + 448, LE);
-                small = small.rearrange(NEXT_FOUR);
             }
         }
     }
 
     static void q6k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        // A single row of activations needs but the first of the lanes.
+        long working = lanes + 64L * rows;
         for (int b = 0; b < cols / 256; b++) {
             long record = Memory.known(x + SIXTEENTHS_BYTES * b);
             float unit = Memory.getFloat(record + SCALE);
             for (int r = 0; r < rows; r++) {
                 long p = Memory.known(w + rowStride * r + 210L * b);
-                FloatVector small = (FloatVector)
-                        ByteVector.fromMemorySegment(B128, ALL, p + 192, LE).convertShape(B2F, F, 0);
+                long sums = Memory.known(working + 128L * r);
                 float factor = Memory.getHalf(p + 208) * unit;
-                FloatVector sum = FloatVector.zero(F);
                 for (int h = 0; h < 2; h++) {
                     long q = Memory.known(record + HALF_BYTES * h);
+                    FloatVector small = (FloatVector) LongVector.broadcast(L128, Memory.getLong(p + 192 + 8L * h))
+                            .reinterpretAsBytes()
+                            .convertShape(B2F, F, 0);
                     IntVector z = IntVector.fromMemorySegment(I, ALL, p + 64L * h, LE);
                     IntVector bits = ((IntVector) IntVector.fromMemorySegment(I256, ALL, p + 128 + 32L * h, LE)
                                     .reinterpretShape(I, 0))
@@ -375,17 +407,20 @@ final class WideSuperBlocks {
                             .add(u0.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 64, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(FIRST_SIXTEENTHS), sum);
+                    FloatVector sum = ((FloatVector) v.convertShape(I2F, F, 0)).mul(small.rearrange(FIRST_SIXTEENTHS));
                     v = u1.mul(ShortVector.fromMemorySegment(S, ALL, q + 128, LE))
                             .add(ShortVector.fromMemorySegment(S, ALL, record + STARTS + 128L * h + 64, LE))
                             .add(u1.lanewise(LSHR, 8).mul(ShortVector.fromMemorySegment(S, ALL, q + 192, LE)))
                             .reinterpretAsInts();
                     v = v.add(v.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    sum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(small.rearrange(SECOND_SIXTEENTHS), sum);
-                    small = small.rearrange(NEXT_EIGHT);
+                    ((FloatVector) v.convertShape(I2F, F, 0))
+                            .fma(small.rearrange(SECOND_SIXTEENTHS), sum)
+                            .intoMemorySegment(ALL, sums + 64L * h, LE);
                 }
+                FloatVector whole = FloatVector.fromMemorySegment(F, ALL, sums, LE)
+                        .add(FloatVector.fromMemorySegment(F, ALL, sums + 64, LE));
                 long at = Memory.known(lanes + 64L * r);
-                sum.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
+                whole.fma(FloatVector.broadcast(F, factor), FloatVector.fromMemorySegment(F, ALL, at, LE))
                         .intoMemorySegment(ALL, at, LE);
             }
         }
@@ -395,12 +430,13 @@ final class WideSuperBlocks {
         for (int r = 0; r < rows; r++) {
             long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
             long p = Memory.known(w + rowStride * r);
-            FloatVector small = (FloatVector)
-                    ByteVector.fromMemorySegment(B128, ALL, p + 192, LE).convertShape(B2F, F, 0);
             FloatVector.zero(F).intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
             Memory.putFloat(record + SuperBlockPanels.SCALE, Memory.getHalf(p + 208));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
+                FloatVector small = (FloatVector) LongVector.broadcast(L128, Memory.getLong(p + 192 + 8L * h))
+                        .reinterpretAsBytes()
+                        .convertShape(B2F, F, 0);
                 IntVector z = IntVector.fromMemorySegment(I, ALL, p + 64L * h, LE);
                 IntVector bits = ((IntVector) IntVector.fromMemorySegment(I256, ALL, p + 128 + 32L * h, LE)
                                 .reinterpretShape(I, 0))
@@ -462,7 +498,6 @@ final class WideSuperBlocks {
                         .sub(MAGIC + 2097152)
                         .mul(group)
                         .intoMemorySegment(ALL, o + 448, LE);
-                small = small.rearrange(NEXT_EIGHT);
             }
         }
     }
