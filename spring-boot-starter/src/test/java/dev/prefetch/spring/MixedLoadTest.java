@@ -362,8 +362,15 @@ class MixedLoadTest {
             ProcessResources before = resources(engine);
             load(kinds, time.dividedBy(3).multipliedBy(2), SEED + CLIENTS);
             ProcessResources after = resources(engine);
-
             LOG.warn("Seed {}, {} s: before {}; after {}", SEED, time.toSeconds(), before, after);
+            // The compiler takes 50 MB for some kernels, once, and when it gets to them is not said. A leak goes on.
+            if (after.nativeBytes() - before.nativeBytes() >= SLACK_BYTES) {
+                before = after;
+                load(kinds, time.dividedBy(3).multipliedBy(2), SEED + 2 * CLIENTS);
+                after = resources(engine);
+                LOG.warn("Once more: after {}", after);
+            }
+
             LOG.warn("{}", new TreeMap<>(outcomes));
             assertThat(unexpected).isEmpty();
             assertThat(engine.status().kvBytesInUse()).isZero();

@@ -13,9 +13,10 @@ import jdk.incubator.vector.FloatVector;
  * Multiplies super-blocks of 256 weights that were unpacked to floats with several rows of activations.
  *
  * <p>A super-block, of weights or of activations, is a record of one or more parts and a scale; of {@link #TOKENS} rows of
- * activations, the first has the scales of all. A part has 16 vectors of integers as floats, then one of what minima or the zero point take away. Sums of the integers' products are exact: a weight
- * times the scale of its group is at most 32 * 128, an activation at most 255, and 16 products of them stay below 2^24. So they
- * are the sums that the kernels for a single row find with integers, and as these go on in the same way, the bits are the same.
+ * activations, the first has the scales of all. A part has {@link #INTEGERS} vectors of integers as floats, then one of what
+ * minima take away. Sums of the integers' products are exact: a weight times the scale of its group is at most 32 * 128, an
+ * activation at most 255, and 16 products of them stay below 2^24. So they are the sums that the kernels for a single row find
+ * with integers, and as these go on in the same way, the bits are the same.
  */
 final class SuperBlockPanels {
 
