@@ -12,8 +12,7 @@ import jdk.incubator.vector.FloatVector;
 /**
  * Multiplies super-blocks of 256 weights that were unpacked to floats with several rows of activations.
  *
- * <p>A super-block, of weights or of activations, is a record of one or more parts and a scale; of {@link #TOKENS} rows of
- * activations, the first has the scales of all. A part has {@link #INTEGERS} vectors of integers as floats, then one of what
+ * <p>A super-block, of weights or of activations, is a record of one or more parts and a scale. A part has {@link #INTEGERS} vectors of integers as floats, then one of what
  * minima take away. Sums of the integers' products are exact: a weight times the scale of its group is at most 32 * 128, an
  * activation at most 255, and 16 products of them stay below 2^24. So they are the sums that the kernels for a single row find
  * with integers, and as these go on in the same way, the bits are the same.
@@ -28,7 +27,8 @@ final class SuperBlockPanels {
     /** Vectors of a part that hold integers. */
     static final int INTEGERS = 16;
 
-    private static final long SCALE_BYTES = 4L * TOKENS;
+    /** Bytes of the scale, which stands there 16 times. */
+    private static final long SCALE_BYTES = 64;
 
     private static final int PART = INTEGERS + 1;
     private static final long PART_BYTES = (long) PART * BYTES;
@@ -39,11 +39,8 @@ final class SuperBlockPanels {
     static final long SCALE = PARTS * PART_BYTES;
     static final long RECORD_BYTES = SCALE + SCALE_BYTES;
 
-    /** Bytes of the products of a row's scale with those of the tokens. */
-    private static final long FACTORS_BYTES = 4L * TOKENS;
-
-    /** Bytes of the records of {@link #ROWS} rows and of the working space behind them. */
-    static final long PANEL_BYTES = ROWS * (RECORD_BYTES + FACTORS_BYTES);
+    /** Bytes of the records of {@link #ROWS} rows. */
+    static final long PANEL_BYTES = ROWS * RECORD_BYTES;
 
     private SuperBlockPanels() {}
 
@@ -57,10 +54,11 @@ final class SuperBlockPanels {
         return PART_BYTES * vector + (long) BYTES * INTEGERS;
     }
 
-    /** Puts down the scale of a row of activations; {@code records} are those of a super-block of all rows. */
-    static void putScale(long records, int row, float scale) {
-        int first = row / TOKENS * TOKENS;
-        Memory.putFloat(records + RECORD_BYTES * first + SCALE + 4L * (row - first), scale);
+    /** Writes the scale of a record. */
+    static void putScale(long record, float scale) {
+        for (long i = 0; i < SCALE_BYTES; i += BYTES) {
+            Vectors.store(FloatVector.broadcast(F, scale), record + SCALE + i);
+        }
     }
 
     /** Tokens for which there must be lanes and records: what there is an odd number of is computed twice. */
@@ -77,8 +75,6 @@ final class SuperBlockPanels {
      */
     static void multiply(long weights, int rows, long x, int count, long lanes) {
         int tokens = laneTokens(count);
-        long factors = weights + ROWS * RECORD_BYTES;
-        factors(weights, rows, x, tokens, factors);
         long lanesStride = (long) BYTES * tokens;
         for (int r = 0; r < rows; r += 4) {
             for (int part = 0; part < PARTS; part++) {
@@ -89,7 +85,7 @@ final class SuperBlockPanels {
                     fourTokens(
                             w,
                             x + RECORD_BYTES * t + PART_BYTES * part,
-                            factors + FACTORS_BYTES * r + 4L * t,
+                            SCALE - PART_BYTES * part,
                             lanes + lanesStride * r + (long) BYTES * t,
                             lanesStride);
                 }
@@ -97,7 +93,7 @@ final class SuperBlockPanels {
                     twoTokens(
                             w,
                             x + RECORD_BYTES * t + PART_BYTES * part,
-                            factors + FACTORS_BYTES * r + 4L * t,
+                            SCALE - PART_BYTES * part,
                             lanes + lanesStride * r + (long) BYTES * t,
                             lanesStride);
                 }
@@ -105,18 +101,9 @@ final class SuperBlockPanels {
         }
     }
 
-    private static void factors(long weights, int rows, long x, int tokens, long factors) {
-        for (int i = 0; i < tokens; i += LANES) {
-            FloatVector scales = Vectors.floats(x + SCALE + 4L * i);
-            for (int r = 0; r < rows; r++) {
-                float scale = Memory.getFloat(weights + RECORD_BYTES * r + SCALE);
-                Vectors.store(scales.mul(scale), factors + FACTORS_BYTES * r + 4L * i);
-            }
-        }
-    }
-
-    /** Four rows by four tokens: enough independent sums to hide the latency of an addition. */
-    private static void fourTokens(long w, long x, long factors, long lanes, long lanesStride) {
+    /** Four rows by four tokens: enough independent sums to hide the latency of an addition. With a larger body the quick compiler
+     * gives up, and then the method stays interpreted. */
+    private static void fourTokens(long w, long x, long toScale, long lanes, long lanesStride) {
         FloatVector a0 = Vectors.zero();
         FloatVector a1 = a0;
         FloatVector a2 = a0;
@@ -161,77 +148,51 @@ final class SuperBlockPanels {
             c3 = w2.fma(y, c3);
             d3 = w3.fma(y, d3);
         }
-        long f = Memory.known(factors);
+        long q = Memory.known(x + toScale);
+        FloatVector s0 = FloatVector.fromMemorySegment(F, ALL, q, LE);
+        FloatVector s1 = FloatVector.fromMemorySegment(F, ALL, q + RECORD_BYTES, LE);
+        FloatVector s2 = FloatVector.fromMemorySegment(F, ALL, q + 2 * RECORD_BYTES, LE);
+        FloatVector s3 = FloatVector.fromMemorySegment(F, ALL, q + 3 * RECORD_BYTES, LE);
         long at = Memory.known(lanes);
-        a0.fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f)), FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        a1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale), LE);
+        a0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        a1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
-        a2.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 8)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
+        a2.fma(scale.mul(s2), FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 2 * BYTES, LE);
-        a3.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 12)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
+        a3.fma(scale.mul(s3), FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 3 * BYTES, LE);
         at = Memory.known(lanes + lanesStride);
-        b0.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTORS_BYTES)),
-                        FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        b1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTORS_BYTES + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale + RECORD_BYTES), LE);
+        b0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        b1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
-        b2.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTORS_BYTES + 8)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
+        b2.fma(scale.mul(s2), FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 2 * BYTES, LE);
-        b3.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTORS_BYTES + 12)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
+        b3.fma(scale.mul(s3), FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 3 * BYTES, LE);
         at = Memory.known(lanes + 2 * lanesStride);
-        c0.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 2 * FACTORS_BYTES)),
-                        FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        c1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 2 * FACTORS_BYTES + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale + 2 * RECORD_BYTES), LE);
+        c0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        c1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
-        c2.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 2 * FACTORS_BYTES + 8)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
+        c2.fma(scale.mul(s2), FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 2 * BYTES, LE);
-        c3.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 2 * FACTORS_BYTES + 12)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
+        c3.fma(scale.mul(s3), FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 3 * BYTES, LE);
         at = Memory.known(lanes + 3 * lanesStride);
-        d0.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 3 * FACTORS_BYTES)),
-                        FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        d1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 3 * FACTORS_BYTES + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale + 3 * RECORD_BYTES), LE);
+        d0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        d1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
-        d2.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 3 * FACTORS_BYTES + 8)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
+        d2.fma(scale.mul(s2), FloatVector.fromMemorySegment(F, ALL, at + 2 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 2 * BYTES, LE);
-        d3.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 3 * FACTORS_BYTES + 12)),
-                        FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
+        d3.fma(scale.mul(s3), FloatVector.fromMemorySegment(F, ALL, at + 3 * BYTES, LE))
                 .intoMemorySegment(ALL, at + 3 * BYTES, LE);
     }
 
     /** Four rows by two tokens. */
-    private static void twoTokens(long w, long x, long factors, long lanes, long lanesStride) {
+    private static void twoTokens(long w, long x, long toScale, long lanes, long lanesStride) {
         FloatVector a0 = Vectors.zero();
         FloatVector a1 = a0;
         FloatVector b0 = a0;
@@ -258,40 +219,28 @@ final class SuperBlockPanels {
             c1 = w2.fma(y, c1);
             d1 = w3.fma(y, d1);
         }
-        long f = Memory.known(factors);
+        long q = Memory.known(x + toScale);
+        FloatVector s0 = FloatVector.fromMemorySegment(F, ALL, q, LE);
+        FloatVector s1 = FloatVector.fromMemorySegment(F, ALL, q + RECORD_BYTES, LE);
         long at = Memory.known(lanes);
-        a0.fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f)), FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        a1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale), LE);
+        a0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        a1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
         at = Memory.known(lanes + lanesStride);
-        b0.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTORS_BYTES)),
-                        FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        b1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTORS_BYTES + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale + RECORD_BYTES), LE);
+        b0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        b1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
         at = Memory.known(lanes + 2 * lanesStride);
-        c0.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 2 * FACTORS_BYTES)),
-                        FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        c1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 2 * FACTORS_BYTES + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale + 2 * RECORD_BYTES), LE);
+        c0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        c1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
         at = Memory.known(lanes + 3 * lanesStride);
-        d0.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 3 * FACTORS_BYTES)),
-                        FloatVector.fromMemorySegment(F, ALL, at, LE))
-                .intoMemorySegment(ALL, at, LE);
-        d1.fma(
-                        FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 3 * FACTORS_BYTES + 4)),
-                        FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
+        scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w + toScale + 3 * RECORD_BYTES), LE);
+        d0.fma(scale.mul(s0), FloatVector.fromMemorySegment(F, ALL, at, LE)).intoMemorySegment(ALL, at, LE);
+        d1.fma(scale.mul(s1), FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE))
                 .intoMemorySegment(ALL, at + BYTES, LE);
     }
 }

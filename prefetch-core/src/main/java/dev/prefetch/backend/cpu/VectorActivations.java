@@ -299,7 +299,7 @@ final class VectorActivations {
                 long to = record + SuperBlockPanels.corrections(i / Vectors.LANES) + 4L * (i % Vectors.LANES);
                 Memory.putFloat(to, sixteenths ? 0 : correction(values, i));
             }
-            SuperBlockPanels.putScale(superBlock, row, scale);
+            SuperBlockPanels.putScale(record, scale);
         }
     }
 

@@ -94,7 +94,7 @@ final class VectorSuperBlocks {
             FloatVector v = LANES * i < n ? Vectors.floats(corrections + (long) BYTES * i) : Vectors.zero();
             Vectors.store(v, record + SuperBlockPanels.corrections(i));
         }
-        Memory.putFloat(record + SuperBlockPanels.SCALE, scale);
+        SuperBlockPanels.putScale(record, scale);
     }
 
     static void q4k(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {

@@ -163,7 +163,7 @@ final class WideSuperBlocks {
                             .convertShape(B2F, F, 0))
                     .mul(scale == 0 ? 1 : minimum / scale);
             corrections.intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
-            Memory.putFloat(record + SuperBlockPanels.SCALE, unit(scale, minimum));
+            SuperBlockPanels.putScale(record, unit(scale, minimum));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
                 FloatVector small = (FloatVector) LongVector.broadcast(L128, scales >>> 32 * h)
@@ -311,7 +311,7 @@ final class WideSuperBlocks {
                     .mul(scale == 0 ? 1 : minimum / scale);
             IntVector fifth = IntVector.fromMemorySegment(I, ALL, p + 16, LE).rearrange(LOWER_HALF);
             corrections.intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
-            Memory.putFloat(record + SuperBlockPanels.SCALE, unit(scale, minimum));
+            SuperBlockPanels.putScale(record, unit(scale, minimum));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
                 FloatVector small = (FloatVector) LongVector.broadcast(L128, scales >>> 32 * h)
@@ -431,7 +431,7 @@ final class WideSuperBlocks {
             long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
             long p = Memory.known(w + rowStride * r);
             FloatVector.zero(F).intoMemorySegment(ALL, record + SuperBlockPanels.corrections(0), LE);
-            Memory.putFloat(record + SuperBlockPanels.SCALE, Memory.getHalf(p + 208));
+            SuperBlockPanels.putScale(record, Memory.getHalf(p + 208));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
                 FloatVector small = (FloatVector) LongVector.broadcast(L128, Memory.getLong(p + 192 + 8L * h))
