@@ -101,8 +101,10 @@ final class SuperBlockPanels {
         }
     }
 
-    /** Four rows by four tokens: enough independent sums to hide the latency of an addition. With a larger body the quick compiler
-     * gives up, and then the method stays interpreted. */
+    /**
+     * Four rows by four tokens: enough independent sums to hide the latency of an addition. With a larger body the quick compiler
+     * gives up, and then the method stays interpreted.
+     */
     private static void fourTokens(long w, long x, long toScale, long lanes, long lanesStride) {
         FloatVector a0 = Vectors.zero();
         FloatVector a1 = a0;

@@ -290,10 +290,7 @@ final class VectorActivations {
             for (int i = 0; i < SUPER_BLOCK; i += 4) {
                 long from = Memory.known(values + 2L * ((sixteenths ? i : BLOCK * place(i / BLOCK) + i % BLOCK)));
                 long to = Memory.known(record + SuperBlockPanels.integers(4 * (i / Vectors.BYTES)) + i % Vectors.BYTES);
-                Memory.putFloat(to, UPPER_HALF * (float) Memory.getShort(from));
-                Memory.putFloat(to + Vectors.BYTES, SECOND_BYTE * Memory.getShort(from + 2));
-                Memory.putFloat(to + 2 * Vectors.BYTES, Memory.getShort(from + 4));
-                Memory.putFloat(to + 3 * Vectors.BYTES, FOURTH_BYTE * Memory.getShort(from + 6));
+                putFour(from, to, FOURTH_BYTE);
             }
             for (int i = 0; i < 16; i++) {
                 long to = record + SuperBlockPanels.corrections(i / Vectors.LANES) + 4L * (i % Vectors.LANES);
@@ -301,6 +298,14 @@ final class VectorActivations {
             }
             SuperBlockPanels.putScale(record, scale);
         }
+    }
+
+    /** Four values to a lane each of four vectors, with what makes up for the places of their bytes. */
+    private static void putFour(long from, long to, float fourth) {
+        Memory.putFloat(to, UPPER_HALF * (float) Memory.getShort(from));
+        Memory.putFloat(to + Vectors.BYTES, SECOND_BYTE * Memory.getShort(from + 2));
+        Memory.putFloat(to + 2 * Vectors.BYTES, Memory.getShort(from + 4));
+        Memory.putFloat(to + 3 * Vectors.BYTES, fourth * Memory.getShort(from + 6));
     }
 
     /** The values and scales of {@link #nibbles} as records for {@link BlockPanels}, in the same order as those of {@link #panels}. */
@@ -315,10 +320,7 @@ final class VectorActivations {
                 long from = Memory.known(values + 2L * i);
                 // Four lanes for the low nibbles of a block, then four of other vectors for the high ones.
                 long to = Memory.known(part + 4L * Vectors.BYTES * (i / 16) + i % 16);
-                Memory.putFloat(to, UPPER_HALF * (float) Memory.getShort(from));
-                Memory.putFloat(to + Vectors.BYTES, SECOND_BYTE * Memory.getShort(from + 2));
-                Memory.putFloat(to + 2 * Vectors.BYTES, Memory.getShort(from + 4));
-                Memory.putFloat(to + 3 * Vectors.BYTES, Memory.getShort(from + 6));
+                putFour(from, to, 1);
             }
             for (int lane = 0; lane < 4; lane++) {
                 Memory.putFloat(part + BlockPanels.SCALE + 4L * lane, scale);

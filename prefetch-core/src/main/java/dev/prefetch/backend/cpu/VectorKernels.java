@@ -142,6 +142,8 @@ final class VectorKernels implements Kernels {
         int distance = rows / streams;
         int spread = distance * streams;
         boolean panels = activationForm(type, cols, count).isPanels();
+        // Records of a super-block stand together: the step is from one super-block to the next.
+        long xStride = panels ? activationStride * count : activationStride;
         for (int first = 0; first < count; first += TOKENS) {
             int tokens = Math.min(TOKENS, count - first);
             long x = activations + activationStride * first;
@@ -155,24 +157,14 @@ final class VectorKernels implements Kernels {
                         streams,
                         cols,
                         x,
-                        panels ? activationStride * count : activationStride,
+                        xStride,
                         tokens,
                         scratch);
                 storeSums(type, panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;
-                rows(
-                        type,
-                        panels,
-                        rest,
-                        rowBytes,
-                        rows - spread,
-                        cols,
-                        x,
-                        panels ? activationStride * count : activationStride,
-                        tokens,
-                        scratch);
+                rows(type, panels, rest, rowBytes, rows - spread, cols, x, xStride, tokens, scratch);
                 storeSums(type, panels, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
             }
         }
