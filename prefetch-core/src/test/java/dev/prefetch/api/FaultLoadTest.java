@@ -289,7 +289,7 @@ class FaultLoadTest {
                 }
                 assertThat(engine.status().state()).isEqualTo(EngineStatus.State.READY);
             });
-            assertThat(engine.status().running()).isZero();
+            Awaitility.await().until(() -> engine.status().running() == 0);
         }
         assertThat(TestAccelerator.OPEN).hasValue(0);
     }
