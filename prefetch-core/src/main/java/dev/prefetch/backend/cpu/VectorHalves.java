@@ -23,9 +23,9 @@ final class VectorHalves {
     /** Elements taken from a row at a time: four vectors. */
     static final int STEP = 8 * Vectors.LANES;
 
-    private static final int SIGN = 0x80000000;
-    private static final int MAGNITUDE = 0x0fffe000;
-    private static final int REBIAS = 112 << 23;
+    static final int SIGN = 0x80000000;
+    static final int MAGNITUDE = 0x0fffe000;
+    static final int REBIAS = 112 << 23;
 
     private VectorHalves() {}
 

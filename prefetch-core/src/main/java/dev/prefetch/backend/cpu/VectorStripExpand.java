@@ -2,6 +2,9 @@ package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorGemm.STRIP_BYTES;
+import static dev.prefetch.backend.cpu.VectorHalves.MAGNITUDE;
+import static dev.prefetch.backend.cpu.VectorHalves.REBIAS;
+import static dev.prefetch.backend.cpu.VectorHalves.SIGN;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -12,7 +15,6 @@ import static jdk.incubator.vector.VectorOperators.BITWISE_BLEND;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
-import static jdk.incubator.vector.VectorOperators.XOR;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -29,7 +31,8 @@ import jdk.incubator.vector.VectorSpecies;
  * before them, which is 0 or half a block of 256.
  *
  * <p>A field of a word is not shifted to its lowest bits: converted where it stands it is a power of two too large, and the
- * scale as much too small, which changes no bit of their product.
+ * scale as much too small, which changes no bit of their product. Where a multiplication and an addition are one, the
+ * product is exact, so that no bit changes either.
  */
 final class VectorStripExpand {
 
@@ -100,29 +103,20 @@ final class VectorStripExpand {
         }
     }
 
-    /** Two halves to a word. The conversion is that of {@link VectorExpand#f16}. */
+    /** Two halves to a word. The conversion is that of {@link VectorHalves#f16}, which knows no infinity. */
     private static void halves(long words, long strip) {
+        FloatVector two = FloatVector.broadcast(F, 2f);
+        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         for (int i = 0; i < LANES; i++) {
-            IntVector bits = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
+            IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
             long o = Memory.known(strip + 2L * STRIP_BYTES * i);
-            IntVector lowMagnitude = bits.lanewise(LSHL, 13).and(0x7fff << 13).add(112 << 23);
-            FloatVector lowSubnormal = lowMagnitude
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f));
-            IntVector low = lowMagnitude.min(lowSubnormal.reinterpretAsInts());
-            IntVector lowBeyond =
-                    IntVector.broadcast(I, (143 << 23) - 1).sub(low).lanewise(ASHR, 31);
-            low.add(lowBeyond.and(112 << 23))
-                    .or(bits.lanewise(LSHL, 16).and(0x80000000))
-                    .intoMemorySegment(ALL, o, LE);
-            IntVector highMagnitude = bits.lanewise(LSHR, 3).and(0x7fff << 13).add(112 << 23);
-            FloatVector highSubnormal = highMagnitude
-                    .reinterpretAsFloats()
-                    .fma(FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f));
-            IntVector high = highMagnitude.min(highSubnormal.reinterpretAsInts());
-            IntVector highBeyond =
-                    IntVector.broadcast(I, (143 << 23) - 1).sub(high).lanewise(ASHR, 31);
-            high.add(highBeyond.and(112 << 23)).or(bits.and(0x80000000)).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
+            IntVector s = z.lanewise(LSHL, 16);
+            IntVector m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
+            m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
+            m.or(s.and(SIGN)).intoMemorySegment(ALL, o, LE);
+            m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
+            m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
+            m.or(z.and(SIGN)).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
         }
     }
 
@@ -135,9 +129,11 @@ final class VectorStripExpand {
             for (int b = 0; b < blocks; b++) {
                 long p = Memory.known(row + 34L * b);
                 long q = Memory.known(o + 32L * b);
-                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p) * 0x1p-24f);
-                ByteVector.fromMemorySegment(COPY_16, ALL, p + 2, LE).intoMemorySegment(ALL, q, LE);
-                ByteVector.fromMemorySegment(COPY_16, ALL, p + 18, LE).intoMemorySegment(ALL, q + 16, LE);
+                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p));
+                ByteVector.fromMemorySegment(COPY_32, ALL, p + 2, LE).intoMemorySegment(ALL, q, LE);
+                if (Vectors.BITS == 128) {
+                    ByteVector.fromMemorySegment(COPY_16, ALL, p + 18, LE).intoMemorySegment(ALL, q + 16, LE);
+                }
             }
         }
         for (int word = 0; word < depth / 4; word += LANES) {
@@ -159,7 +155,7 @@ final class VectorStripExpand {
             long s = scratch + SCALES + 4L * r;
             for (int b = 0; b < blocks; b++) {
                 long p = Memory.known(row + 18L * b);
-                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p) * 0x1p-28f);
+                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p));
                 ByteVector.fromMemorySegment(COPY_16, ALL, p + 2, LE)
                         .intoMemorySegment(ALL, Memory.known(o + 16L * b), LE);
             }
@@ -175,39 +171,42 @@ final class VectorStripExpand {
         nibbles(scratch + WORDS, scratch + SCALES, blocks, strip);
     }
 
-    /** Blocks of 4 words of nibbles, of which 8 are to be subtracted; {@code scales} are those of a nibble at the top. */
+    /** Blocks of 4 words of nibbles, of which 8 are to be subtracted. */
     private static void nibbles(long words, long scales, int blocks, long strip) {
         for (int block = 0; block < blocks; block++) {
-            FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * block), LE);
+            FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * block), LE);
+            FloatVector m = d0.mul(-8f);
+            FloatVector d1 = d0.mul(0x1p-4f);
+            FloatVector d2 = d0.mul(0x1p-8f);
+            FloatVector d3 = d0.mul(0x1p-12f);
+            FloatVector d4 = d0.mul(0x1p-16f);
+            FloatVector d5 = d0.mul(0x1p-20f);
+            FloatVector d6 = d0.mul(0x1p-24f);
             for (int i = 0; i < 4; i++) {
-                // As a number with sign, a nibble is 8 less when its highest bit is turned.
-                IntVector v = IntVector.fromMemorySegment(
-                                I, ALL, Memory.known(words + (long) BYTES * (4 * block + i)), LE)
-                        .lanewise(XOR, 0x88888888);
+                IntVector v =
+                        IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * (4 * block + i)), LE);
                 long o = Memory.known(strip + (long) STRIP_BYTES * (32 * block + 4 * i));
-                ((FloatVector) v.lanewise(LSHL, 28).convertShape(I2F, F, 0))
-                        .mul(d)
-                        .intoMemorySegment(ALL, o, LE);
-                ((FloatVector) v.lanewise(LSHL, 20).and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.and(15).convertShape(I2F, F, 0)).fma(d0, m).intoMemorySegment(ALL, o, LE);
+                ((FloatVector) v.and(15 << 8).convertShape(I2F, F, 0))
+                        .fma(d2, m)
                         .intoMemorySegment(ALL, o + STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHL, 12).and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.and(15 << 16).convertShape(I2F, F, 0))
+                        .fma(d4, m)
                         .intoMemorySegment(ALL, o + 2 * STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHL, 4).and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.and(15 << 24).convertShape(I2F, F, 0))
+                        .fma(d6, m)
                         .intoMemorySegment(ALL, o + 3 * STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHL, 24).and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.and(15 << 4).convertShape(I2F, F, 0))
+                        .fma(d1, m)
                         .intoMemorySegment(ALL, o + 16 * STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHL, 16).and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.and(15 << 12).convertShape(I2F, F, 0))
+                        .fma(d3, m)
                         .intoMemorySegment(ALL, o + 17 * STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHL, 8).and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.and(15 << 20).convertShape(I2F, F, 0))
+                        .fma(d5, m)
                         .intoMemorySegment(ALL, o + 18 * STRIP_BYTES, LE);
-                ((FloatVector) v.and(15 << 28).convertShape(I2F, F, 0))
-                        .mul(d)
+                ((FloatVector) v.lanewise(LSHR, 28).convertShape(I2F, F, 0))
+                        .fma(d0, m)
                         .intoMemorySegment(ALL, o + 19 * STRIP_BYTES, LE);
             }
         }
@@ -216,11 +215,13 @@ final class VectorStripExpand {
     /**
      * Words of four signed bytes in the order of columns.
      *
-     * @param scales of every group, and of a byte at the top of a word
+     * @param scales of every group
      */
     private static void bytes(long words, long scales, int groups, int groupWords, long strip) {
         for (int group = 0; group < groups; group++) {
-            FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE);
+            // Of a byte at the top of a word.
+            FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE)
+                    .mul(0x1p-24f);
             for (int i = groupWords * group; i < groupWords * (group + 1); i++) {
                 IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
                 long o = Memory.known(strip + 4L * STRIP_BYTES * i);
@@ -245,7 +246,7 @@ final class VectorStripExpand {
         for (int r = 0; r < LANES; r++) {
             long row = Memory.known(in + rowBytes * r);
             long o = Memory.known(scratch + HEADER + 4L * r);
-            Memory.putFloat(o, Memory.getHalf(row + 208) * 0x1p-24f);
+            Memory.putFloat(o, Memory.getHalf(row + 208));
             Memory.putInt(o + BYTES, Memory.getInt(row + 192 + 8 * half));
             Memory.putInt(o + 2 * BYTES, Memory.getInt(row + 196 + 8 * half));
         }
@@ -344,7 +345,7 @@ final class VectorStripExpand {
         }
     }
 
-    /** 4 groups of 8 words of bytes below 128, with a scale and a minimum each. */
+    /** 4 groups of 8 words of bytes below 128, with a scale and a negative minimum each. */
     private static void groups(long words, long scales, long strip) {
         for (int group = 0; group < 4; group++) {
             long s = Memory.known(scales + 2L * BYTES * group);
@@ -356,21 +357,15 @@ final class VectorStripExpand {
             for (int i = 8 * group; i < 8 * group + 8; i++) {
                 IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
                 long o = Memory.known(strip + 4L * STRIP_BYTES * i);
-                ((FloatVector) v.and(127).convertShape(I2F, F, 0))
-                        .mul(d0)
-                        .sub(m)
-                        .intoMemorySegment(ALL, o, LE);
+                ((FloatVector) v.and(127).convertShape(I2F, F, 0)).fma(d0, m).intoMemorySegment(ALL, o, LE);
                 ((FloatVector) v.and(127 << 8).convertShape(I2F, F, 0))
-                        .mul(d1)
-                        .sub(m)
+                        .fma(d1, m)
                         .intoMemorySegment(ALL, o + STRIP_BYTES, LE);
                 ((FloatVector) v.and(127 << 16).convertShape(I2F, F, 0))
-                        .mul(d2)
-                        .sub(m)
+                        .fma(d2, m)
                         .intoMemorySegment(ALL, o + 2 * STRIP_BYTES, LE);
                 ((FloatVector) v.and(127 << 24).convertShape(I2F, F, 0))
-                        .mul(d3)
-                        .sub(m)
+                        .fma(d3, m)
                         .intoMemorySegment(ALL, o + 3 * STRIP_BYTES, LE);
             }
         }
@@ -399,11 +394,11 @@ final class VectorStripExpand {
         }
     }
 
-    /** {@code [group][scale, minimum][LANES]} of 4 groups, of which the first is number 0 or 4. */
+    /** {@code [group][scale, negative minimum][LANES]} of 4 groups, of which the first is number 0 or 4. */
     private static void groupScales(long header, int first, long out) {
         long p = Memory.known(header);
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, p, LE);
-        FloatVector dmin = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
+        FloatVector dmin = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).neg();
         IntVector scales = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
         IntVector minima = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
         if (first > 0) {
@@ -442,37 +437,27 @@ final class VectorStripExpand {
                 IntVector v = IntVector.fromMemorySegment(
                         I, ALL, Memory.known(words + 8L * BYTES * pair + (long) BYTES * i), LE);
                 long o = Memory.known(out + (long) STRIP_BYTES * (64 * pair + 4 * i));
-                ((FloatVector) v.and(15).convertShape(I2F, F, 0))
-                        .mul(d0)
-                        .sub(m0)
-                        .intoMemorySegment(ALL, o, LE);
+                ((FloatVector) v.and(15).convertShape(I2F, F, 0)).fma(d0, m0).intoMemorySegment(ALL, o, LE);
                 ((FloatVector) v.and(15 << 8).convertShape(I2F, F, 0))
-                        .mul(d2)
-                        .sub(m0)
+                        .fma(d2, m0)
                         .intoMemorySegment(ALL, o + STRIP_BYTES, LE);
                 ((FloatVector) v.and(15 << 16).convertShape(I2F, F, 0))
-                        .mul(d5)
-                        .sub(m0)
+                        .fma(d5, m0)
                         .intoMemorySegment(ALL, o + 2 * STRIP_BYTES, LE);
                 ((FloatVector) v.and(15 << 24).convertShape(I2F, F, 0))
-                        .mul(d7)
-                        .sub(m0)
+                        .fma(d7, m0)
                         .intoMemorySegment(ALL, o + 3 * STRIP_BYTES, LE);
                 ((FloatVector) v.and(15 << 4).convertShape(I2F, F, 0))
-                        .mul(d3)
-                        .sub(m1)
+                        .fma(d3, m1)
                         .intoMemorySegment(ALL, o + 32 * STRIP_BYTES, LE);
                 ((FloatVector) v.and(15 << 12).convertShape(I2F, F, 0))
-                        .mul(d4)
-                        .sub(m1)
+                        .fma(d4, m1)
                         .intoMemorySegment(ALL, o + 33 * STRIP_BYTES, LE);
                 ((FloatVector) v.and(15 << 20).convertShape(I2F, F, 0))
-                        .mul(d6)
-                        .sub(m1)
+                        .fma(d6, m1)
                         .intoMemorySegment(ALL, o + 34 * STRIP_BYTES, LE);
                 ((FloatVector) v.lanewise(LSHR, 28).convertShape(I2F, F, 0))
-                        .mul(d1)
-                        .sub(m1)
+                        .fma(d1, m1)
                         .intoMemorySegment(ALL, o + 35 * STRIP_BYTES, LE);
             }
         }
