@@ -16,9 +16,11 @@ import java.io.PrintStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
@@ -88,7 +90,7 @@ final class BenchCommand implements Callable<Integer> {
             split = ",",
             description =
                     "Instead, so many generations at the same time, each with a prompt of its own; several values are"
-                            + " measured one after the other.")
+                            + " measured one after the other, each after a warm-up of its own.")
     private List<Integer> streams = List.of();
 
     @Option(
@@ -184,11 +186,14 @@ final class BenchCommand implements Callable<Integer> {
 
     private Map<String, Object> measureStreams(PrefetchEngine engine) throws InterruptedException {
         StreamBench bench = new StreamBench(engine, promptTokens, generateTokens);
-        for (int run = 0; run < warmUp; run++) {
-            bench.measure(1);
-        }
         List<Map<String, Object>> figures = new ArrayList<>();
+        Set<Integer> warm = new HashSet<>();
         for (int count : streams) {
+            // Other numbers of rows have other kernels.
+            for (int run = 0; run < warmUp && !warm.contains(count); run++) {
+                bench.measure(count);
+            }
+            warm.add(count);
             StreamBench.Figures measured = bench.measure(count);
             context.out().print(measured.describe());
             figures.add(measured.report());

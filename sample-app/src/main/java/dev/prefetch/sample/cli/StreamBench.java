@@ -55,6 +55,7 @@ final class StreamBench {
         return new Figures(
                 streams,
                 tokens * 1e9 / nanos,
+                speeds.stream().mapToDouble(Double::doubleValue).sum(),
                 firstTokens.get(streams / 2),
                 firstTokens.getLast(),
                 speeds.getFirst(),
@@ -85,6 +86,7 @@ final class StreamBench {
 
     /**
      * @param tokensPerSecond generated tokens of all streams together, prompts included in the time
+     * @param decodeTokensPerSecond the same without prompts: what the streams decode, added up
      * @param medianFirstToken seconds to the first token
      * @param lastFirstToken the same of the stream that waited longest
      * @param slowest decode tokens per second of the slowest stream
@@ -94,6 +96,7 @@ final class StreamBench {
     record Figures(
             int streams,
             double tokensPerSecond,
+            double decodeTokensPerSecond,
             double medianFirstToken,
             double lastFirstToken,
             double slowest,
@@ -103,10 +106,11 @@ final class StreamBench {
         String describe() {
             return String.format(
                     Locale.ROOT,
-                    "streams  %2d: %.2f tokens/s together, first token after %.2f s (median) and %.2f s (last), slowest /"
+                    "streams  %2d: %.2f tokens/s together, %.2f without prompts, first token after %.2f s (median) and %.2f s (last), slowest /"
                             + " fastest %.2f, %d of %d as alone%n",
                     streams,
                     tokensPerSecond,
+                    decodeTokensPerSecond,
                     medianFirstToken,
                     lastFirstToken,
                     slowest / fastest,
@@ -118,6 +122,7 @@ final class StreamBench {
             Map<String, Object> map = new LinkedHashMap<>();
             map.put("streams", streams);
             map.put("tokensPerSecond", tokensPerSecond);
+            map.put("decodeTokensPerSecond", decodeTokensPerSecond);
             map.put("medianFirstTokenSeconds", medianFirstToken);
             map.put("lastFirstTokenSeconds", lastFirstToken);
             map.put("slowestTokensPerSecond", slowest);

@@ -30,8 +30,13 @@ class BenchCommandTest {
                 json.toString());
         assertThat(run.err()).isEmpty();
         assertThat(run.exitCode()).isZero();
-        assertThat(run.out()).contains("1 of 1 as alone").contains("3 of 3 as alone");
-        assertThat(Files.readString(json)).contains("\"sameAsAlone\" : 3").contains("lastFirstTokenSeconds");
+        assertThat(run.out())
+                .contains("1 of 1 as alone")
+                .contains("3 of 3 as alone")
+                .contains("without prompts");
+        assertThat(Files.readString(json))
+                .contains("\"sameAsAlone\" : 3")
+                .contains("lastFirstTokenSeconds", "decodeTokensPerSecond");
     }
 
     @Test
