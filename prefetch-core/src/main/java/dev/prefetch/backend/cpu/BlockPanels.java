@@ -231,47 +231,32 @@ final class BlockPanels {
                     d = d.blend(FloatVector.broadcast(F, Memory.getHalf(p + 54)), fourthScale);
                 }
                 d.intoMemorySegment(ALL, o + SCALE, LE);
-                z.and(0xf).or(MAGIC_BITS).reinterpretAsFloats().sub(MAGIC + 8).intoMemorySegment(ALL, o, LE);
-                z.and(0xf00)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 2048)
-                        .intoMemorySegment(ALL, o + BYTES, LE);
-                z.and(0xf0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 524288)
-                        .intoMemorySegment(ALL, o + 2 * BYTES, LE);
-                z.lanewise(LSHR, 8)
-                        .and(0xf0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 524288)
-                        .intoMemorySegment(ALL, o + 3 * BYTES, LE);
-                z.lanewise(LSHR, 4)
-                        .and(0xf)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 8)
-                        .intoMemorySegment(ALL, o + 4 * BYTES, LE);
-                z.lanewise(LSHR, 4)
-                        .and(0xf00)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 2048)
-                        .intoMemorySegment(ALL, o + 5 * BYTES, LE);
-                z.lanewise(LSHR, 4)
-                        .and(0xf0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 524288)
-                        .intoMemorySegment(ALL, o + 6 * BYTES, LE);
-                z.lanewise(LSHR, 12)
-                        .and(0xf0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 524288)
-                        .intoMemorySegment(ALL, o + 7 * BYTES, LE);
+                // A loop for the sake of the compiler, which does not inline twice as much in every process.
+                for (int half = 0; half < 2; half++) {
+                    IntVector v = z.lanewise(LSHR, 4 * half);
+                    long to = Memory.known(o + 4L * BYTES * half);
+                    v.and(0xf)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .sub(MAGIC + 8)
+                            .intoMemorySegment(ALL, to, LE);
+                    v.and(0xf00)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .sub(MAGIC + 2048)
+                            .intoMemorySegment(ALL, to + BYTES, LE);
+                    v.and(0xf0000)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .sub(MAGIC + 524288)
+                            .intoMemorySegment(ALL, to + 2 * BYTES, LE);
+                    v.lanewise(LSHR, 8)
+                            .and(0xf0000)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .sub(MAGIC + 524288)
+                            .intoMemorySegment(ALL, to + 3 * BYTES, LE);
+                }
             }
         }
     }
