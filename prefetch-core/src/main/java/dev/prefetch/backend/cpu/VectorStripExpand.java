@@ -15,6 +15,7 @@ import static jdk.incubator.vector.VectorOperators.BITWISE_BLEND;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.XOR;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -155,7 +156,7 @@ final class VectorStripExpand {
             long s = scratch + SCALES + 4L * r;
             for (int b = 0; b < blocks; b++) {
                 long p = Memory.known(row + 18L * b);
-                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p));
+                Memory.putFloat(Memory.known(s + (long) BYTES * b), Memory.getHalf(p) * 0x1p-28f);
                 ByteVector.fromMemorySegment(COPY_16, ALL, p + 2, LE)
                         .intoMemorySegment(ALL, Memory.known(o + 16L * b), LE);
             }
@@ -171,42 +172,39 @@ final class VectorStripExpand {
         nibbles(scratch + WORDS, scratch + SCALES, blocks, strip);
     }
 
-    /** Blocks of 4 words of nibbles, of which 8 are to be subtracted. */
+    /** Blocks of 4 words of nibbles, of which 8 are to be subtracted; {@code scales} are those of a nibble at the top. */
     private static void nibbles(long words, long scales, int blocks, long strip) {
         for (int block = 0; block < blocks; block++) {
-            FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * block), LE);
-            FloatVector m = d0.mul(-8f);
-            FloatVector d1 = d0.mul(0x1p-4f);
-            FloatVector d2 = d0.mul(0x1p-8f);
-            FloatVector d3 = d0.mul(0x1p-12f);
-            FloatVector d4 = d0.mul(0x1p-16f);
-            FloatVector d5 = d0.mul(0x1p-20f);
-            FloatVector d6 = d0.mul(0x1p-24f);
+            FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * block), LE);
             for (int i = 0; i < 4; i++) {
-                IntVector v =
-                        IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * (4 * block + i)), LE);
+                // As a number with sign, a nibble is 8 less when its highest bit is turned.
+                IntVector v = IntVector.fromMemorySegment(
+                                I, ALL, Memory.known(words + (long) BYTES * (4 * block + i)), LE)
+                        .lanewise(XOR, 0x88888888);
                 long o = Memory.known(strip + (long) STRIP_BYTES * (32 * block + 4 * i));
-                ((FloatVector) v.and(15).convertShape(I2F, F, 0)).fma(d0, m).intoMemorySegment(ALL, o, LE);
-                ((FloatVector) v.and(15 << 8).convertShape(I2F, F, 0))
-                        .fma(d2, m)
+                ((FloatVector) v.lanewise(LSHL, 28).convertShape(I2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, o, LE);
+                ((FloatVector) v.lanewise(LSHL, 20).and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + STRIP_BYTES, LE);
-                ((FloatVector) v.and(15 << 16).convertShape(I2F, F, 0))
-                        .fma(d4, m)
+                ((FloatVector) v.lanewise(LSHL, 12).and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + 2 * STRIP_BYTES, LE);
-                ((FloatVector) v.and(15 << 24).convertShape(I2F, F, 0))
-                        .fma(d6, m)
+                ((FloatVector) v.lanewise(LSHL, 4).and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + 3 * STRIP_BYTES, LE);
-                ((FloatVector) v.and(15 << 4).convertShape(I2F, F, 0))
-                        .fma(d1, m)
+                ((FloatVector) v.lanewise(LSHL, 24).and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + 16 * STRIP_BYTES, LE);
-                ((FloatVector) v.and(15 << 12).convertShape(I2F, F, 0))
-                        .fma(d3, m)
+                ((FloatVector) v.lanewise(LSHL, 16).and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + 17 * STRIP_BYTES, LE);
-                ((FloatVector) v.and(15 << 20).convertShape(I2F, F, 0))
-                        .fma(d5, m)
+                ((FloatVector) v.lanewise(LSHL, 8).and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + 18 * STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHR, 28).convertShape(I2F, F, 0))
-                        .fma(d0, m)
+                ((FloatVector) v.and(15 << 28).convertShape(I2F, F, 0))
+                        .mul(d)
                         .intoMemorySegment(ALL, o + 19 * STRIP_BYTES, LE);
             }
         }
