@@ -19,10 +19,12 @@ enum ActivationForm {
     /** Floats for super-blocks of 256 with groups of 16, for several rows of activations. */
     SIXTEENTH_PANELS,
     /** Floats for nibbles of blocks of 32, for several rows of activations. */
-    NIBBLE_PANELS;
+    NIBBLE_PANELS,
+    /** f32, for several rows of activations. */
+    PLAIN_PANELS;
 
-    /** Whether rows are prepared together, as records for {@link SuperBlockPanels} or {@link BlockPanels}. */
+    /** Whether rows are prepared together, as records for {@link SuperBlockPanels}, {@link BlockPanels} or {@link FloatPanels}. */
     boolean isPanels() {
-        return this == GROUP_PANELS || this == SIXTEENTH_PANELS || this == NIBBLE_PANELS;
+        return ordinal() >= GROUP_PANELS.ordinal();
     }
 }

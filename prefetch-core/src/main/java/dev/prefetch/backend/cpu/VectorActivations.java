@@ -107,7 +107,7 @@ final class VectorActivations {
             case NIBBLES -> nibbleRest(cols) + quantized;
             case GROUPS -> GROUPS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
             case SIXTEENTHS -> SIXTEENTHS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
-            case GROUP_PANELS, SIXTEENTH_PANELS, NIBBLE_PANELS ->
+            case GROUP_PANELS, SIXTEENTH_PANELS, NIBBLE_PANELS, PLAIN_PANELS ->
                 throw new IllegalArgumentException("no rows of their own: " + form);
         };
     }
@@ -135,6 +135,7 @@ final class VectorActivations {
             case NIBBLE_PANELS -> nibblePanels(x, cols, row, count, rows);
             case GROUP_PANELS -> panels(x, cols, false, row, count, rows);
             case SIXTEENTH_PANELS -> panels(x, cols, true, row, count, rows);
+            case PLAIN_PANELS -> plainPanels(x, cols, row, count, rows);
         }
     }
 
@@ -325,6 +326,14 @@ final class VectorActivations {
             for (int lane = 0; lane < 4; lane++) {
                 Memory.putFloat(part + BlockPanels.SCALE + 4L * lane, scale);
             }
+        }
+    }
+
+    /** The elements as records for {@link FloatPanels}, in the same order as those of {@link #panels}. */
+    private static void plainPanels(long x, int cols, int row, int count, long records) {
+        for (int b = 0; b < cols / FloatPanels.ELEMENTS; b++) {
+            long record = records + FloatPanels.RECORD_BYTES * ((long) count * b + row);
+            Memory.copy(x + 4L * FloatPanels.ELEMENTS * b, record, 4L * FloatPanels.ELEMENTS);
         }
     }
 

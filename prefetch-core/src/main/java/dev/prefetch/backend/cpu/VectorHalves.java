@@ -78,14 +78,14 @@ final class VectorHalves {
                     FloatVector a = even0.fma(
                             FloatVector.fromMemorySegment(F, ALL, q, LE),
                             FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    FloatVector b = odd0.mul(FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE));
+                    a = odd0.fma(FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE), a);
                     a = even1.fma(FloatVector.fromMemorySegment(F, ALL, q + 2 * BYTES, LE), a);
-                    b = odd1.fma(FloatVector.fromMemorySegment(F, ALL, q + 3 * BYTES, LE), b);
+                    a = odd1.fma(FloatVector.fromMemorySegment(F, ALL, q + 3 * BYTES, LE), a);
                     a = even2.fma(FloatVector.fromMemorySegment(F, ALL, q + 4 * BYTES, LE), a);
-                    b = odd2.fma(FloatVector.fromMemorySegment(F, ALL, q + 5 * BYTES, LE), b);
+                    a = odd2.fma(FloatVector.fromMemorySegment(F, ALL, q + 5 * BYTES, LE), a);
                     a = even3.fma(FloatVector.fromMemorySegment(F, ALL, q + 6 * BYTES, LE), a);
-                    b = odd3.fma(FloatVector.fromMemorySegment(F, ALL, q + 7 * BYTES, LE), b);
-                    a.add(b).intoMemorySegment(ALL, at, LE);
+                    a = odd3.fma(FloatVector.fromMemorySegment(F, ALL, q + 7 * BYTES, LE), a);
+                    a.intoMemorySegment(ALL, at, LE);
                 }
             }
         }
@@ -122,14 +122,14 @@ final class VectorHalves {
                     FloatVector a = even0.fma(
                             FloatVector.fromMemorySegment(F, ALL, q, LE),
                             FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    FloatVector b = odd0.mul(FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE));
+                    a = odd0.fma(FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE), a);
                     a = even1.fma(FloatVector.fromMemorySegment(F, ALL, q + 2 * BYTES, LE), a);
-                    b = odd1.fma(FloatVector.fromMemorySegment(F, ALL, q + 3 * BYTES, LE), b);
+                    a = odd1.fma(FloatVector.fromMemorySegment(F, ALL, q + 3 * BYTES, LE), a);
                     a = even2.fma(FloatVector.fromMemorySegment(F, ALL, q + 4 * BYTES, LE), a);
-                    b = odd2.fma(FloatVector.fromMemorySegment(F, ALL, q + 5 * BYTES, LE), b);
+                    a = odd2.fma(FloatVector.fromMemorySegment(F, ALL, q + 5 * BYTES, LE), a);
                     a = even3.fma(FloatVector.fromMemorySegment(F, ALL, q + 6 * BYTES, LE), a);
-                    b = odd3.fma(FloatVector.fromMemorySegment(F, ALL, q + 7 * BYTES, LE), b);
-                    a.add(b).intoMemorySegment(ALL, at, LE);
+                    a = odd3.fma(FloatVector.fromMemorySegment(F, ALL, q + 7 * BYTES, LE), a);
+                    a.intoMemorySegment(ALL, at, LE);
                 }
             }
         }

@@ -35,6 +35,7 @@ final class VectorKernels implements Kernels {
     private final Map<GgmlType, MethodHandle> unpackers = new EnumMap<>(GgmlType.class);
 
     private final MethodHandle superBlockPanels = Isolated.panel(SuperBlockPanels.class, "multiply");
+    private final MethodHandle floatPanels = Isolated.panel(FloatPanels.class, "multiply");
     private final MethodHandle blockPanels = Isolated.panel(BlockPanels.class, "multiply");
 
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
@@ -59,6 +60,9 @@ final class VectorKernels implements Kernels {
         matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
         matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
         matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
+        if (WIDE) {
+            unpackers.put(GgmlType.Q8_0, Isolated.unpack(WideBlocks.class, "unpackQ80"));
+        }
         unpackers.put(GgmlType.Q4_0, Isolated.unpack(BlockPanels.class, "unpackQ40"));
         unpackers.put(GgmlType.Q4_K, Isolated.unpack(superBlocks, "unpackQ4k"));
         unpackers.put(GgmlType.Q5_K, Isolated.unpack(superBlocks, "unpackQ5k"));
@@ -93,7 +97,12 @@ final class VectorKernels implements Kernels {
         boolean several = count > 1;
         return switch (type) {
             case F16, BF16 -> ActivationForm.HALVES;
-            case Q8_0 -> WIDE ? ActivationForm.PLAIN : ActivationForm.INT8;
+            case Q8_0 -> {
+                if (!WIDE) {
+                    yield ActivationForm.INT8;
+                }
+                yield several && cols % FloatPanels.ELEMENTS == 0 ? ActivationForm.PLAIN_PANELS : ActivationForm.PLAIN;
+            }
             case Q4_0 ->
                 count >= BlockPanels.LEAST_ROWS && cols % BlockPanels.ELEMENTS == 0
                         ? ActivationForm.NIBBLE_PANELS
@@ -137,10 +146,8 @@ final class VectorKernels implements Kernels {
             long yStride,
             long scratch) {
         long rowBytes = type.byteSize(cols);
-        // 16-bit weights take so many bytes per row that fewer streams measured better from pages of 4 KiB.
-        int streams = type == GgmlType.F16 || type == GgmlType.BF16 ? STREAMS / 2 : STREAMS;
-        int distance = rows / streams;
-        int spread = distance * streams;
+        int distance = rows / STREAMS;
+        int spread = distance * STREAMS;
         boolean panels = activationForm(type, cols, count).isPanels();
         // Records of a super-block stand together: the step is from one super-block to the next.
         long xStride = panels ? activationStride * count : activationStride;
@@ -154,13 +161,13 @@ final class VectorKernels implements Kernels {
                         panels,
                         weights + rowBytes * r,
                         rowBytes * distance,
-                        streams,
+                        STREAMS,
                         cols,
                         x,
                         xStride,
                         tokens,
                         scratch);
-                storeSums(type, panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
+                storeSums(type, panels, scratch, STREAMS, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;
@@ -223,13 +230,21 @@ final class VectorKernels implements Kernels {
             int count,
             long lanes) {
         MethodHandle unpack = unpackers.get(type);
-        MethodHandle multiply = type == GgmlType.Q4_0 ? blockPanels : superBlockPanels;
+        MethodHandle multiply = multiplier(type);
         long bytes = type.byteSize(VectorActivations.SUPER_BLOCK);
         long panel = lanes + LANES_BYTES + HEADER;
         for (int b = 0; b < cols / VectorActivations.SUPER_BLOCK; b++) {
             Isolated.call(unpack, weights + bytes * b, rowStride, rows, panel);
             Isolated.call(multiply, panel, rows, x + superBlockStride * b, count, lanes);
         }
+    }
+
+    private MethodHandle multiplier(GgmlType type) {
+        return switch (type) {
+            case Q8_0 -> floatPanels;
+            case Q4_0 -> blockPanels;
+            default -> superBlockPanels;
+        };
     }
 
     private static void storeSums(

@@ -50,10 +50,10 @@ final class WideBlocks {
                     FloatVector a = w0.fma(
                             FloatVector.fromMemorySegment(F, ALL, q, LE),
                             FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    FloatVector b = w1.mul(FloatVector.fromMemorySegment(F, ALL, q + 64, LE));
+                    a = w1.fma(FloatVector.fromMemorySegment(F, ALL, q + 64, LE), a);
                     a = w2.fma(FloatVector.fromMemorySegment(F, ALL, q + 128, LE), a);
-                    b = w3.fma(FloatVector.fromMemorySegment(F, ALL, q + 192, LE), b);
-                    a.add(b).intoMemorySegment(ALL, at, LE);
+                    a = w3.fma(FloatVector.fromMemorySegment(F, ALL, q + 192, LE), a);
+                    a.intoMemorySegment(ALL, at, LE);
                     at += 64;
                     q += xStride;
                 } while (at < end);
@@ -61,6 +61,25 @@ final class WideBlocks {
         }
         if (cols % 64 != 0) {
             q80LastBlock(w + 34L * (cols / 32 - 1), rowStride, rows, x + 4L * (cols - 32), xStride, count, lanes);
+        }
+    }
+
+    /** Makes a record for {@link FloatPanels} of each row. */
+    static void unpackQ80(long w, long rowStride, int rows, long records) {
+        for (int r = 0; r < rows; r++) {
+            for (int b = 0; b < FloatPanels.ELEMENTS / 32; b++) {
+                long p = Memory.known(w + rowStride * r + 34L * b);
+                long o = Memory.known(records + FloatPanels.RECORD_BYTES * r + 128L * b);
+                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
+                ((FloatVector) ByteVector.fromMemorySegment(B128, ALL, p + 2, LE)
+                                .convertShape(B2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, o, LE);
+                ((FloatVector) ByteVector.fromMemorySegment(B128, ALL, p + 18, LE)
+                                .convertShape(B2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, o + 64, LE);
+            }
         }
     }
 
