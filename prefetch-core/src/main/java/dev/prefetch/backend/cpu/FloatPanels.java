@@ -2,7 +2,6 @@ package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.SuperBlockPanels.laneTokens;
-import static dev.prefetch.backend.cpu.Vectors.BITS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.LANES;
@@ -11,7 +10,8 @@ import static dev.prefetch.backend.cpu.Vectors.LE;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * Multiplies weights that were unpacked to floats, their scales included, with several rows of f32 activations; see {@link SuperBlockPanels}.
+ * Multiplies weights that were unpacked to floats, their scales included, with several rows of f32 activations; see
+ * {@link SuperBlockPanels}. Only for vectors of 512 bits, of which there are 32.
  *
  * <p>A record is {@link #ELEMENTS} floats. Every lane is one sum in ascending order, as in the kernels for a single row.
  */
@@ -33,8 +33,7 @@ final class FloatPanels {
         for (int r = 0; r < rows; r += 4) {
             long w = weights + RECORD_BYTES * r;
             int t = 0;
-            // Narrower vectors have but 16 registers.
-            for (; BITS == 512 && t + 4 <= tokens; t += 4) {
+            for (; t + 4 <= tokens; t += 4) {
                 fourTokens(w, x + RECORD_BYTES * t, lanes + stride * r + (long) BYTES * t, stride);
             }
             for (; t < tokens; t += 2) {
