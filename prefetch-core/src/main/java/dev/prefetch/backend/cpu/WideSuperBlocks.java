@@ -16,6 +16,8 @@ import static jdk.incubator.vector.VectorOperators.B2F;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.ROL;
+import static jdk.incubator.vector.VectorOperators.ROR;
 
 import java.util.function.IntUnaryOperator;
 import jdk.incubator.vector.FloatVector;
@@ -434,70 +436,47 @@ final class WideSuperBlocks {
             SuperBlockPanels.putScale(record, Memory.getHalf(p + 208));
             for (int h = 0; h < 2; h++) {
                 long o = Memory.known(record + HALF_FLOAT_BYTES * h);
-                FloatVector small = (FloatVector) LongVector.broadcast(L128, Memory.getLong(p + 192 + 8L * h))
-                        .reinterpretAsBytes()
-                        .convertShape(B2F, F, 0);
+                long scales = Memory.getLong(p + 192 + 8L * h);
                 IntVector z = IntVector.fromMemorySegment(I, ALL, p + 64L * h, LE);
                 IntVector bits = ((IntVector) IntVector.fromMemorySegment(I256, ALL, p + 128 + 32L * h, LE)
                                 .reinterpretShape(I, 0))
-                        .rearrange(LOWER_HALF);
-                IntVector u0 = z.and(NIBBLES).or(bits.lanewise(LSHL, SHIFTS_4_2).and(UPPER_BITS));
-                IntVector u1 = z.lanewise(LSHR, 4)
-                        .and(NIBBLES)
-                        .or(bits.lanewise(LSHR, SHIFTS_0_2).and(UPPER_BITS));
-                FloatVector group;
-                group = small.rearrange(FIRST_SIXTEENTHS);
-                u0.and(0xff)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 32)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o, LE);
-                u0.and(0xff00)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 8192)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 64, LE);
-                u0.and(0xff0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 2097152)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 128, LE);
-                u0.lanewise(LSHR, 8)
-                        .and(0xff0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 2097152)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 192, LE);
-                group = small.rearrange(SECOND_SIXTEENTHS);
-                u1.and(0xff)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 32)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 256, LE);
-                u1.and(0xff00)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 8192)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 320, LE);
-                u1.and(0xff0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 2097152)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 384, LE);
-                u1.lanewise(LSHR, 8)
-                        .and(0xff0000)
-                        .or(MAGIC_BITS)
-                        .reinterpretAsFloats()
-                        .sub(MAGIC + 2097152)
-                        .mul(group)
-                        .intoMemorySegment(ALL, o + 448, LE);
+                        .rearrange(LOWER_HALF)
+                        .lanewise(ROL, SHIFTS_4_2);
+                // A loop for the sake of the compiler, which does not inline twice as much in every process.
+                for (int upper = 0; upper < 2; upper++) {
+                    long to = Memory.known(o + 256L * upper);
+                    FloatVector group = ((FloatVector) LongVector.broadcast(L128, scales >>> 32 * upper)
+                                    .reinterpretAsBytes()
+                                    .convertShape(B2F, F, 0))
+                            .rearrange(FIRST_SIXTEENTHS);
+                    FloatVector second = group.mul(-(MAGIC + 8192));
+                    FloatVector third = group.mul(-(MAGIC + 2097152));
+                    IntVector u = z.lanewise(LSHR, 4 * upper)
+                            .and(NIBBLES)
+                            .or(bits.lanewise(ROR, 4 * upper).and(UPPER_BITS));
+                    u.and(0xff)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .sub(MAGIC + 32)
+                            .mul(group)
+                            .intoMemorySegment(ALL, to, LE);
+                    u.and(0xff00)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .fma(group, second)
+                            .intoMemorySegment(ALL, to + 64, LE);
+                    u.and(0xff0000)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .fma(group, third)
+                            .intoMemorySegment(ALL, to + 128, LE);
+                    u.lanewise(LSHR, 8)
+                            .and(0xff0000)
+                            .or(MAGIC_BITS)
+                            .reinterpretAsFloats()
+                            .fma(group, third)
+                            .intoMemorySegment(ALL, to + 192, LE);
+                }
             }
         }
     }
