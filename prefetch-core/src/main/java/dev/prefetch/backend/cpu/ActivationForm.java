@@ -25,6 +25,9 @@ enum ActivationForm {
 
     /** Whether rows are prepared together, as records for {@link SuperBlockPanels}, {@link BlockPanels} or {@link FloatPanels}. */
     boolean isPanels() {
-        return ordinal() >= GROUP_PANELS.ordinal();
+        return switch (this) {
+            case GROUP_PANELS, SIXTEENTH_PANELS, NIBBLE_PANELS, PLAIN_PANELS -> true;
+            case PLAIN, HALVES, INT8, NIBBLES, GROUPS, SIXTEENTHS -> false;
+        };
     }
 }
