@@ -18,6 +18,10 @@ import jdk.incubator.vector.IntVector;
  * AVX-512 as well. More would be more than the JVM's quick compiler takes, and what that refuses is never compiled. With rows
  * in the lanes instead of tokens, few tokens leave no lane empty.
  *
+ * <p>Two things keep the compiler from loading more weights and tokens in advance than 16 registers hold beside the sums, which then
+ * went through memory and took half as long again: the loops do not count, so they are not unrolled, and the addresses of tokens are not
+ * {@link Memory#known}, so each is loaded behind a check of its own.
+ *
  * <p>Without helpers for loads and stores: so much is inlined here that the compiler stops before it reaches the last of
  * them, and only what the JDK marks for inlining still is.
  */
@@ -70,37 +74,48 @@ final class VectorGemm {
         // Every four tokens read a part. Where a column has more than a line, reading ahead measured slower.
         long part = Math.max(Integer.BYTES, aheadStep / Math.ceilDiv(tokens, 4));
         long parts = aheadStep > LINE_BYTES ? 0 : aheadStep / part;
+        int bits = 0;
         for (int k = 0; k < depth; k += CHUNK) {
             int columns = Math.min(CHUNK, depth - k);
             long w = strip + (long) STRIP_BYTES * k;
             for (int t = 0; t < tokens; t += 4) {
                 long tile = x + tileBytes * (t / TOKENS) + 4L * TOKENS * k + 4L * (t % TOKENS);
                 long c = sums + (long) STRIP_BYTES * t;
-                boolean reads = t / 4 < parts;
-                long next = reads ? ahead + aheadStep * k + part * columns * (t / 4) : ahead;
-                long step = reads ? part : 0;
+                if (t / 4 < parts) {
+                    bits |= read(ahead + aheadStep * k + part * columns * (t / 4), part * columns);
+                }
                 if (t + 2 < tokens || columns % 2 != 0) {
-                    fourTokens(w, columns, tile, c, next, step, sums - SPARE_BYTES);
+                    fourTokens(w, columns, tile, c);
                 } else {
-                    twoTokens(w, columns, tile, c, next, step, sums - SPARE_BYTES);
+                    twoTokens(w, columns, tile, c);
                 }
             }
         }
+        Memory.putInt(sums - SPARE_BYTES, bits);
+    }
+
+    /** Reads something of every line. */
+    private static int read(long address, long bytes) {
+        int bits = 0;
+        for (long i = 0; i < bytes; i += LINE_BYTES) {
+            bits |= Memory.getInt(Memory.known(address + i));
+        }
+        return bits;
     }
 
     /** An even number of columns. */
-    private static void twoTokens(long w, int depth, long x, long c, long ahead, long aheadStep, long seen) {
-        int bits = 0;
+    private static void twoTokens(long w, int depth, long x, long c) {
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
         FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
         FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, c + 3 * BYTES, LE);
         FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, c + 4 * BYTES, LE);
         FloatVector b2 = FloatVector.fromMemorySegment(F, ALL, c + 5 * BYTES, LE);
-        for (int k = 0; k < depth; k += 2) {
-            long p = Memory.known(w + (long) STRIP_BYTES * k);
-            long q = Memory.known(x + 4L * TOKENS * k);
-            bits |= Memory.getInt(Memory.known(ahead + aheadStep * k));
+        long end = w + (long) STRIP_BYTES * depth;
+        long column = w;
+        long q = x;
+        while (column != end) {
+            long p = Memory.known(column);
             FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
             FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
             FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
@@ -123,8 +138,9 @@ final class VectorGemm {
             b0 = y.fma(w0, b0);
             b1 = y.fma(w1, b1);
             b2 = y.fma(w2, b2);
+            column += 2 * STRIP_BYTES;
+            q += 8 * TOKENS;
         }
-        Memory.putInt(seen, bits);
         a0.intoMemorySegment(ALL, c, LE);
         a1.intoMemorySegment(ALL, c + BYTES, LE);
         a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
@@ -133,8 +149,7 @@ final class VectorGemm {
         b2.intoMemorySegment(ALL, c + 5 * BYTES, LE);
     }
 
-    private static void fourTokens(long w, int depth, long x, long c, long ahead, long aheadStep, long seen) {
-        int bits = 0;
+    private static void fourTokens(long w, int depth, long x, long c) {
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, c, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, c + BYTES, LE);
         FloatVector a2 = FloatVector.fromMemorySegment(F, ALL, c + 2 * BYTES, LE);
@@ -147,10 +162,11 @@ final class VectorGemm {
         FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, c + 9 * BYTES, LE);
         FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, c + 10 * BYTES, LE);
         FloatVector d2 = FloatVector.fromMemorySegment(F, ALL, c + 11 * BYTES, LE);
-        for (int k = 0; k < depth; k++) {
-            long p = Memory.known(w + (long) STRIP_BYTES * k);
-            long q = Memory.known(x + 4L * TOKENS * k);
-            bits |= Memory.getInt(Memory.known(ahead + aheadStep * k));
+        long end = w + (long) STRIP_BYTES * depth;
+        long column = w;
+        long q = x;
+        while (column != end) {
+            long p = Memory.known(column);
             FloatVector w0 = FloatVector.fromMemorySegment(F, ALL, p, LE);
             FloatVector w1 = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE);
             FloatVector w2 = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE);
@@ -170,8 +186,9 @@ final class VectorGemm {
             d0 = y.fma(w0, d0);
             d1 = y.fma(w1, d1);
             d2 = y.fma(w2, d2);
+            column += STRIP_BYTES;
+            q += 4 * TOKENS;
         }
-        Memory.putInt(seen, bits);
         a0.intoMemorySegment(ALL, c, LE);
         a1.intoMemorySegment(ALL, c + BYTES, LE);
         a2.intoMemorySegment(ALL, c + 2 * BYTES, LE);
