@@ -280,8 +280,7 @@ final class VectorSuperBlocks {
                 for (int i = 0; i < 16; i += LANES) {
                     Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i)), header + 64 + 4L * i);
                 }
-                FloatVector unit = FloatVector.broadcast(F, Memory.getFloat(q + SCALE) * Memory.getHalf(p + 208));
-                FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
+                float unit = Memory.getFloat(q + SCALE) * Memory.getHalf(p + 208);
                 // Two halves of 128 elements, four quarters in each.
                 for (int half = 0; half < 2; half++) {
                     FloatVector sum = Vectors.zero();
@@ -353,12 +352,14 @@ final class VectorSuperBlocks {
                         upperSum = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, upperSum);
                     }
                     // A part is a half with 256 bits, two quarters with 128.
-                    total = (BITS == 256 ? sum.add(upperSum) : sum).fma(unit, total);
+                    // The total goes through memory, since a vector that is carried on may be left as an object.
+                    FloatVector total = (BITS == 256 ? sum.add(upperSum) : sum)
+                            .fma(FloatVector.broadcast(F, unit), FloatVector.fromMemorySegment(F, ALL, at, LE));
                     if (BITS == 128) {
-                        total = upperSum.fma(unit, total);
+                        total = upperSum.fma(FloatVector.broadcast(F, unit), total);
                     }
+                    total.intoMemorySegment(ALL, at, LE);
                 }
-                total.intoMemorySegment(ALL, at, LE);
             }
         }
     }
