@@ -67,7 +67,7 @@ final class VectorGemm {
      * @param tileBytes bytes from one tile to the next
      * @param sums {@code [tokens][ROWS]}, and room for those of a whole tile; {@link #SPARE_BYTES} before them are spare
      * @param ahead weights that are wanted next: they are read meanwhile, so that nobody waits for memory then
-     * @param aheadStep how many bytes of them for each column; where it is less than 4, only the first 4 are read
+     * @param aheadStep how many bytes of them for each column, at least 4, or 0 where none are wanted
      */
     static void multiply(
             long strip, int depth, long x, long tileBytes, int tokens, long sums, long ahead, long aheadStep) {
@@ -97,7 +97,7 @@ final class VectorGemm {
     /** Reads something of every line. */
     private static int read(long address, long bytes) {
         int bits = 0;
-        for (long i = 0; i < bytes; i += LINE_BYTES) {
+        for (long i = 0; i <= bytes - Integer.BYTES; i += LINE_BYTES) {
             bits |= Memory.getInt(Memory.known(address + i));
         }
         return bits;

@@ -76,7 +76,7 @@ final class VectorStrips {
             int next = Math.min(VectorGemm.ROWS, rows + following - first - present);
             long step = next * rowBytes / cols;
             long aheadStep = step < Integer.BYTES ? 0 : step;
-            long ahead = aheadStep == 0 ? scratch : weights + rowBytes * (first + present);
+            long ahead = weights + rowBytes * (first + present);
             Memory.clear(sums, sumBytes(tokens));
             for (int col = 0; col < cols; col += most) {
                 int depth = Math.min(most, cols - col);
