@@ -18,6 +18,9 @@ final class VectorKernels implements Kernels {
      */
     private static final int STREAMS = SuperBlockPanels.ROWS;
 
+    /** The same with a single row of activations, which waits for memory more than for sums: see docs/benchmarks.md. */
+    private static final int SINGLE_ROW_STREAMS = 4;
+
     /** Rows of activations that share an unpacked weight; what is left over takes another turn over the cached weights. */
     private static final int TOKENS = SuperBlockPanels.TOKENS;
 
@@ -53,13 +56,14 @@ final class VectorKernels implements Kernels {
 
     VectorKernels() {
         Class<?> superBlocks = WIDE ? WideSuperBlocks.class : VectorSuperBlocks.class;
+        Class<?> superBlockRows = WIDE ? WideSuperBlocks.class : SuperBlockRows.class;
         matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
         matvecs.put(GgmlType.BF16, Isolated.matvec(VectorHalves.class, "bf16"));
         matvecs.put(GgmlType.Q8_0, Isolated.matvec(WIDE ? WideBlocks.class : VectorMatvec.class, "q80"));
         matvecs.put(GgmlType.Q4_0, Isolated.matvec(VectorMatvec.class, "q40"));
-        matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlocks, "q4k"));
-        matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlocks, "q5k"));
-        matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlocks, "q6k"));
+        matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlockRows, "q4k"));
+        matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlockRows, "q5k"));
+        matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlockRows, "q6k"));
         if (WIDE) {
             unpackers.put(GgmlType.Q8_0, Isolated.unpack(WideBlocks.class, "unpackQ80"));
         }
@@ -146,8 +150,9 @@ final class VectorKernels implements Kernels {
             long yStride,
             long scratch) {
         long rowBytes = type.byteSize(cols);
-        int distance = rows / STREAMS;
-        int spread = distance * STREAMS;
+        int streams = count == 1 ? SINGLE_ROW_STREAMS : STREAMS;
+        int distance = rows / streams;
+        int spread = distance * streams;
         boolean panels = activationForm(type, cols, count).isPanels();
         // Records of a super-block stand together: the step is from one super-block to the next.
         long xStride = panels ? activationStride * count : activationStride;
@@ -161,13 +166,13 @@ final class VectorKernels implements Kernels {
                         panels,
                         weights + rowBytes * r,
                         rowBytes * distance,
-                        STREAMS,
+                        streams,
                         cols,
                         x,
                         xStride,
                         tokens,
                         scratch);
-                storeSums(type, panels, scratch, STREAMS, tokens, out + 4L * r, 4L * distance, yStride);
+                storeSums(type, panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;
