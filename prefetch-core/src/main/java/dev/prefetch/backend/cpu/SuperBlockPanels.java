@@ -34,7 +34,7 @@ final class SuperBlockPanels {
     private static final long PART_BYTES = (long) PART * BYTES;
 
     /** Parts of a record; as many vectors of {@link Vectors#LANES} make 16 floats. */
-    private static final int PARTS = 16 / LANES;
+    static final int PARTS = 16 / LANES;
 
     static final long SCALE = PARTS * PART_BYTES;
     static final long RECORD_BYTES = SCALE + SCALE_BYTES;

@@ -38,13 +38,13 @@ import jdk.incubator.vector.VectorShuffle;
  * <p>A super-block takes several methods, each with a loop over the rows of weights, and what they hand on lies in memory. In a body
  * of more than some forty operations on vectors the compiler puts off inlining the last ones, and when it comes back to them it leaves vectors
  * as objects in some processes, which then run at half speed. {@code -XX:CompileCommand=PrintInlining} shows such bodies in every
- * process: by {@code NodeCountInliningCutoff}, or {@code late inline succeeded} behind an operation that is no intrinsic.
+ * process: by {@code NodeCountInliningCutoff}, or {@code late inline succeeded} behind a method of a vector that is no intrinsic.
  */
 final class SuperBlockRows {
 
     // Working space of a row of weights: bytes, floats made of them, and a sum of products for each vector of weights
     private static final long FACTOR = 16;
-    private static final long SCALES = 64;
+    private static final long SCALES = VectorSuperBlocks.SCALES;
     private static final long MINIMA = 128;
     private static final long SUMS = 192;
     private static final long ROW_BYTES = SUMS + 128;
@@ -52,11 +52,8 @@ final class SuperBlockRows {
     /** From the multipliers of the low nibbles of a vector of {@code Q4_K} or {@code Q5_K} to those of the high ones. */
     private static final long HIGH_NIBBLES = 64;
 
-    /** Super-blocks are summed in so many parts. */
-    private static final int PARTS = 16 / LANES;
-
     /** The scales {@code 2 * quarter} and {@code 2 * quarter + 1} of 8, four times each; of use with 256 bits only. */
-    private static final VectorShuffle<Float> QUARTER_0 = pair(0);
+    static final VectorShuffle<Float> QUARTER_0 = pair(0);
 
     private static final VectorShuffle<Float> QUARTER_1 = pair(1);
     private static final VectorShuffle<Float> QUARTER_2 = pair(2);
@@ -64,7 +61,7 @@ final class SuperBlockRows {
 
     private SuperBlockRows() {}
 
-    static VectorShuffle<Float> pair(int quarter) {
+    private static VectorShuffle<Float> pair(int quarter) {
         return VectorShuffle.fromOp(F, i -> (2 * quarter + i / 4) % LANES);
     }
 
@@ -115,23 +112,8 @@ final class SuperBlockRows {
             long o = Memory.known(working + ROW_BYTES * r);
             float scale = Memory.getHalf(p);
             float minimum = Memory.getHalf(p + 2);
-            int s0 = Memory.getInt(p + 4);
-            int s1 = Memory.getInt(p + 8);
-            int s2 = Memory.getInt(p + 12);
-            long scales = s0 & 0x3f3f3f3f | (long) (s2 & 0x0f0f0f0f | (s0 >>> 6 & 0x03030303) << 4) << 32;
-            long minima = s1 & 0x3f3f3f3f | (long) (s2 >>> 4 & 0x0f0f0f0f | (s1 >>> 6 & 0x03030303) << 4) << 32;
-            float ratio = minimum / scale;
-            if (scale == 0) {
-                scales = 0;
-                ratio = 1;
-            }
+            VectorSuperBlocks.unpackScales(p + 4, scale, minimum, o, o + MINIMA);
             Memory.putFloat(o + FACTOR, VectorSuperBlocks.unit(scale, minimum) * unit);
-            Memory.putLong(o, scales);
-            Memory.putLong(o + 8, minima);
-            for (int i = 0; i < 8; i += LANES) {
-                Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(o + i)), o + SCALES + 4L * i);
-                Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(o + 8 + i)).mul(ratio), o + MINIMA + 4L * i);
-            }
         }
     }
 
@@ -330,7 +312,7 @@ final class SuperBlockRows {
             long at = Memory.known(lanes + (long) BYTES * r);
             FloatVector factor = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, o + FACTOR));
             FloatVector total = FloatVector.fromMemorySegment(F, ALL, at, LE);
-            for (int part = 0; part < PARTS; part++) {
+            for (int part = 0; part < SuperBlockPanels.PARTS; part++) {
                 long sums = o + SUMS + 2L * BYTES * part;
                 FloatVector sum = FloatVector.fromMemorySegment(F, ALL, sums, LE)
                         .add(FloatVector.fromMemorySegment(F, ALL, sums + BYTES, LE));

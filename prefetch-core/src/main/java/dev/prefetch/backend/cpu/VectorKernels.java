@@ -134,7 +134,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public long matvecScratchBytes(int cols) {
-        return HEADER + LANES_BYTES + Math.max(HEADER + SuperBlockPanels.PANEL_BYTES, 4L * CHUNK);
+        return LANES_BYTES + Math.max(HEADER + SuperBlockPanels.PANEL_BYTES, 4L * CHUNK);
     }
 
     @Override
@@ -182,7 +182,7 @@ final class VectorKernels implements Kernels {
         }
     }
 
-    /** Leaves the lanes of {@code [rows x count]} sums in scratch memory. */
+    /** Leaves the lanes of {@code [rows x count]} sums in {@code lanes} and uses the memory behind them. */
     private void rows(
             GgmlType type,
             boolean panels,
@@ -193,8 +193,7 @@ final class VectorKernels implements Kernels {
             long x,
             long xStride,
             int count,
-            long scratch) {
-        long lanes = scratch + HEADER;
+            long lanes) {
         int places = panels ? STREAMS * SuperBlockPanels.laneTokens(count) : rows * count;
         for (int i = 0; i < places; i++) {
             Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
@@ -253,19 +252,12 @@ final class VectorKernels implements Kernels {
     }
 
     private static void storeSums(
-            GgmlType type,
-            boolean panels,
-            long scratch,
-            int rows,
-            int count,
-            long y,
-            long rowStride,
-            long tokenStride) {
+            GgmlType type, boolean panels, long lanes, int rows, int count, long y, long rowStride, long tokenStride) {
         float factor = factor(type);
         int places = panels ? SuperBlockPanels.laneTokens(count) : count;
         for (int r = 0; r < rows; r++) {
             for (int t = 0; t < count; t++) {
-                float sum = Vectors.sumLanes(scratch + HEADER + (long) Vectors.BYTES * (r * places + t));
+                float sum = Vectors.sumLanes(lanes + (long) Vectors.BYTES * (r * places + t));
                 Memory.putFloat(y + rowStride * r + tokenStride * t, factor * sum);
             }
         }

@@ -13,7 +13,6 @@ import static jdk.incubator.vector.VectorOperators.LSHR;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.VectorShuffle;
 
 /**
  * For super-blocks of 256, with vectors of 128 or 256 bits: kernels that unpack a super-block of each row for
@@ -21,16 +20,16 @@ import jdk.incubator.vector.VectorShuffle;
  */
 final class VectorSuperBlocks {
 
-    /** Working space before the lanes, and before the records: bytes, then 16 floats from byte 64 on. */
+    /** Working space before the records: bytes, then floats made of them. */
     static final long HEADER = 128;
+
+    /** Where in a working space the scales of a super-block stand as floats. */
+    static final long SCALES = 64;
 
     static final int NIBBLES = 0x0f0f0f0f;
     static final int FIFTH_BITS = 0x10101010;
     static final int UPPER_BITS = 0x30303030;
     static final int UPPER_HALVES = 0xffff0000;
-
-    /** The first two of {@link Vectors#LANES} scales, four times each; of use with 256 bits only. */
-    private static final VectorShuffle<Float> TWO_SCALES = SuperBlockRows.pair(0);
 
     private VectorSuperBlocks() {}
 
@@ -43,20 +42,25 @@ final class VectorSuperBlocks {
     }
 
     /**
-     * From the 12 bytes of scales and minima of {@code Q4_K} and {@code Q5_K}: 8 scales to the working space, 8 minima in
-     * {@link #unit}s to {@code minima}.
+     * From the 12 bytes of scales and minima of {@code Q4_K} and {@code Q5_K}: 8 scales to {@link #SCALES} of the working space,
+     * whose first 16 bytes are used, 8 minima in {@link #unit}s to {@code minima}.
      */
-    private static void unpackScales(long packed, float scale, float minimum, long header, long minima) {
+    static void unpackScales(long packed, float scale, float minimum, long header, long minima) {
         int first = Memory.getInt(packed);
         int second = Memory.getInt(packed + 4);
         int third = Memory.getInt(packed + 8);
-        long scalesHigh = (third & 0x0f0f0f0fL) | (first >>> 6 & 0x03030303L) << 4;
-        long minimaHigh = (third >>> 4 & 0x0f0f0f0fL) | (second >>> 6 & 0x03030303L) << 4;
-        Memory.putLong(header, scale == 0 ? 0 : (first & 0x3f3f3f3fL) | scalesHigh << 32);
-        Memory.putLong(header + 8, (second & 0x3f3f3f3fL) | minimaHigh << 32);
-        float ratio = scale == 0 ? 1 : minimum / scale;
+        long scales = first & 0x3f3f3f3f | (long) (third & 0x0f0f0f0f | (first >>> 6 & 0x03030303) << 4) << 32;
+        float ratio = minimum / scale;
+        if (scale == 0) {
+            scales = 0;
+            ratio = 1;
+        }
+        Memory.putLong(header, scales);
+        Memory.putLong(
+                header + 8,
+                second & 0x3f3f3f3f | (long) (third >>> 4 & 0x0f0f0f0f | (second >>> 6 & 0x03030303) << 4) << 32);
         for (int i = 0; i < 8; i += LANES) {
-            Vectors.store(Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i)), header + 64 + 4L * i);
+            Vectors.store(Vectors.toFloats(Vectors.unsignedBytesAsInts(header + i)), header + SCALES + 4L * i);
             FloatVector m = Vectors.toFloats(Vectors.unsignedBytesAsInts(header + 8 + i));
             Vectors.store(m.mul(ratio), minima + 4L * i);
         }
@@ -83,7 +87,7 @@ final class VectorSuperBlocks {
             finish(record, unit(scale, minimum), header + 96, 8);
             for (int i = 0; i < 128; i += BYTES) {
                 int vector = 4 * (i + (i & 96)) / BYTES;
-                long s = header + 64 + (i >> 5 << 3);
+                long s = header + SCALES + (i >> 5 << 3);
                 IntVector z = IntVector.fromMemorySegment(I, ALL, p + 16 + i, LE);
                 for (int nibble = 0; nibble < 2; nibble++) {
                     FloatVector group = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s + 4L * nibble));
@@ -111,7 +115,7 @@ final class VectorSuperBlocks {
             finish(record, unit(scale, minimum), header + 96, 8);
             for (int i = 0; i < 128; i += BYTES) {
                 int vector = 4 * (i + (i & 96)) / BYTES;
-                long s = header + 64 + (i >> 5 << 3);
+                long s = header + SCALES + (i >> 5 << 3);
                 IntVector z = IntVector.fromMemorySegment(I, ALL, p + 48 + i, LE);
                 IntVector high = IntVector.fromMemorySegment(I, ALL, p + 16 + (i & 31), LE)
                         .lanewise(LSHR, i >> 5 << 1);
@@ -138,18 +142,18 @@ final class VectorSuperBlocks {
             long p = Memory.known(w + rowStride * r);
             long record = Memory.known(records + SuperBlockPanels.RECORD_BYTES * r);
             for (int i = 0; i < 16; i += LANES) {
-                Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i)), header + 64 + 4L * i);
+                Vectors.store(Vectors.toFloats(Vectors.bytesAsInts(p + 192 + i)), header + SCALES + 4L * i);
             }
-            finish(record, Memory.getHalf(p + 208), header + 64, 0);
+            finish(record, Memory.getHalf(p + 208), header + SCALES, 0);
             for (int i = 0; i < 64; i += BYTES) {
                 int half = i / 32;
                 long low = Memory.known(p + 32L * half + i);
                 IntVector h = IntVector.fromMemorySegment(I, ALL, p + 128 + i, LE);
                 for (int quarter = 0; quarter < 4; quarter++) {
                     int element = 128 * half + 32 * quarter + i % 32;
-                    long s = header + 64 + element / 4;
+                    long s = header + SCALES + element / 4;
                     FloatVector scale = BITS == 256
-                            ? FloatVector.fromMemorySegment(F, ALL, s, LE).rearrange(TWO_SCALES)
+                            ? FloatVector.fromMemorySegment(F, ALL, s, LE).rearrange(SuperBlockRows.QUARTER_0)
                             : FloatVector.broadcast(F, ALL.get(Memory.FLOAT, s));
                     IntVector u = IntVector.fromMemorySegment(I, ALL, low + 32L * (quarter % 2), LE)
                             .lanewise(LSHR, quarter / 2 * 4)
