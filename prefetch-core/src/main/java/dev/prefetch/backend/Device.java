@@ -27,6 +27,25 @@ public interface Device extends AutoCloseable {
     /** Weight formats {@link Ops#matmul} accepts. */
     Set<GgmlType> weightTypes();
 
+    /**
+     * Whether products with a matrix of that shape are faster once {@link #pack} has been called. Never for what is not
+     * multiplied as a whole: parts of a packed matrix can be used only where this says so of their rows too.
+     */
+    default boolean packs(GgmlType type, long rows, long cols) {
+        return false;
+    }
+
+    /**
+     * Brings the rows of a matrix in this device's memory into the order in which products are fastest, in place and without a
+     * change of size; no operation may be using it. The results of products keep every bit.
+     *
+     * @return the same matrix as {@link Weight#packed()}, which no other device understands
+     * @throws UnsupportedOperationException when {@link #packs} says no
+     */
+    default Weight pack(Weight weight) {
+        throw new UnsupportedOperationException("backend " + backend() + " packs no weights");
+    }
+
     /** What {@link Ops#storeKv} and {@link Ops#attention} can keep keys and values as. */
     default Set<GgmlType> kvTypes() {
         return Set.of(GgmlType.F32);

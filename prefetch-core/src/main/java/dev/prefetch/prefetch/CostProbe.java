@@ -41,6 +41,9 @@ public final class CostProbe {
 
     private static final long MANY_TOKENS_BYTES = 8L << 20;
 
+    /** Matrices are made of multiples of so many rows. */
+    private static final long PACKED_ROWS = 64;
+
     /** Measuring ends when nothing faster was seen for so long: until then the compiler may still be at work. */
     private static final long PATIENCE_NANOS = 700_000_000;
 
@@ -121,16 +124,16 @@ public final class CostProbe {
     /** Multiplies a matrix made of as many copies of the tensor's rows as fill the memory. */
     private CostModel compute(BlockTensor tensor, double linkBytesPerSecond) {
         long rowBytes = tensor.byteSize() / tensor.rows();
-        long rows = Math.max(1, MEMORY_BYTES / rowBytes);
-        long fewRows = Math.clamp(MANY_TOKENS_BYTES / rowBytes, 1, rows);
+        long rows = rounded(MEMORY_BYTES / rowBytes);
+        long fewRows = Math.min(rounded(MANY_TOKENS_BYTES / rowBytes), rows);
         try (DeviceBuffer memory = device.allocate(rows * rowBytes, "weights for measuring");
                 DeviceBuffer x = device.allocate(MANY_TOKENS * tensor.cols() * Float.BYTES, "activations");
                 DeviceBuffer y = device.allocate(Math.max(rows, MANY_TOKENS * fewRows) * Float.BYTES, "activations")) {
             fill(memory, tensor, rows * rowBytes);
             fill(x);
             Ops ops = device.compute().ops();
-            Weight all = new Weight(tensor.type(), rows, tensor.cols(), memory, 0);
-            Weight few = new Weight(tensor.type(), fewRows, tensor.cols(), memory, 0);
+            Weight all = packed(new Weight(tensor.type(), rows, tensor.cols(), memory, 0));
+            Weight few = new Weight(tensor.type(), fewRows, tensor.cols(), memory, 0, all.packed());
             double one = seconds(() -> ops.matmul(all, x, 1, 1, y));
             double many = seconds(() -> ops.matmul(few, x, 0, MANY_TOKENS, y));
             return new CostModel(
@@ -140,6 +143,16 @@ public final class CostProbe {
                     CostModel.ASSUMED.expertHitRate(),
                     true);
         }
+    }
+
+    /** Down to what every device packs. */
+    private static long rounded(long rows) {
+        return Math.max(1, rows < PACKED_ROWS ? rows : rows / PACKED_ROWS * PACKED_ROWS);
+    }
+
+    private Weight packed(Weight weight) {
+        boolean packs = device.packs(weight.type(), weight.rows(), weight.cols());
+        return packs ? device.pack(weight) : weight;
     }
 
     private void fill(DeviceBuffer memory, BlockTensor tensor, long bytes) {

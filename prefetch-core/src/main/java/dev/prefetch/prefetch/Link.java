@@ -1,6 +1,7 @@
 package dev.prefetch.prefetch;
 
 import dev.prefetch.backend.Event;
+import dev.prefetch.model.BlockTensor;
 import dev.prefetch.prefetch.BlockLayout.Part;
 import org.jspecify.annotations.Nullable;
 
@@ -35,6 +36,14 @@ sealed interface Link extends AutoCloseable permits HostLink, DeviceLink {
      */
     @Nullable
     Hop deliver(Transfer transfer, Part chunk, long turn);
+
+    /** Whether compute finds a tensor packed where it arrives, see {@link dev.prefetch.backend.Device#pack}. */
+    default boolean packs(BlockTensor tensor) {
+        return false;
+    }
+
+    /** Makes a block ready for compute when all its chunks have been delivered; once, before anybody hears of it. */
+    default void complete(Transfer transfer) {}
 
     /** The point at which everything delivered so far is there; null when it is there now. May be called with the lock. */
     @Nullable

@@ -44,6 +44,11 @@ final class MappedFiles {
                 return block.tensors().get(i).fileOffset() - parts.get(part(i)).start();
             }
 
+            @Override
+            public boolean packed(int i) {
+                return false;
+            }
+
             private int part(int i) {
                 return GgufPart.indexAt(parts, block.tensors().get(i).fileOffset());
             }

@@ -294,10 +294,9 @@ public final class Planner {
         return Math.min(choice.expertSlots, Math.max(least, Math.min(choice.expertSlots / 8, MOST_PASSING_EXPERTS)));
     }
 
-    /** A model that fits is read ahead, where there is room for its copy. An expert would leave most of its huge pages unused. */
+    /** A model that fits is read ahead, where there is room for its copy. */
     private Residency residencyOfWhatFits(WeightBlock block) {
-        boolean read = block.kind() != Kind.EMBEDDING
-                && (accelerator != null || block.kind() != Kind.EXPERT && ownBytes <= request.weightsBytes());
+        boolean read = block.kind() != Kind.EMBEDDING && (accelerator != null || ownBytes <= request.weightsBytes());
         return read ? Residency.RESIDENT : Residency.MAPPED;
     }
 

@@ -46,7 +46,12 @@ final class StreamingLease implements WeightLease {
             BlockTensor tensor = tensors.get(i);
             if (tensor.role() == role) {
                 return new Weight(
-                        tensor.type(), tensor.rows(), tensor.cols(), placement.buffer(i), placement.offset(i));
+                        tensor.type(),
+                        tensor.rows(),
+                        tensor.cols(),
+                        placement.buffer(i),
+                        placement.offset(i),
+                        placement.packed(i));
             }
         }
         return null;
@@ -71,5 +76,8 @@ final class StreamingLease implements WeightLease {
 
         /** Where in that buffer it starts. */
         long offset(int i);
+
+        /** Whether the device has packed it. */
+        boolean packed(int i);
     }
 }

@@ -15,6 +15,7 @@ import dev.prefetch.prefetch.Plan.Residency;
 import dev.prefetch.storage.BlockReader;
 import dev.prefetch.storage.MappedReader;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
@@ -91,13 +92,7 @@ public final class StreamingWeights implements WeightSource {
         try {
             boolean readsInPlace = plan.entries().stream().anyMatch(StreamingWeights::readInPlace);
             this.mapped = readsInPlace ? MappedFiles.wrap(devices.host(), files, leases) : null;
-            for (BlockLayout layout : layouts(Residency.RESIDENT)) {
-                WeightMemory memory = link.allocate(
-                        layout.byteSize(),
-                        "resident weights of " + layout.block().label());
-                leases.owns(memory.buffer()::close);
-                resident.put(layout.block().index(), memory);
-            }
+            allocateResident();
             this.stream = makeStream();
             this.experts = makeExperts();
             if (options.tune() && stream != null) {
@@ -107,6 +102,27 @@ public final class StreamingWeights implements WeightSource {
             leases.free();
             throw e;
         }
+    }
+
+    /** The experts of a layer lie together, since memory is best given out in large pieces. */
+    private void allocateResident() {
+        Map<String, List<BlockLayout>> together = layouts(Residency.RESIDENT).stream()
+                .collect(Collectors.groupingBy(StreamingWeights::placeOf, LinkedHashMap::new, Collectors.toList()));
+        together.forEach((place, blocks) -> {
+            long bytes = blocks.stream().mapToLong(BlockLayout::byteSize).sum();
+            WeightMemory memory = link.allocate(bytes, "resident weights of " + place);
+            leases.owns(memory.buffer()::close);
+            long at = 0;
+            for (BlockLayout layout : blocks) {
+                resident.put(layout.block().index(), memory.slice(at, layout.byteSize()));
+                at += layout.byteSize();
+            }
+        });
+    }
+
+    private static String placeOf(BlockLayout layout) {
+        WeightBlock block = layout.block();
+        return block.kind() == WeightBlock.Kind.EXPERT ? "the experts of layer " + block.layer() : block.label();
     }
 
     private static Set<Integer> layersOfResidentExperts(Plan plan) {
@@ -475,6 +491,11 @@ public final class StreamingWeights implements WeightSource {
             @Override
             public long offset(int i) {
                 return memory.offset() + layout.tensorOffset(i);
+            }
+
+            @Override
+            public boolean packed(int i) {
+                return link.packs(block.tensors().get(i));
             }
         };
     }

@@ -133,6 +133,9 @@ final class TransferQueue implements AutoCloseable {
             // Whatever it was, the owner must hear of it, or compute would wait for ever.
             failure = e;
         }
+        if (failure == null && transfer.done + 1 == transfer.chunks.size() && !transfer.stopped()) {
+            failure = complete(transfer);
+        }
         transfer.inFlight--;
         if (failure == null) {
             transfer.done++;
@@ -142,6 +145,19 @@ final class TransferQueue implements AutoCloseable {
             stopped.signalAll();
         }
         finishIfOver(transfer);
+    }
+
+    /** Hands a block over whose last chunk has come. The lock is held on entry and exit, not in between. */
+    private @Nullable Throwable complete(Transfer transfer) {
+        lock.unlock();
+        try {
+            link.complete(transfer);
+            return null;
+        } catch (RuntimeException | Error e) {
+            return e;
+        } finally {
+            lock.lock();
+        }
     }
 
     /** Reads with bounded repetition. The lock is held on entry and exit. */

@@ -8,26 +8,22 @@ enum ActivationForm {
     HALVES,
     /** int8 values in 16-bit lanes with one scale per 32. */
     INT8,
-    /** Multipliers for the nibbles of blocks of 32. */
-    NIBBLES,
-    /** Multipliers for super-blocks of 256 with groups of 32. */
-    GROUPS,
-    /** Multipliers for super-blocks of 256 with groups of 16. */
+    /** Multipliers for {@link LaneFormat#Q4_0}. */
+    BLOCK_NIBBLES,
+    /** Multipliers for {@link LaneFormat#Q4_K}. */
+    GROUP_NIBBLES,
+    /** Multipliers for {@link LaneFormat#Q5_K}. */
+    GROUP_FIVE_BITS,
+    /** Multipliers for {@link LaneFormat#Q6_K}. */
     SIXTEENTHS,
-    /** Floats for super-blocks of 256 with groups of 32, for several rows of activations. */
-    GROUP_PANELS,
-    /** Floats for super-blocks of 256 with groups of 16, for several rows of activations. */
-    SIXTEENTH_PANELS,
-    /** Floats for nibbles of blocks of 32, for several rows of activations. */
-    NIBBLE_PANELS,
     /** f32, for several rows of activations. */
     PLAIN_PANELS;
 
-    /** Whether rows are prepared together, as records for {@link SuperBlockPanels}, {@link BlockPanels} or {@link FloatPanels}. */
+    /** Whether rows are prepared together, as records for {@link LaneProducts} or {@link FloatPanels}. */
     boolean isPanels() {
         return switch (this) {
-            case GROUP_PANELS, SIXTEENTH_PANELS, NIBBLE_PANELS, PLAIN_PANELS -> true;
-            case PLAIN, HALVES, INT8, NIBBLES, GROUPS, SIXTEENTHS -> false;
+            case BLOCK_NIBBLES, GROUP_NIBBLES, GROUP_FIVE_BITS, SIXTEENTHS, PLAIN_PANELS -> true;
+            case PLAIN, HALVES, INT8 -> false;
         };
     }
 }

@@ -5,6 +5,7 @@ import dev.prefetch.backend.CopyStream;
 import dev.prefetch.backend.Device;
 import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.Tier;
+import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
@@ -65,6 +66,20 @@ final class CpuDevice implements Device {
     @Override
     public boolean supportsDeltaRule() {
         return true;
+    }
+
+    @Override
+    public boolean packs(GgmlType type, long rows, long cols) {
+        return selection.kernels().packs(type, rows, cols);
+    }
+
+    @Override
+    public Weight pack(Weight weight) {
+        CpuBuffer buffer = (CpuBuffer) weight.buffer();
+        long bytes = weight.rows() * weight.type().byteSize(weight.cols());
+        long address = buffer.writable(weight.offset(), bytes);
+        selection.kernels().pack(weight.type(), address, weight.rows(), Math.toIntExact(weight.cols()));
+        return new Weight(weight.type(), weight.rows(), weight.cols(), buffer, weight.offset(), true);
     }
 
     @Override

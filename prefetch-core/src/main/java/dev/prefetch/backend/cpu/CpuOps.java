@@ -132,6 +132,7 @@ final class CpuOps implements Ops {
             matmuls.add(
                     all.type(),
                     weights + part * rows * rowBytes,
+                    all.packed(),
                     rowBytes,
                     rows,
                     input + 4L * part * xWidth,
@@ -152,7 +153,16 @@ final class CpuOps implements Ops {
     private void addProduct(Weight w, long input, int count, DeviceBuffer y) {
         int rows = Math.toIntExact(w.rows());
         long output = writable(y, floats(count, rows), "y");
-        matmuls.add(w.type(), weight(w), w.type().byteSize(w.cols()), rows, input, 4 * w.cols(), output, 4L * rows);
+        matmuls.add(
+                w.type(),
+                weight(w),
+                w.packed(),
+                w.type().byteSize(w.cols()),
+                rows,
+                input,
+                4 * w.cols(),
+                output,
+                4L * rows);
     }
 
     @Override

@@ -1,7 +1,6 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.SuperBlockPanels.laneTokens;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.LANES;
@@ -10,8 +9,8 @@ import static dev.prefetch.backend.cpu.Vectors.LE;
 import jdk.incubator.vector.FloatVector;
 
 /**
- * Multiplies weights that were unpacked to floats, their scales included, with several rows of f32 activations; see
- * {@link SuperBlockPanels}. Only for vectors of 512 bits, of which there are 32.
+ * Multiplies weights that were unpacked to floats, their scales included, with several rows of f32 activations. Only
+ * for vectors of 512 bits, of which there are 32.
  *
  * <p>A record is {@link #ELEMENTS} floats. Every lane is one sum in ascending order, as in the kernels for a single row.
  */
@@ -20,13 +19,32 @@ final class FloatPanels {
     static final int ELEMENTS = 256;
 
     /** Places of a record, more than its floats need: rows a power of two apart would compete for the same places of the cache. */
-    static final long RECORD_BYTES = SuperBlockPanels.RECORD_BYTES;
+    static final long RECORD_BYTES = 4L * ELEMENTS + 128;
+
+    /** Rows of weights and of activations that there are records for. */
+    static final int ROWS = 8;
+
+    static final int TOKENS = 16;
+
+    /** Bytes of the records of {@link #ROWS} rows. */
+    static final long PANEL_BYTES = ROWS * RECORD_BYTES;
 
     private static final int VECTORS = ELEMENTS / LANES;
 
     private FloatPanels() {}
 
-    /** As {@link SuperBlockPanels#multiply}. */
+    /** Tokens for which there must be lanes and records: what there is an odd number of is computed twice. */
+    static int laneTokens(int count) {
+        return Math.ceilDiv(count, 2) * 2;
+    }
+
+    /**
+     * Adds the products of {@link #ELEMENTS} columns to the lanes {@code [ROWS x laneTokens(count)]}.
+     *
+     * @param weights the records of {@code rows} rows, one behind the other, in {@link #PANEL_BYTES} of memory; what lies behind
+     *     them makes undefined lanes
+     * @param x the records of {@code count} rows of activations, one behind the other; one more may be read
+     */
     static void multiply(long weights, int rows, long x, int count, long lanes) {
         int tokens = laneTokens(count);
         long stride = (long) BYTES * tokens;

@@ -44,6 +44,7 @@ interface Kernels {
      * {@code y[t][r] = weights[r] . x[t]} for {@code rows} consecutive rows and {@code count} rows of activations. Every
      * result has the same bits whatever {@code rows} and {@code count} are and wherever the weights lie.
      *
+     * @param packed whether the weights are packed, see {@link #packs}; then the first row is the first of a group
      * @param activations the first prepared row, or the first plain row for {@link ActivationForm#PLAIN}
      * @param activationStride bytes between the rows of activations: {@link #activationStride} if they are prepared
      * @param yStride bytes between the rows of results
@@ -52,6 +53,7 @@ interface Kernels {
     void matvec(
             GgmlType type,
             long weights,
+            boolean packed,
             int rows,
             int cols,
             long activations,
@@ -60,6 +62,16 @@ interface Kernels {
             long y,
             long yStride,
             long scratch);
+
+    /** Whether {@link #matvec} and {@link #matmul} are faster with a matrix of that shape when it is packed. */
+    default boolean packs(GgmlType type, long rows, long cols) {
+        return false;
+    }
+
+    /** Packs a matrix in place: its size stays the same. */
+    default void pack(GgmlType type, long weights, long rows, int cols) {
+        throw new UnsupportedOperationException("these kernels pack no weights: " + type);
+    }
 
     /** Expands {@code elements} weights (whole blocks) to f32. */
     void expand(GgmlType type, long weights, int elements, long out);
@@ -81,6 +93,7 @@ interface Kernels {
      * to f32, and {@code tokens} rows of activations. Every sum runs in ascending order of {@code k}, so its bits do not depend
      * on {@code rows} and {@code tokens}.
      *
+     * @param packedWeights whether the weights are packed, see {@link #packs}; then the first row is the first of a group
      * @param following how many rows behind these will be wanted next: they may be read ahead
      * @param packed the activations in tiles, {@code [tile][cols][matmulTokens]}, see {@link #packTokens}
      * @param yStride bytes between the rows of results
@@ -89,6 +102,7 @@ interface Kernels {
     void matmul(
             GgmlType type,
             long weights,
+            boolean packedWeights,
             int rows,
             int following,
             int cols,

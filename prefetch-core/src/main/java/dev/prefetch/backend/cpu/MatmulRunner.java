@@ -19,10 +19,10 @@ final class MatmulRunner implements AutoCloseable {
     private static final long SMALLEST_GROUP_BYTES = 4 << 10;
 
     /** Results in a cache line; a multiple of the rows that kernels treat at a time. */
-    private static final int LINE_FLOATS = 16;
+    private static final int LINE_FLOATS = 32;
 
-    /** Weight rows of a panel: a multiple of those that kernels expand at a time. */
-    private static final int PANEL_ROWS = 48;
+    /** Weight rows of a panel: a multiple of those that kernels expand at a time, and of those that they pack together. */
+    private static final int PANEL_ROWS = 96;
 
     /** Columns that a thread packs at a time. */
     private static final int PACKED_COLS = 256;
@@ -62,6 +62,8 @@ final class MatmulRunner implements AutoCloseable {
         private GgmlType type = GgmlType.F32;
         /** Address of the first row. */
         private long weights;
+
+        private boolean packed;
 
         private long rowBytes;
         private int rows;
@@ -103,12 +105,14 @@ final class MatmulRunner implements AutoCloseable {
      * Adds a product to the next run.
      *
      * @param weights address of the first row
+     * @param packed see {@link Kernels#packs}
      * @param input address of the first row of the input, {@code inputStride} bytes from the next
      * @param output address of the first row of the result, {@code outputStride} bytes from the next
      */
     void add(
             GgmlType type,
             long weights,
+            boolean packed,
             long rowBytes,
             int rows,
             long input,
@@ -122,6 +126,7 @@ final class MatmulRunner implements AutoCloseable {
         Product product = products[count++];
         product.type = type;
         product.weights = weights;
+        product.packed = packed;
         product.rowBytes = rowBytes;
         product.rows = rows;
         product.input = input;
@@ -235,6 +240,7 @@ final class MatmulRunner implements AutoCloseable {
         kernels.matvec(
                 product.type,
                 product.weights + firstRow * product.rowBytes,
+                product.packed,
                 weightRows,
                 cols,
                 product.activations,
@@ -429,6 +435,7 @@ final class MatmulRunner implements AutoCloseable {
         kernels.matmul(
                 product.type,
                 product.weights + firstRow * product.rowBytes,
+                product.packed,
                 weightRows,
                 Math.min(PANEL_ROWS, product.rows - firstRow - weightRows),
                 cols,

@@ -56,6 +56,7 @@ final class ScalarKernels implements Kernels {
     public void matvec(
             GgmlType type,
             long weights,
+            boolean packed,
             int rows,
             int cols,
             long activations,
@@ -122,6 +123,7 @@ final class ScalarKernels implements Kernels {
     public void matmul(
             GgmlType type,
             long weights,
+            boolean packedWeights,
             int rows,
             int following,
             int cols,

@@ -16,14 +16,14 @@ import jdk.incubator.vector.VectorSpecies;
  *
  * <p>For quantised weights, activations become integers with a scale per block of the weights' format, rounded half away from
  * zero: up to 127 per 32 elements, as llama.cpp has them; up to 255 per 256 elements for formats with super-blocks, where
- * llama.cpp has 127, which loses more. With one scale per super-block, sums of products are integers until the very end, which
- * {@link SuperBlockPanels} needs. They are kept in 16-bit lanes, because there is no multiplication of bytes.
+ * llama.cpp has 127, which loses more. They are kept in 16-bit lanes, because there is no multiplication of bytes.
  *
- * <p>How four unsigned bytes {@code u0 .. u3} below 64 in an int lane are multiplied: the kernel computes, modulo 2^16 in
- * either half of the lane, {@code u * first + (u >>> 8) * second} with a 32-bit shift, and adds the halves. That is
- * {@code sum a(i) u(i)} when {@code first = (m0, m2)}, {@code second = (m1, m3)}, {@code m0 = a0} and
- * {@code m(i) = a(i) - 256 a(i-1)}: the multipliers cancel what neighbours contribute to each other's terms. With a 16-bit
- * shift, as {@link WideSuperBlocks} has it, a byte meets one neighbour only, and {@code m(2) = a2}.
+ * <p>How four unsigned bytes {@code u0 .. u3} in the lane of an int are multiplied: {@link LaneProducts} computes, modulo 2^16 in
+ * either half of the lane, {@code u * first + (u >>> 8) * second} with a 16-bit shift. That is {@code a0 u0 + a1 u1} in the lower
+ * half and {@code a2 u2 + a3 u3} in the upper one when {@code first = (a0, a2)} and
+ * {@code second = (a1 - 256 a0, a3 - 256 a2)}: the second multipliers cancel what the upper bytes contribute to the
+ * first terms. The sums of several words begin with {@code -centre} times the sum of their activations, so that they are those
+ * of the elements {@code u - centre}, which fit 16 bits; see {@link LaneFormat}.
  */
 final class VectorActivations {
 
@@ -33,48 +33,30 @@ final class VectorActivations {
     /** Elements per scale. */
     static final int BLOCK = 32;
 
-    /** The largest value. */
-    private static final int MOST = 127;
+    /** The largest value of a block. */
+    static final int MOST = 127;
 
-    /**
-     * The same with a scale per super-block: four products with weights up to 31, or from -32 to 31, have to fit 16 bits, and
-     * {@link SuperBlockPanels} has a bound as well.
-     */
-    private static final int MOST_OF_SUPER_BLOCK = 255;
+    /** Elements of a record, and of a super-block. */
+    static final int SUPER_BLOCK = LaneFormat.COLS;
 
-    /** Elements per super-block. */
-    static final int SUPER_BLOCK = 256;
+    // Layout of a record: first multipliers, then
+    /** second multipliers, */
+    static final long SECOND = SUPER_BLOCK;
+    /** start values of at most 32 sums, */
+    static final long STARTS = 2 * SECOND;
+    /** sums of 8 groups of 32 activations, as floats, */
+    static final long RECORD_SUMS = STARTS + 32 * 4;
+    /** one scale, or 8 for blocks of 32. */
+    static final long RECORD_SCALES = RECORD_SUMS + 8 * 4;
 
-    /** The kernels find sums of integers in the upper halves of int lanes and leave them there. */
-    static final int UPPER_HALF = 1 << 16;
+    /** Not a power of two, or records would compete for the same places of the cache. */
+    static final long RECORD_BYTES = RECORD_SCALES + 8 * 4;
 
-    // Layout of a super-block of GROUPS and SIXTEENTHS, behind the multipliers
-    static final long SCALE = 512;
-    static final long CORRECTIONS = 576;
-    static final long GROUPS_BYTES = 640;
-    static final long STARTS = 576;
-    static final long SIXTEENTHS_BYTES = 832;
+    /** Working space of a row while records are prepared. */
+    private static final long WORK_BYTES = 2 * SUPER_BLOCK;
 
-    /** Whether super-blocks are multiplied by {@link WideSuperBlocks}, a half at a time. */
-    private static final boolean WIDE = Vectors.BITS == 512;
-
-    // What makes up for the place of a byte in its int lane, UPPER_HALF fold; see panels.
-    private static final float SECOND_BYTE = 0x1p8f;
-    private static final float FOURTH_BYTE = WIDE ? 1 : 0x1p-8f;
-
-    /** Working space of a row while panels are prepared. */
-    private static final long PANEL_WORK_BYTES = 2 * SUPER_BLOCK;
-
-    /** Where the corrections of groups of 32 begin: with 512 bits they stand beside the scales. */
-    private static final int FIRST_CORRECTION = 0;
-
-    /** Blocks whose nibbles fill a vector. */
-    static final int NIBBLE_BLOCKS = Vectors.BYTES / 16;
-
-    // Layout of a step of NIBBLES: multipliers of the low and high nibbles, start values, scales
-    static final long NIBBLE_STEP_BYTES = 6L * Vectors.BYTES;
-    static final long NIBBLE_STARTS = 4L * Vectors.BYTES;
-    static final long NIBBLE_SCALES = 5L * Vectors.BYTES;
+    /** The 16-bit parts of eight bytes from which a neighbour's contribution is taken away. */
+    private static final long ODD = 0xffff0000ffff0000L;
 
     private static final VectorSpecies<Short> S128 = ShortVector.SPECIES_128;
     private static final VectorSpecies<Integer> I64 = IntVector.SPECIES_64;
@@ -83,43 +65,31 @@ final class VectorActivations {
 
     /** See {@link Kernels#activationStride}. Not a power of two, or the rows would compete for the same places of the cache. */
     static long stride(ActivationForm form, int cols) {
-        if (form.isPanels()) {
-            return SuperBlockPanels.RECORD_BYTES;
-        }
-        return Math.ceilDiv(rowBytes(form, cols), ALIGNMENT) * ALIGNMENT + ALIGNMENT;
+        return switch (form) {
+            case PLAIN, HALVES -> padded(4L * cols);
+            case INT8 -> padded(2L * cols + 4L * (cols / BLOCK));
+            case BLOCK_NIBBLES, GROUP_NIBBLES, GROUP_FIVE_BITS, SIXTEENTHS -> RECORD_BYTES;
+            case PLAIN_PANELS -> FloatPanels.RECORD_BYTES;
+        };
+    }
+
+    private static long padded(long bytes) {
+        return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT + ALIGNMENT;
     }
 
     /** See {@link Kernels#activationBytes}. */
     static long bytes(ActivationForm form, int cols, int count) {
-        if (form.isPanels()) {
-            // Behind the last record another may be read.
-            return (SuperBlockPanels.RECORD_BYTES * (cols / SUPER_BLOCK) + PANEL_WORK_BYTES) * count
-                    + SuperBlockPanels.RECORD_BYTES;
+        if (!form.isPanels()) {
+            return stride(form, cols) * count;
         }
-        return stride(form, cols) * count;
-    }
-
-    private static long rowBytes(ActivationForm form, int cols) {
-        long quantized = 2L * cols + 4L * (cols / BLOCK);
-        return switch (form) {
-            case PLAIN, HALVES -> 4L * cols;
-            case INT8 -> quantized;
-            case NIBBLES -> nibbleRest(cols) + quantized;
-            case GROUPS -> GROUPS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
-            case SIXTEENTHS -> SIXTEENTHS_BYTES * (cols / SUPER_BLOCK) + 2L * SUPER_BLOCK;
-            case GROUP_PANELS, SIXTEENTH_PANELS, NIBBLE_PANELS, PLAIN_PANELS ->
-                throw new IllegalArgumentException("no rows of their own: " + form);
-        };
+        // Behind the last record another may be read.
+        long records = stride(form, cols) * Math.ceilDiv(cols, SUPER_BLOCK) * count;
+        return records + WORK_BYTES * count + stride(form, cols);
     }
 
     /** Offset of the scales of {@link ActivationForm#INT8}, behind the 16-bit lanes. */
     static long int8Scales(int cols) {
         return 2L * cols;
-    }
-
-    /** Offset of the plain 8-bit values and then scales of {@link ActivationForm#NIBBLES}, behind the whole steps. */
-    static long nibbleRest(int cols) {
-        return NIBBLE_STEP_BYTES * (cols / BLOCK / NIBBLE_BLOCKS);
     }
 
     /** Prepares a row; parameters as {@link Kernels#prepare}. */
@@ -129,12 +99,10 @@ final class VectorActivations {
             case PLAIN -> Memory.copy(x, out, 4L * cols);
             case HALVES -> halves(x, cols, out);
             case INT8 -> quantize(x, cols, out);
-            case NIBBLES -> nibbles(x, cols, out);
-            case GROUPS -> groups(x, cols, out);
-            case SIXTEENTHS -> sixteenths(x, cols, out);
-            case NIBBLE_PANELS -> nibblePanels(x, cols, row, count, rows);
-            case GROUP_PANELS -> panels(x, cols, false, row, count, rows);
-            case SIXTEENTH_PANELS -> panels(x, cols, true, row, count, rows);
+            case BLOCK_NIBBLES -> records(LaneFormat.Q4_0, x, cols, row, count, rows);
+            case GROUP_NIBBLES -> records(LaneFormat.Q4_K, x, cols, row, count, rows);
+            case GROUP_FIVE_BITS -> records(LaneFormat.Q5_K, x, cols, row, count, rows);
+            case SIXTEENTHS -> records(LaneFormat.Q6_K, x, cols, row, count, rows);
             case PLAIN_PANELS -> plainPanels(x, cols, row, count, rows);
         }
     }
@@ -187,48 +155,58 @@ final class VectorActivations {
         }
     }
 
-    /**
-     * For blocks of 16 bytes with an element in the low and one in the high nibbles and zero point 8. A step of
-     * {@link #NIBBLE_BLOCKS} blocks: first and second multipliers of the low nibbles, the same of the high ones, start
-     * values ({@code -8 sum} of an int lane's activations), the scale of the block for each
-     * int lane, divided by {@link #UPPER_HALF}; a vector each. Behind
-     * all steps, the plain values and scales as in {@link #quantize}, for blocks that fill no step.
-     */
-    private static void nibbles(long x, int cols, long out) {
-        long values = out + nibbleRest(cols);
-        long scales = values + 2L * cols;
-        quantize(x, cols, values);
-        for (int b = 0; b < cols / BLOCK / NIBBLE_BLOCKS * NIBBLE_BLOCKS; b++) {
-            long block = values + 2L * BLOCK * b;
-            long place = out + NIBBLE_STEP_BYTES * (b / NIBBLE_BLOCKS) + 16L * (b % NIBBLE_BLOCKS);
-            float scale = Memory.getFloat(scales + 4L * b) / UPPER_HALF;
-            for (int i = 0; i < 2; i++) {
-                multipliers(block + 16L * i, place + 8L * i, Vectors.BYTES, -1);
-                multipliers(block + 32 + 16L * i, place + 2L * Vectors.BYTES + 8L * i, Vectors.BYTES, -1);
+    /** Records for {@link LaneProducts}; those of the same columns of all {@code count} rows stand one behind the other. */
+    private static void records(LaneFormat format, long x, int cols, int row, int count, long records) {
+        int superBlocks = Math.ceilDiv(cols, SUPER_BLOCK);
+        long values = records + RECORD_BYTES * count * superBlocks + WORK_BYTES * row;
+        for (int b = 0; b < superBlocks; b++) {
+            long record = records + RECORD_BYTES * ((long) count * b + row);
+            long from = x + 4L * SUPER_BLOCK * b;
+            int n = Math.min(SUPER_BLOCK, cols - SUPER_BLOCK * b);
+            if (format == LaneFormat.Q4_0) {
+                for (int i = 0; i < n; i += BLOCK) {
+                    float scale = quantizeBlock(from + 4L * i, values + 2L * i);
+                    Memory.putFloat(record + RECORD_SCALES + 4L * i / BLOCK, scale);
+                }
+            } else {
+                Memory.putFloat(record + RECORD_SCALES, quantizeSuperBlock(from, format.most, values));
             }
-            for (int lane = 0; lane < 4; lane++) {
-                int start = -8 * (sumOfFour(block + 8L * lane) + sumOfFour(block + 32 + 8L * lane));
-                Memory.putInt(place + NIBBLE_STARTS + 4L * lane, start & 0xffff);
-                Memory.putFloat(place + NIBBLE_SCALES + 4L * lane, scale);
+            for (int i = 0; i < n; i += 8) {
+                multipliers(values + 2L * i, record + i);
+            }
+            starts(values, n / 4, format, record + STARTS);
+            for (int i = 0; i < n; i += BLOCK) {
+                int sum = sumOfSixteen(values + 2L * i) + sumOfSixteen(values + 2L * i + 32);
+                Memory.putFloat(record + RECORD_SUMS + 4L * i / BLOCK, sum);
             }
         }
     }
 
-    /**
-     * First multipliers for 8 elements to {@code out}, second ones {@code distance} bytes on.
-     *
-     * @param neighbours the 16-bit parts of four elements from which a neighbour's contribution is taken away
-     */
-    private static void multipliers(long values, long out, long distance, long neighbours) {
+    /** What the sums in both halves of a lane begin with. */
+    private static void starts(long values, int words, LaneFormat format, long out) {
+        for (int word = 0; word < words; word += format.wordsPerSum) {
+            int lower = 0;
+            int upper = 0;
+            for (int i = word; i < word + format.wordsPerSum; i++) {
+                long p = Memory.known(values + 8L * i);
+                lower += Memory.getShort(p) + Memory.getShort(p + 2);
+                upper += Memory.getShort(p + 4) + Memory.getShort(p + 6);
+            }
+            int start = -format.centre * lower & 0xffff | -format.centre * upper << 16;
+            Memory.putInt(out + 4L * (word / format.wordsPerSum), start);
+        }
+    }
+
+    /** First multipliers for 8 elements to {@code out}, and second ones. */
+    private static void multipliers(long values, long out) {
         ShortVector a = ShortVector.fromMemorySegment(S128, Memory.ALL, values, Vectors.LE);
-        ShortVector before =
-                a.reinterpretAsLongs().lanewise(LSHL, 16).and(neighbours).reinterpretAsShorts();
+        ShortVector before = a.reinterpretAsLongs().lanewise(LSHL, 16).and(ODD).reinterpretAsShorts();
         LongVector m = a.sub(before.mul((short) 256)).reinterpretAsLongs();
         LongVector first = m.and(0xffffL).or(m.lanewise(LSHR, 16).and(0xffff0000L));
         LongVector second =
                 m.lanewise(LSHR, 16).and(0xffffL).or(m.lanewise(LSHR, 32).and(0xffff0000L));
         ((IntVector) first.castShape(I64, 0)).intoMemorySegment(Memory.ALL, out, Vectors.LE);
-        ((IntVector) second.castShape(I64, 0)).intoMemorySegment(Memory.ALL, out + distance, Vectors.LE);
+        ((IntVector) second.castShape(I64, 0)).intoMemorySegment(Memory.ALL, out + SECOND, Vectors.LE);
     }
 
     private static int sumOfFour(long values) {
@@ -240,96 +218,7 @@ final class VectorActivations {
         return sumOfFour(values) + sumOfFour(values + 8) + sumOfFour(values + 16) + sumOfFour(values + 24);
     }
 
-    /**
-     * For {@code Q4_K} and {@code Q5_K}, where a byte holds elements of two groups of 32: for each super-block first and second
-     * multipliers for each vector of bytes, the {@link #SCALE} and 16 {@link #CORRECTIONS}.
-     */
-    private static void groups(long x, int cols, long out) {
-        long values = out + GROUPS_BYTES * (cols / SUPER_BLOCK);
-        for (int b = 0; b < cols / SUPER_BLOCK; b++) {
-            long record = out + GROUPS_BYTES * b;
-            Memory.putFloat(record + SCALE, quantizeSuperBlock(x + 4L * SUPER_BLOCK * b, values));
-            for (int i = 0; i < SUPER_BLOCK / BLOCK; i++) {
-                multipliersOfBlock(values + 2L * BLOCK * i, record, BLOCK * place(i));
-            }
-            for (int i = 0; i < 16; i++) {
-                Memory.putFloat(record + CORRECTIONS + 4L * i, correction(values, i));
-            }
-        }
-    }
-
-    /**
-     * For {@code Q6_K} with its zero point 32: for each super-block first and second multipliers for each vector of bytes, the
-     * {@link #SCALE} and {@link #STARTS}, {@code -32 sum} of an int lane's activations.
-     */
-    private static void sixteenths(long x, int cols, long out) {
-        long values = out + SIXTEENTHS_BYTES * (cols / SUPER_BLOCK);
-        for (int b = 0; b < cols / SUPER_BLOCK; b++) {
-            long record = out + SIXTEENTHS_BYTES * b;
-            Memory.putFloat(record + SCALE, quantizeSuperBlock(x + 4L * SUPER_BLOCK * b, values));
-            for (int i = 0; i < SUPER_BLOCK; i += BLOCK) {
-                multipliersOfBlock(values + 2L * i, record, i);
-            }
-            for (int i = 0; i < SUPER_BLOCK; i += 4) {
-                Memory.putInt(record + STARTS + i, -32 * sumOfFour(values + 2L * i) & 0xffff);
-            }
-        }
-    }
-
-    /**
-     * The same as records for {@link SuperBlockPanels}; those of a super-block of all {@code count} rows stand one behind the
-     * other. Of the bytes of an int lane that weights are unpacked to, each is there in its place, so that it is 256 times as
-     * much as the one before; activations make up for it. With 512 bits the fourth byte stands where the third does.
-     */
-    private static void panels(long x, int cols, boolean sixteenths, int row, int count, long records) {
-        long superBlockBytes = SuperBlockPanels.RECORD_BYTES * count;
-        long values = records + superBlockBytes * (cols / SUPER_BLOCK) + PANEL_WORK_BYTES * row;
-        for (int b = 0; b < cols / SUPER_BLOCK; b++) {
-            long superBlock = records + superBlockBytes * b;
-            long record = superBlock + SuperBlockPanels.RECORD_BYTES * row;
-            float scale = quantizeSuperBlock(x + 4L * SUPER_BLOCK * b, values);
-            for (int i = 0; i < SUPER_BLOCK; i += 4) {
-                long from = Memory.known(values + 2L * ((sixteenths ? i : BLOCK * place(i / BLOCK) + i % BLOCK)));
-                long to = Memory.known(record + SuperBlockPanels.integers(4 * (i / Vectors.BYTES)) + i % Vectors.BYTES);
-                putFour(from, to, FOURTH_BYTE);
-            }
-            for (int i = 0; i < 16; i++) {
-                long to = record + SuperBlockPanels.corrections(i / Vectors.LANES) + 4L * (i % Vectors.LANES);
-                Memory.putFloat(to, sixteenths ? 0 : correction(values, i));
-            }
-            SuperBlockPanels.putScale(record, scale);
-        }
-    }
-
-    /** Four values to a lane each of four vectors, with what makes up for the places of their bytes. */
-    private static void putFour(long from, long to, float fourth) {
-        Memory.putFloat(to, UPPER_HALF * (float) Memory.getShort(from));
-        Memory.putFloat(to + Vectors.BYTES, SECOND_BYTE * Memory.getShort(from + 2));
-        Memory.putFloat(to + 2 * Vectors.BYTES, Memory.getShort(from + 4));
-        Memory.putFloat(to + 3 * Vectors.BYTES, fourth * Memory.getShort(from + 6));
-    }
-
-    /** The values and scales of {@link #nibbles} as records for {@link BlockPanels}, in the same order as those of {@link #panels}. */
-    private static void nibblePanels(long x, int cols, int row, int count, long records) {
-        long stretchBytes = BlockPanels.RECORD_BYTES * count;
-        long values = records + stretchBytes * (cols / SUPER_BLOCK) + PANEL_WORK_BYTES * row;
-        for (int b = 0; b < cols / BLOCK; b++) {
-            float scale = quantizeBlock(x + 4L * BLOCK * b, values) / UPPER_HALF;
-            long record = records + stretchBytes * (b / 8) + BlockPanels.RECORD_BYTES * row;
-            long part = record + BlockPanels.PART_BYTES * (b % 8 / NIBBLE_BLOCKS) + 16L * (b % NIBBLE_BLOCKS);
-            for (int i = 0; i < BLOCK; i += 4) {
-                long from = Memory.known(values + 2L * i);
-                // Four lanes for the low nibbles of a block, then four of other vectors for the high ones.
-                long to = Memory.known(part + 4L * Vectors.BYTES * (i / 16) + i % 16);
-                putFour(from, to, 1);
-            }
-            for (int lane = 0; lane < 4; lane++) {
-                Memory.putFloat(part + BlockPanels.SCALE + 4L * lane, scale);
-            }
-        }
-    }
-
-    /** The elements as records for {@link FloatPanels}, in the same order as those of {@link #panels}. */
+    /** The elements as records for {@link FloatPanels}, in the same order as those of {@link #records}. */
     private static void plainPanels(long x, int cols, int row, int count, long records) {
         for (int b = 0; b < cols / FloatPanels.ELEMENTS; b++) {
             long record = records + FloatPanels.RECORD_BYTES * ((long) count * b + row);
@@ -338,45 +227,16 @@ final class VectorActivations {
     }
 
     /** The values in 16-bit lanes; returns the scale. See {@link #quantizeBlock}. */
-    private static float quantizeSuperBlock(long x, long values) {
+    private static float quantizeSuperBlock(long x, int most, long values) {
         FloatVector magnitude = Vectors.floats(x).abs();
         for (int i = Vectors.LANES; i < SUPER_BLOCK; i += Vectors.LANES) {
             magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
         }
         float max = magnitude.reduceLanes(MAX);
-        float inverse = inverse(max, MOST_OF_SUPER_BLOCK);
+        float inverse = inverse(max, most);
         for (int i = 0; i < SUPER_BLOCK; i += BLOCK) {
             round(x + 4L * i, inverse, values + 2L * i);
         }
-        return max / MOST_OF_SUPER_BLOCK;
-    }
-
-    /**
-     * What the minimum of a group takes away for each unit: the sum of the group's activations, negative and
-     * {@link #UPPER_HALF} fold; 0 for an index that no group has.
-     */
-    private static float correction(long values, int index) {
-        int group = index - FIRST_CORRECTION;
-        if (group < 0 || group >= 8) {
-            return 0;
-        }
-        return -UPPER_HALF * (float) (sumOfSixteen(values + 64L * group) + sumOfSixteen(values + 64L * group + 32));
-    }
-
-    /**
-     * The place of a group of 32 among those of its super-block: vectors of 512 bits hold the groups 0 and 2, 1 and 3, 4 and 6,
-     * 5 and 7, because these share their bytes.
-     */
-    private static int place(int group) {
-        return WIDE && group % 4 % 3 != 0 ? group ^ 3 : group;
-    }
-
-    /** Multipliers of 32 elements, the first of which is element {@code first} in the order of the vectors. */
-    private static void multipliersOfBlock(long values, long superBlock, int first) {
-        for (int i = 0; i < BLOCK; i += 8) {
-            int at = first + i;
-            long vector = superBlock + 2L * Vectors.BYTES * (at / Vectors.BYTES);
-            multipliers(values + 2L * i, vector + at % Vectors.BYTES, Vectors.BYTES, WIDE ? 0xffff0000ffff0000L : -1);
-        }
+        return max / most;
     }
 }

@@ -1,7 +1,6 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorSuperBlocks.UPPER_HALVES;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -24,6 +23,7 @@ final class VectorHalves {
     static final int STEP = 8 * Vectors.LANES;
 
     static final int SIGN = 0x80000000;
+    private static final int UPPER_HALVES = 0xffff0000;
     static final int MAGNITUDE = 0x0fffe000;
     static final int REBIAS = 112 << 23;
 

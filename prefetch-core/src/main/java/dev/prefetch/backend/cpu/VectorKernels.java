@@ -16,30 +16,29 @@ final class VectorKernels implements Kernels {
      * Weight rows that a matrix-vector kernel goes through at the same time. More would compete for the first-level cache and
      * for the hardware that fetches ahead.
      */
-    private static final int STREAMS = SuperBlockPanels.ROWS;
+    private static final int STREAMS = FloatPanels.ROWS;
 
     /** The same with a single row of activations, which waits for memory more than for sums: see docs/benchmarks.md. */
     private static final int SINGLE_ROW_STREAMS = 4;
 
     /** Rows of activations that share an unpacked weight; what is left over takes another turn over the cached weights. */
-    private static final int TOKENS = SuperBlockPanels.TOKENS;
+    private static final int TOKENS = FloatPanels.TOKENS;
 
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
 
     private static final boolean WIDE = Vectors.BITS == 512;
 
-    private static final long HEADER = VectorSuperBlocks.HEADER;
     private static final long LANES_BYTES = (long) STREAMS * TOKENS * Vectors.BYTES;
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
 
-    /** For several rows of activations: what makes records for {@link SuperBlockPanels}; {@link #matvecs} has the others. */
-    private final Map<GgmlType, MethodHandle> unpackers = new EnumMap<>(GgmlType.class);
+    /** With 512 bits, for several rows of activations and {@code Q8_0}. */
+    private final MethodHandle unpackQ80 = Isolated.unpack(WideBlocks.class, "unpackQ80");
 
-    private final MethodHandle superBlockPanels = Isolated.panel(SuperBlockPanels.class, "multiply");
     private final MethodHandle floatPanels = Isolated.panel(FloatPanels.class, "multiply");
-    private final MethodHandle blockPanels = Isolated.panel(BlockPanels.class, "multiply");
+
+    private final LaneMatvec lanes = new LaneMatvec();
 
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
@@ -55,22 +54,9 @@ final class VectorKernels implements Kernels {
     private final VectorStrips strips = new VectorStrips(this);
 
     VectorKernels() {
-        Class<?> superBlocks = WIDE ? WideSuperBlocks.class : VectorSuperBlocks.class;
-        Class<?> superBlockRows = WIDE ? WideSuperBlocks.class : SuperBlockRows.class;
         matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
         matvecs.put(GgmlType.BF16, Isolated.matvec(VectorHalves.class, "bf16"));
         matvecs.put(GgmlType.Q8_0, Isolated.matvec(WIDE ? WideBlocks.class : VectorMatvec.class, "q80"));
-        matvecs.put(GgmlType.Q4_0, Isolated.matvec(VectorMatvec.class, "q40"));
-        matvecs.put(GgmlType.Q4_K, Isolated.matvec(superBlockRows, "q4k"));
-        matvecs.put(GgmlType.Q5_K, Isolated.matvec(superBlockRows, "q5k"));
-        matvecs.put(GgmlType.Q6_K, Isolated.matvec(superBlockRows, "q6k"));
-        if (WIDE) {
-            unpackers.put(GgmlType.Q8_0, Isolated.unpack(WideBlocks.class, "unpackQ80"));
-        }
-        unpackers.put(GgmlType.Q4_0, Isolated.unpack(BlockPanels.class, "unpackQ40"));
-        unpackers.put(GgmlType.Q4_K, Isolated.unpack(superBlocks, "unpackQ4k"));
-        unpackers.put(GgmlType.Q5_K, Isolated.unpack(superBlocks, "unpackQ5k"));
-        unpackers.put(GgmlType.Q6_K, Isolated.unpack(superBlocks, "unpackQ6k"));
         expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
@@ -98,22 +84,20 @@ final class VectorKernels implements Kernels {
 
     @Override
     public ActivationForm activationForm(GgmlType type, int cols, int count) {
-        boolean several = count > 1;
         return switch (type) {
             case F16, BF16 -> ActivationForm.HALVES;
             case Q8_0 -> {
                 if (!WIDE) {
                     yield ActivationForm.INT8;
                 }
-                yield several && cols % FloatPanels.ELEMENTS == 0 ? ActivationForm.PLAIN_PANELS : ActivationForm.PLAIN;
+                yield count > 1 && cols % FloatPanels.ELEMENTS == 0
+                        ? ActivationForm.PLAIN_PANELS
+                        : ActivationForm.PLAIN;
             }
-            case Q4_0 ->
-                count >= BlockPanels.LEAST_ROWS && cols % BlockPanels.ELEMENTS == 0
-                        ? ActivationForm.NIBBLE_PANELS
-                        : ActivationForm.NIBBLES;
-            case Q4_K, Q5_K -> several ? ActivationForm.GROUP_PANELS : ActivationForm.GROUPS;
-            case Q6_K -> several ? ActivationForm.SIXTEENTH_PANELS : ActivationForm.SIXTEENTHS;
-            default -> ActivationForm.PLAIN;
+            default -> {
+                LaneFormat format = LaneFormat.of(type);
+                yield format != null ? format.form : ActivationForm.PLAIN;
+            }
         };
     }
 
@@ -134,13 +118,14 @@ final class VectorKernels implements Kernels {
 
     @Override
     public long matvecScratchBytes(int cols) {
-        return LANES_BYTES + Math.max(HEADER + SuperBlockPanels.PANEL_BYTES, 4L * CHUNK);
+        return Math.max(LANES_BYTES + Math.max(FloatPanels.PANEL_BYTES, 4L * CHUNK), LaneMatvec.scratchBytes(cols));
     }
 
     @Override
     public void matvec(
             GgmlType type,
             long weights,
+            boolean packed,
             int rows,
             int cols,
             long activations,
@@ -149,6 +134,11 @@ final class VectorKernels implements Kernels {
             long y,
             long yStride,
             long scratch) {
+        LaneFormat format = LaneFormat.of(type);
+        if (format != null) {
+            lanes.multiply(format, weights, packed, rows, cols, activations, count, y, yStride, scratch);
+            return;
+        }
         long rowBytes = type.byteSize(cols);
         int streams = count == 1 ? SINGLE_ROW_STREAMS : STREAMS;
         int distance = rows / streams;
@@ -172,12 +162,12 @@ final class VectorKernels implements Kernels {
                         xStride,
                         tokens,
                         scratch);
-                storeSums(type, panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
+                storeSums(panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;
                 rows(type, panels, rest, rowBytes, rows - spread, cols, x, xStride, tokens, scratch);
-                storeSums(type, panels, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
+                storeSums(panels, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
             }
         }
     }
@@ -194,12 +184,12 @@ final class VectorKernels implements Kernels {
             long xStride,
             int count,
             long lanes) {
-        int places = panels ? STREAMS * SuperBlockPanels.laneTokens(count) : rows * count;
+        int places = panels ? STREAMS * FloatPanels.laneTokens(count) : rows * count;
         for (int i = 0; i < places; i++) {
             Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
         }
         if (panels) {
-            panels(type, weights, rowStride, rows, cols, x, xStride, count, lanes);
+            panels(weights, rowStride, rows, cols, x, xStride, count, lanes);
             return;
         }
         MethodHandle kernel = matvecs.get(type);
@@ -222,52 +212,39 @@ final class VectorKernels implements Kernels {
         }
     }
 
-    /** A super-block of each row at a time, so that unpacked weights stay in the first-level cache. */
-    private void panels(
-            GgmlType type,
-            long weights,
-            long rowStride,
-            int rows,
-            int cols,
-            long x,
-            long superBlockStride,
-            int count,
-            long lanes) {
-        MethodHandle unpack = unpackers.get(type);
-        MethodHandle multiply = multiplier(type);
-        long bytes = type.byteSize(VectorActivations.SUPER_BLOCK);
-        long panel = lanes + LANES_BYTES + HEADER;
-        for (int b = 0; b < cols / VectorActivations.SUPER_BLOCK; b++) {
-            Isolated.call(unpack, weights + bytes * b, rowStride, rows, panel);
-            Isolated.call(multiply, panel, rows, x + superBlockStride * b, count, lanes);
+    /** {@link FloatPanels#ELEMENTS} columns of each row at a time, so that unpacked weights stay in the first-level cache. */
+    private void panels(long weights, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+        long bytes = GgmlType.Q8_0.byteSize(FloatPanels.ELEMENTS);
+        long panel = lanes + LANES_BYTES;
+        for (int b = 0; b < cols / FloatPanels.ELEMENTS; b++) {
+            Isolated.call(unpackQ80, weights + bytes * b, rowStride, rows, panel);
+            Isolated.call(floatPanels, panel, rows, x + xStride * b, count, lanes);
         }
     }
 
-    private MethodHandle multiplier(GgmlType type) {
-        return switch (type) {
-            case Q8_0 -> floatPanels;
-            case Q4_0 -> blockPanels;
-            default -> superBlockPanels;
-        };
-    }
-
     private static void storeSums(
-            GgmlType type, boolean panels, long lanes, int rows, int count, long y, long rowStride, long tokenStride) {
-        float factor = factor(type);
-        int places = panels ? SuperBlockPanels.laneTokens(count) : count;
+            boolean panels, long lanes, int rows, int count, long y, long rowStride, long tokenStride) {
+        int places = panels ? FloatPanels.laneTokens(count) : count;
         for (int r = 0; r < rows; r++) {
             for (int t = 0; t < count; t++) {
                 float sum = Vectors.sumLanes(lanes + (long) Vectors.BYTES * (r * places + t));
-                Memory.putFloat(y + rowStride * r + tokenStride * t, factor * sum);
+                Memory.putFloat(y + rowStride * r + tokenStride * t, sum);
             }
         }
     }
 
-    private static float factor(GgmlType type) {
-        return switch (type) {
-            case Q4_K, Q5_K, Q6_K -> 1f / VectorActivations.UPPER_HALF;
-            default -> 1;
-        };
+    @Override
+    public boolean packs(GgmlType type, long rows, long cols) {
+        return LaneFormat.packs(type, rows, cols);
+    }
+
+    @Override
+    public void pack(GgmlType type, long weights, long rows, int cols) {
+        LaneFormat format = LaneFormat.of(type);
+        if (format == null) {
+            throw new UnsupportedOperationException("these kernels pack no weights of " + type);
+        }
+        LanePacking.packInPlace(format, weights, rows, cols);
     }
 
     @Override
@@ -299,6 +276,7 @@ final class VectorKernels implements Kernels {
     public void matmul(
             GgmlType type,
             long weights,
+            boolean packedWeights,
             int rows,
             int following,
             int cols,
@@ -307,7 +285,7 @@ final class VectorKernels implements Kernels {
             long y,
             long yStride,
             long scratch) {
-        strips.multiply(type, weights, rows, following, cols, packed, tokens, y, yStride, scratch);
+        strips.multiply(type, weights, packedWeights, rows, following, cols, packed, tokens, y, yStride, scratch);
     }
 
     @Override

@@ -1,27 +1,14 @@
 package dev.prefetch.backend.cpu;
 
-import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_BLOCKS;
-import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_STARTS;
-import static dev.prefetch.backend.cpu.VectorActivations.NIBBLE_STEP_BYTES;
-import static dev.prefetch.backend.cpu.VectorSuperBlocks.NIBBLES;
-import static dev.prefetch.backend.cpu.VectorSuperBlocks.UPPER_HALVES;
 import static dev.prefetch.backend.cpu.Vectors.BITS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
-import static dev.prefetch.backend.cpu.Vectors.I;
-import static dev.prefetch.backend.cpu.Vectors.LE;
-import static dev.prefetch.backend.cpu.Vectors.S;
 import static jdk.incubator.vector.VectorOperators.ASHR;
-import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
-import static jdk.incubator.vector.VectorOperators.LSHR;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorMask;
 
 /**
  * Matrix-vector kernels for f32 and for blocks of 32.
@@ -120,77 +107,5 @@ final class VectorMatvec {
     private static IntVector pairSums(ShortVector v) {
         IntVector pairs = v.reinterpretAsInts();
         return pairs.lanewise(LSHL, 16).lanewise(ASHR, 16).add(pairs.lanewise(ASHR, 16));
-    }
-
-    /** Nibbles of as many blocks as fill a vector; {@link VectorActivations} has the layout. */
-    static void q40(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
-        // Made here, masks stay in registers of their own.
-        VectorMask<Integer> second = VectorMask.fromLong(I, 0xf0);
-        VectorMask<Integer> third = VectorMask.fromLong(I, 0xf00);
-        VectorMask<Integer> fourth = VectorMask.fromLong(I, 0xf000);
-        VectorMask<Float> secondScale = VectorMask.fromLong(F, 0xf0);
-        VectorMask<Float> thirdScale = VectorMask.fromLong(F, 0xf00);
-        VectorMask<Float> fourthScale = VectorMask.fromLong(F, 0xf000);
-        int steps = cols / 32 / NIBBLE_BLOCKS;
-        for (int s = 0; s < steps; s++) {
-            for (int r = 0; r < rows; r++) {
-                long p = Memory.known(w + rowStride * r + 18L * NIBBLE_BLOCKS * s);
-                IntVector z = IntVector.fromMemorySegment(I, ALL, p + 2, LE);
-                FloatVector d = FloatVector.broadcast(F, Memory.getHalf(p));
-                if (BITS >= 256) {
-                    z = z.blend(IntVector.fromMemorySegment(I, ALL, p + 4, LE), second);
-                    d = d.blend(FloatVector.broadcast(F, Memory.getHalf(p + 18)), secondScale);
-                }
-                if (BITS == 512) {
-                    z = z.blend(IntVector.fromMemorySegment(I, ALL, p + 6, LE), third);
-                    d = d.blend(FloatVector.broadcast(F, Memory.getHalf(p + 36)), thirdScale);
-                    z = z.blend(IntVector.fromMemorySegment(I, ALL, p + 8, LE), fourth);
-                    d = d.blend(FloatVector.broadcast(F, Memory.getHalf(p + 54)), fourthScale);
-                }
-                IntVector low = z.and(NIBBLES);
-                IntVector high = z.lanewise(LSHR, 4).and(NIBBLES);
-                for (int t = 0; t < count; t++) {
-                    long q = Memory.known(x + xStride * t + NIBBLE_STEP_BYTES * s);
-                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
-                    ShortVector v = low.reinterpretAsShorts()
-                            .mul(ShortVector.fromMemorySegment(S, ALL, q, LE))
-                            .add(ShortVector.fromMemorySegment(S, ALL, q + NIBBLE_STARTS, LE));
-                    v = v.add(low.lanewise(LSHR, 8)
-                            .reinterpretAsShorts()
-                            .mul(ShortVector.fromMemorySegment(S, ALL, q + BYTES, LE)));
-                    v = v.add(high.reinterpretAsShorts().mul(ShortVector.fromMemorySegment(S, ALL, q + 2 * BYTES, LE)));
-                    v = v.add(high.lanewise(LSHR, 8)
-                            .reinterpretAsShorts()
-                            .mul(ShortVector.fromMemorySegment(S, ALL, q + 3 * BYTES, LE)));
-                    IntVector sums = v.reinterpretAsInts();
-                    sums = sums.add(sums.lanewise(LSHL, 16)).and(UPPER_HALVES);
-                    FloatVector scale = d.mul(FloatVector.fromMemorySegment(F, ALL, q + NIBBLE_SCALES, LE));
-                    ((FloatVector) sums.convertShape(I2F, F, 0))
-                            .fma(scale, FloatVector.fromMemorySegment(F, ALL, at, LE))
-                            .intoMemorySegment(ALL, at, LE);
-                }
-            }
-        }
-        for (int b = steps * NIBBLE_BLOCKS; b < cols / 32; b++) {
-            for (int r = 0; r < rows; r++) {
-                for (int t = 0; t < count; t++) {
-                    long rest = x + xStride * t + VectorActivations.nibbleRest(cols);
-                    float scale = Memory.getFloat(rest + 2L * cols + 4L * b);
-                    float sum = q40Block(w + rowStride * r + 18L * b, rest + 64L * b) * scale;
-                    long lane = lanes + (long) BYTES * (r * count + t);
-                    Memory.putFloat(lane, Memory.getFloat(lane) + sum);
-                }
-            }
-        }
-    }
-
-    private static float q40Block(long p, long values) {
-        int sum = 0;
-        for (int i = 0; i < 16; i++) {
-            int z = Memory.getUnsignedByte(p + 2 + i);
-            sum += ((z & 15) - 8) * Memory.getShort(values + 2L * i);
-            sum += ((z >> 4) - 8) * Memory.getShort(values + 32 + 2L * i);
-        }
-        return Memory.getHalf(p) * sum;
     }
 }

@@ -239,6 +239,57 @@ final class VectorStripExpand {
         }
     }
 
+    /** Columns of a packed group, see {@link LaneFormat}; {@code words} and {@code halves} are those of 256 columns. */
+    static void packedQ40(long words, long halves, int offset, int depth, long scratch, long strip) {
+        int first = offset / 32;
+        for (int block = 0; block < depth / 32; block++) {
+            long s = scratch + SCALES + (long) BYTES * block;
+            LaneUnpack.halvesToFloats(halves + 2L * LANES * (first + block), s);
+            FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE)
+                    .mul(0x1p-28f)
+                    .intoMemorySegment(ALL, Memory.known(s), LE);
+        }
+        nibbles(words + 4L * BYTES * first, scratch + SCALES, depth / 32, strip);
+    }
+
+    static void packedQ6k(long words, long halves, int offset, int depth, long scratch, long strip) {
+        int half = offset / 128;
+        LaneUnpack.halvesToFloats(halves, scratch + HEADER);
+        Memory.copy(words + 2L * BYTES * half, scratch + HEADER + BYTES, 2L * BYTES);
+        q6kScales(scratch + HEADER, scratch + SCALES);
+        LaneUnpack.q6kHalf(words + (4L + 24 * half) * BYTES, scratch + COMPOSED);
+        subtract32(scratch + COMPOSED);
+        bytes(scratch + COMPOSED, scratch + SCALES, 8, 4, strip);
+    }
+
+    private static void subtract32(long words) {
+        for (int i = 0; i < 32; i++) {
+            long p = Memory.known(words + (long) BYTES * i);
+            IntVector.fromMemorySegment(I, ALL, p, LE)
+                    .reinterpretAsBytes()
+                    .sub((byte) 32)
+                    .intoMemorySegment(ALL, p, LE);
+        }
+    }
+
+    static void packedQ5k(long words, long halves, int offset, int depth, long scratch, long strip) {
+        packedHeader(words, scratch + HEADER);
+        groupScales(scratch + HEADER, offset / 32, scratch + SCALES);
+        LaneUnpack.q5kHalf(words + (4L + 20 * (offset / 128)) * BYTES, scratch + COMPOSED);
+        groups(scratch + COMPOSED, scratch + SCALES, strip);
+    }
+
+    static void packedQ4k(long words, long halves, int offset, int depth, long scratch, long strip) {
+        packedHeader(words, scratch + HEADER);
+        groupScales(scratch + HEADER, offset / 32, scratch + SCALES);
+        q4kWords(words + (4L + offset / 8) * BYTES, scratch + SCALES, strip);
+    }
+
+    private static void packedHeader(long words, long out) {
+        LaneUnpack.units(words, out);
+        Memory.copy(words + BYTES, out + 2L * BYTES, 3L * BYTES);
+    }
+
     static void q6k(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
         int half = offset / 128;
         for (int r = 0; r < LANES; r++) {

@@ -4,6 +4,7 @@ import dev.prefetch.gguf.GgmlType;
 import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
 import java.util.Map;
+import java.util.Objects;
 
 /**
  * Products with many rows of activations: strips of weights, see {@link VectorGemm}, one after the other.
@@ -25,6 +26,8 @@ final class VectorStrips {
     private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
+    private final Map<GgmlType, MethodHandle> packedExpanders = new EnumMap<>(GgmlType.class);
+
     /** @param kernels what expands the other formats */
     VectorStrips(Kernels kernels) {
         this.kernels = kernels;
@@ -36,6 +39,10 @@ final class VectorStrips {
         expanders.put(GgmlType.Q4_K, Isolated.strip(VectorStripExpand.class, "q4k"));
         expanders.put(GgmlType.Q5_K, Isolated.strip(VectorStripExpand.class, "q5k"));
         expanders.put(GgmlType.Q6_K, Isolated.strip(VectorStripExpand.class, "q6k"));
+        packedExpanders.put(GgmlType.Q4_0, Isolated.strip(VectorStripExpand.class, "packedQ40"));
+        packedExpanders.put(GgmlType.Q4_K, Isolated.strip(VectorStripExpand.class, "packedQ4k"));
+        packedExpanders.put(GgmlType.Q5_K, Isolated.strip(VectorStripExpand.class, "packedQ5k"));
+        packedExpanders.put(GgmlType.Q6_K, Isolated.strip(VectorStripExpand.class, "packedQ6k"));
     }
 
     static long scratchBytes(int tokens) {
@@ -54,6 +61,7 @@ final class VectorStrips {
     void multiply(
             GgmlType type,
             long weights,
+            boolean packedWeights,
             int rows,
             int following,
             int cols,
@@ -66,6 +74,7 @@ final class VectorStrips {
         long rowBytes = type.byteSize(cols);
         long sums = scratch + scratchBytes(0);
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
+        int paired = rows / LaneFormat.PAIR_ROWS * LaneFormat.PAIR_ROWS;
         for (int first = 0; first < rows; first += VectorGemm.ROWS) {
             int present = Math.min(VectorGemm.ROWS, rows - first);
             if (present < VectorGemm.ROWS) {
@@ -81,8 +90,14 @@ final class VectorStrips {
             for (int col = 0; col < cols; col += most) {
                 int depth = Math.min(most, cols - col);
                 int offset = col % type.blockElements();
-                long in = weights + rowBytes * first + type.byteSize(col - offset);
-                expand(type, in, rowBytes, present, offset, depth, scratch);
+                int inPairs = packedWeights ? Math.clamp(paired - first, 0, present) : 0;
+                if (inPairs > 0) {
+                    expandPacked(type, weights, first, inPairs, cols, col, depth, scratch);
+                }
+                if (inPairs < present) {
+                    long in = weights + rowBytes * (first + inPairs) + type.byteSize(col - offset);
+                    expand(type, in, rowBytes, present - inPairs, offset, depth, scratch + 4L * inPairs);
+                }
                 long x = packed + 4L * VectorGemm.TOKENS * col;
                 Isolated.call(
                         multiplyKernel, scratch, depth, x, tileBytes, tokens, sums, ahead + aheadStep * col, aheadStep);
@@ -117,6 +132,28 @@ final class VectorStrips {
                 }
             }
             Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, offset, depth, scratch, out);
+        }
+    }
+
+    /** Groups of packed pairs, the first of which begins a pair. */
+    private void expandPacked(
+            GgmlType type, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
+        LaneFormat format = Objects.requireNonNull(LaneFormat.of(type));
+        MethodHandle expander = packedExpanders.get(type);
+        long scratch = strip + STRIP_BYTES + Vectors.LANES * ROW_BYTES;
+        long pairBytes = type.byteSize(cols) * LaneFormat.PAIR_ROWS;
+        int whole = col / LaneFormat.COLS * LaneFormat.COLS;
+        for (int first = 0; first < rows; first += Vectors.LANES) {
+            int group = (firstRow + first) / Vectors.LANES;
+            long pair = weights + pairBytes * (group / 2);
+            Isolated.call(
+                    expander,
+                    pair + format.wordsAt(cols, whole, group % 2),
+                    pair + format.halvesAt(cols, whole, group % 2),
+                    col - whole,
+                    depth,
+                    scratch,
+                    strip + 4L * first);
         }
     }
 }

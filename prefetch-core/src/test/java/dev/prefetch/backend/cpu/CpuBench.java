@@ -70,7 +70,7 @@ final class CpuBench {
     }
 
     private static void decode(CpuDevice device, GgmlType type, int count, long bytes) {
-        int rows = (int) (bytes / type.byteSize(COLS));
+        int rows = (int) (bytes / type.byteSize(COLS)) / 64 * 64;
         Weight weight = weight(device, type, rows, COLS);
         double best = measure(device, weight, count, count);
         double gigabytes = rows * type.byteSize(COLS) / 1e9;
@@ -191,7 +191,8 @@ final class CpuBench {
         long rows = Long.getLong("rows", weight.rows());
         long rowBytes = weight.type().byteSize(weight.cols());
         for (long first = 0; first + rows <= weight.rows(); first += rows) {
-            Weight part = new Weight(weight.type(), rows, weight.cols(), weight.buffer(), first * rowBytes);
+            Weight part =
+                    new Weight(weight.type(), rows, weight.cols(), weight.buffer(), first * rowBytes, weight.packed());
             ops.matmul(part, x, decodeRows, count, y);
         }
     }
@@ -229,6 +230,8 @@ final class CpuBench {
             long length = Math.min(sample.length, buffer.byteSize() - at);
             buffer.upload(MemorySegment.ofArray(sample).asSlice(0, length), at);
         }
-        return new Weight(type, rows, cols, buffer, 0);
+        Weight weight = new Weight(type, rows, cols, buffer, 0);
+        boolean packs = !Boolean.getBoolean("unpacked") && device.packs(type, rows, cols);
+        return packs ? device.pack(weight) : weight;
     }
 }

@@ -206,13 +206,82 @@ class MatmulTest {
         }
     }
 
+    static Stream<GgmlType> laneTypes() {
+        return Arrays.stream(LaneFormat.values()).map(format -> format.type);
+    }
+
+    @ParameterizedTest
+    @MethodSource("laneTypes")
+    void packedWeightsGiveTheSameBits(GgmlType type) {
+        SplittableRandom random = new SplittableRandom(700 + type.id());
+        int block = type.blockElements();
+        int packed = 0;
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 1);
+                    CpuDevice parallel = TestData.device(kernels, 3)) {
+                for (int rows : new int[] {1, 31, 32, 45, 96, 101, 203}) {
+                    for (int cols : new int[] {block, 3 * block, 256, 768, 2048 + block}) {
+                        Weight plain = TestData.randomWeight(device, random, type, rows, cols);
+                        if (!device.packs(type, rows, cols)) {
+                            assertThat(kernels.name().equals("scalar") || rows < LaneFormat.PAIR_ROWS)
+                                    .isTrue();
+                            continue;
+                        }
+                        packed++;
+                        Weight weight = packed(device, plain);
+                        for (int count : new int[] {1, 2, 3, 4, 7, 18}) {
+                            float[] x = TestData.randomFloats(random, count * cols);
+                            for (int decodeRows : new int[] {0, count / 2, count}) {
+                                float[] expected = product(device, plain, x, decodeRows, count);
+                                assertThat(product(device, weight, x, decodeRows, count))
+                                        .as("%s %dx%d, %d of %d", type, rows, cols, decodeRows, count)
+                                        .isEqualTo(expected);
+                                assertThat(product(parallel, weight, x, decodeRows, count))
+                                        .isEqualTo(expected);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assertThat(packed).isPositive();
+    }
+
+    /** A copy in the device's own order, of the same size and not of the same bytes. */
+    private static Weight packed(CpuDevice device, Weight plain) {
+        byte[] bytes = new byte[(int) plain.buffer().byteSize()];
+        plain.buffer().download(0, MemorySegment.ofArray(bytes));
+        DeviceBuffer copy = device.allocate(bytes.length, "packed");
+        copy.upload(MemorySegment.ofArray(bytes), 0);
+        Weight weight = device.pack(new Weight(plain.type(), plain.rows(), plain.cols(), copy, plain.offset()));
+        assertThat(weight.packed()).isTrue();
+        byte[] after = new byte[bytes.length];
+        copy.download(0, MemorySegment.ofArray(after));
+        assertThat(after).isNotEqualTo(bytes);
+        Arrays.sort(after);
+        Arrays.sort(bytes);
+        if (plain.type() == GgmlType.Q4_0 || plain.type() == GgmlType.Q4_K) {
+            assertThat(after).isEqualTo(bytes);
+        }
+        return weight;
+    }
+
+    @Test
+    void packsNothingForKernelsThatWantTheOrderOfTheFile() {
+        try (CpuDevice device = TestData.device(new ScalarKernels(), 1)) {
+            Weight weight = TestData.randomWeight(device, new SplittableRandom(1), GgmlType.Q4_K, 64, 256);
+            assertThat(device.packs(GgmlType.Q4_K, 64, 256)).isFalse();
+            assertThatThrownBy(() -> device.pack(weight)).isInstanceOf(UnsupportedOperationException.class);
+        }
+    }
+
     static Stream<GgmlType> superBlockTypes() {
         return Stream.of(GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K);
     }
 
     /**
-     * Where the integers of super-blocks are largest, and where a block has no scale but minima: several rows are multiplied as
-     * floats, a single one as integers.
+     * Where the integers of super-blocks are largest, so that sums of 16 bits just hold them, and where a block has no scale but
+     * minima.
      */
     @ParameterizedTest
     @MethodSource("superBlockTypes")
@@ -242,6 +311,11 @@ class MatmulTest {
                 buffer.upload(MemorySegment.ofArray(extreme), 0);
                 Weight weight = new Weight(type, rows, cols, buffer, 0);
                 float[] together = product(device, weight, x, count, count);
+                float[] expanded = product(device, weight, x, 0, count);
+                for (int i = 0; i < together.length; i++) {
+                    // Of activations in steps of 1/255 of the largest.
+                    assertThat(together[i]).isCloseTo(expanded[i], withinPercentage(0.5));
+                }
                 for (int t = 0; t < count; t++) {
                     float[] alone = product(device, weight, Arrays.copyOfRange(x, t * cols, (t + 1) * cols), 1, 1);
                     assertThat(Arrays.copyOfRange(together, t * rows, (t + 1) * rows))

@@ -1,0 +1,95 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.gguf.GgmlType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Formats whose matrices are multiplied with rows of weights in the lanes of a vector, and how two groups of {@link Vectors#LANES}
+ * rows, a pair, are packed for that: the same bytes in another order.
+ *
+ * <p>A packed pair has the words of 32 bits of its blocks, each once for every row of a group, {@link #COLS} columns at a time, and
+ * in front of them, for formats whose blocks have an odd half, these:
+ * {@code [256 columns]{[group][block][LANES] halves, [group][block][word][LANES] words}}. Words stand in the order in which
+ * {@link LaneRow} wants them; see there. So a matrix is read from its beginning to its end without a jump, which is what processors
+ * fetch ahead, and nothing has to be transposed while multiplying.
+ */
+enum LaneFormat {
+    /** Blocks of 32: a scale and nibbles with zero point 8. */
+    Q4_0(GgmlType.Q4_0, 4, true, ActivationForm.BLOCK_NIBBLES, 127, 8, 8),
+    /** Super-blocks of 256 in groups of 32 with scales and minima, four bits. */
+    Q4_K(GgmlType.Q4_K, 36, false, ActivationForm.GROUP_NIBBLES, 255, 8, 8),
+    /** The same with five bits. */
+    Q5_K(GgmlType.Q5_K, 44, false, ActivationForm.GROUP_FIVE_BITS, 255, 16, 4),
+    /** Super-blocks of 256 in groups of 16 with scales and zero point 32, six bits. */
+    Q6_K(GgmlType.Q6_K, 52, true, ActivationForm.SIXTEENTHS, 255, 32, 2);
+
+    private static final LaneFormat[] VALUES = values();
+
+    /** Rows of a pair of groups. */
+    static final int PAIR_ROWS = 2 * Vectors.LANES;
+
+    /** Columns that are multiplied at a time: a super-block, or as many blocks as make 256. */
+    static final int COLS = 256;
+
+    /** The format in files. */
+    final GgmlType type;
+
+    /** Words of 32 bits of a block, without its half. */
+    final int words;
+
+    /** Whether a block has two bytes more than {@link #words}. */
+    final boolean half;
+
+    /** How activations are prepared. */
+    final ActivationForm form;
+
+    /** The largest value of an activation. */
+    final int most;
+
+    /** What is taken away from an unsigned element, so that sums of products fit 16 bits. */
+    final int centre;
+
+    /** Words of four elements whose products are summed in 16 bits. */
+    final int wordsPerSum;
+
+    LaneFormat(GgmlType type, int words, boolean half, ActivationForm form, int most, int centre, int wordsPerSum) {
+        this.type = type;
+        this.words = words;
+        this.half = half;
+        this.form = form;
+        this.most = most;
+        this.centre = centre;
+        this.wordsPerSum = wordsPerSum;
+    }
+
+    static @Nullable LaneFormat of(GgmlType type) {
+        for (LaneFormat format : VALUES) {
+            if (format.type == type) {
+                return format;
+            }
+        }
+        return null;
+    }
+
+    /** Whether matrices of that shape are packed: by whole pairs of groups, behind which rows stay as they are. */
+    static boolean packs(GgmlType type, long rows, long cols) {
+        return of(type) != null && rows >= PAIR_ROWS && cols % type.blockElements() == 0;
+    }
+
+    /**
+     * Where in a packed pair the words of the blocks from that column on are.
+     *
+     * @param col a multiple of {@link #COLS}
+     * @param group which of the two, 0 or 1
+     */
+    long wordsAt(int cols, int col, int group) {
+        int blocks = Math.min(COLS, cols - col) / type.blockElements();
+        return halvesAt(cols, col, half ? 2 : 0) + (long) group * blocks * words * Vectors.BYTES;
+    }
+
+    /** Where in a packed pair the halves of the blocks from that column on are, for formats that have any. */
+    long halvesAt(int cols, int col, int group) {
+        int blocks = Math.min(COLS, cols - col) / type.blockElements();
+        return PAIR_ROWS * type.byteSize(col) + (long) group * blocks * 2 * Vectors.LANES;
+    }
+}

@@ -1,0 +1,175 @@
+package dev.prefetch.backend.cpu;
+
+import static dev.prefetch.backend.cpu.Vectors.BYTES;
+
+import java.lang.invoke.MethodHandle;
+import java.util.EnumMap;
+import java.util.Map;
+
+/**
+ * Products of matrices of a {@link LaneFormat} with prepared rows of activations: a pair of groups of rows at a time, and of it 256
+ * columns. With several rows of activations these are taken apart once for all. Pairs that are not packed are packed on
+ * the way, which takes about as long as multiplying them twice.
+ */
+final class LaneMatvec {
+
+    /** Rows of activations that are multiplied before the next pair. */
+    private static final int TOKENS = 16;
+
+    /** So many rows of activations are multiplied one by one, straight from packed weights. */
+    private static final int FEW = 3;
+
+    private static final int ROWS = LaneFormat.PAIR_ROWS;
+
+    private static final long SUMS = LaneProducts.SUMS;
+    private static final long RESULTS = SUMS + LaneProducts.SUM_BYTES;
+    private static final long PACKING = RESULTS + (long) TOKENS * ROWS * 4;
+    private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
+
+    /** The kernels of a format. */
+    private record Parts(MethodHandle factors, MethodHandle unpack, MethodHandle row, MethodHandle finish) {
+
+        static Parts of(String name) {
+            return new Parts(
+                    Isolated.unpack(LaneUnpack.class, "factors" + name),
+                    Isolated.unpack(LaneUnpack.class, "elements" + name),
+                    Isolated.panel(LaneRow.class, "row" + name),
+                    Isolated.panel(LaneProducts.class, "finish" + name));
+        }
+    }
+
+    private final Map<LaneFormat, Parts> parts = new EnumMap<>(LaneFormat.class);
+    private final MethodHandle one = Isolated.laneProducts(LaneProducts.class, "one");
+    private final MethodHandle two = Isolated.laneProducts(LaneProducts.class, "two");
+
+    LaneMatvec() {
+        parts.put(LaneFormat.Q4_0, Parts.of("Q40"));
+        parts.put(LaneFormat.Q4_K, Parts.of("Q4k"));
+        parts.put(LaneFormat.Q5_K, Parts.of("Q5k"));
+        parts.put(LaneFormat.Q6_K, Parts.of("Q6k"));
+    }
+
+    /** Scratch bytes that {@link #multiply} needs: room for a pair, and for rows that fill none. */
+    static long scratchBytes(int cols) {
+        return PAIR + 2 * pairBytes(cols);
+    }
+
+    /** At most: a byte for an element. */
+    private static long pairBytes(int cols) {
+        return (long) ROWS * cols;
+    }
+
+    /** See {@link Kernels#matvec}. */
+    void multiply(
+            LaneFormat format,
+            long weights,
+            boolean packed,
+            int rows,
+            int cols,
+            long activations,
+            int count,
+            long y,
+            long yStride,
+            long scratch) {
+        long rowBytes = format.type.byteSize(cols);
+        for (int row = 0; row < rows; row += ROWS) {
+            int present = Math.min(ROWS, rows - row);
+            long pair = weights + rowBytes * row;
+            if (!packed || present < ROWS) {
+                pack(format, pair, present, cols, scratch);
+                pair = scratch + PAIR;
+            }
+            for (int token = 0; token < count; token += TOKENS) {
+                int tokens = Math.min(TOKENS, count - token);
+                long x = activations + VectorActivations.RECORD_BYTES * token;
+                Memory.clear(scratch + RESULTS, 4L * ROWS * tokens);
+                if (tokens <= FEW) {
+                    few(format, pair, cols, x, tokens, count, scratch);
+                } else {
+                    many(format, pair, cols, !packed || row + 2 * ROWS > rows, x, tokens, count, scratch);
+                }
+                for (int t = 0; t < tokens; t++) {
+                    long out = y + yStride * (token + t) + 4L * row;
+                    Memory.copy(scratch + RESULTS + 4L * ROWS * t, out, 4L * present);
+                }
+            }
+        }
+    }
+
+    /**
+     * A pair with few rows of activations out of {@code count}, which all see the packed weights. Results are left in the scratch
+     * memory.
+     */
+    private void few(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
+        Parts kernels = parts.get(format);
+        for (int col = 0; col < cols; col += LaneFormat.COLS) {
+            int words = Math.min(LaneFormat.COLS, cols - col) / 4;
+            long record = x + VectorActivations.RECORD_BYTES * count * (col / LaneFormat.COLS);
+            for (int t = 0; t < tokens; t++) {
+                long q = record + VectorActivations.RECORD_BYTES * t;
+                for (int group = 0; group < 2; group++) {
+                    long at = pair + format.wordsAt(cols, col, group);
+                    if (t == 0) {
+                        long halves = pair + format.halvesAt(cols, col, group);
+                        Isolated.call(kernels.factors, at, halves, words, scratch + LaneUnpack.PANEL_BYTES * group);
+                    }
+                    long sums = scratch + SUMS + (long) BYTES * group;
+                    Isolated.call(kernels.row, at, words, q, LaneProducts.DISTANCE, sums);
+                }
+                Isolated.call(kernels.finish, scratch, 1, q, words, scratch + RESULTS + 4L * ROWS * t);
+            }
+        }
+    }
+
+    /** The same with more rows of activations, for which the weights are taken apart once. */
+    private void many(
+            LaneFormat format, long pair, int cols, boolean last, long x, int tokens, int count, long scratch) {
+        Parts kernels = parts.get(format);
+        for (int col = 0; col < cols; col += LaneFormat.COLS) {
+            int words = Math.min(LaneFormat.COLS, cols - col) / 4;
+            for (int group = 0; group < 2; group++) {
+                long at = pair + format.wordsAt(cols, col, group);
+                long panel = scratch + LaneUnpack.PANEL_BYTES * group;
+                Isolated.call(kernels.factors, at, pair + format.halvesAt(cols, col, group), words, panel);
+                Isolated.call(kernels.unpack, at, 0L, words, panel);
+            }
+            long record = x + VectorActivations.RECORD_BYTES * count * (col / LaneFormat.COLS);
+            // The columns that come next, also of the next pair.
+            int next = Math.min(LaneFormat.COLS, (last ? cols : 2 * cols) - col - LaneFormat.COLS);
+            long bytes = next <= 0 ? 0 : ROWS * format.type.byteSize(next);
+            int steps = words * Math.ceilDiv(tokens, 2);
+            int step = (int) (bytes / steps);
+            long ahead = pair + ROWS * format.type.byteSize(col + 4 * words);
+            if (step == 0) {
+                ahead = pair;
+            }
+            for (int t = 0; t < tokens; t += 2) {
+                int together = Math.min(2, tokens - t);
+                long q = record + VectorActivations.RECORD_BYTES * t;
+                Isolated.call(
+                        together == 2 ? two : one,
+                        scratch,
+                        words,
+                        q,
+                        format.wordsPerSum,
+                        scratch + SUMS,
+                        ahead + (long) step * words * (t / 2),
+                        step);
+                Isolated.call(kernels.finish, scratch, together, q, words, scratch + RESULTS + 4L * ROWS * t);
+            }
+        }
+    }
+
+    /**
+     * Packs so many rows as a pair; where they are too few, the last ones again. They are copied before: one row after the other is
+     * read faster than some words of all.
+     */
+    private static void pack(LaneFormat format, long rows, int present, int cols, long scratch) {
+        long rowBytes = format.type.byteSize(cols);
+        long copies = scratch + PAIR + pairBytes(cols);
+        for (int r = 0; r < ROWS; r++) {
+            Memory.copy(rows + rowBytes * Math.min(r, present - 1), copies + rowBytes * r, rowBytes);
+        }
+        LanePacking.pack(format, copies, rowBytes, cols, scratch + PAIR, scratch + PACKING);
+    }
+}
