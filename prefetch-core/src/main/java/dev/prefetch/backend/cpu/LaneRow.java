@@ -95,6 +95,7 @@ final class LaneRow {
         for (int i = 0; i < 8; i++) {
             long h = words + (4L + 5 * i) * BYTES;
             long p = h + BYTES;
+            long end = p + 4L * BYTES;
             int bit = 0;
             // The first of four sums of two groups.
             int sum = i + (i & -2);
@@ -123,7 +124,7 @@ final class LaneRow {
                 p += BYTES;
                 q += 4;
                 bit += 2;
-            } while (bit < 8);
+            } while (p < end);
             long o = Memory.known(sums + (long) distance * sum);
             a.intoMemorySegment(ALL, o, LE);
             b.intoMemorySegment(ALL, o + 2L * distance, LE);
@@ -138,6 +139,7 @@ final class LaneRow {
         for (int i = 0; i < 16; i++) {
             long h = words + (4L + 3 * i) * BYTES;
             long p = h + BYTES;
+            long end = p + 2L * BYTES;
             int bit = 0;
             int sum = i + (i & -8);
             long q = x + 8L * sum;
@@ -165,7 +167,7 @@ final class LaneRow {
                 p += BYTES;
                 q += 4;
                 bit += 4;
-            } while (bit < 8);
+            } while (p < end);
             long o = Memory.known(sums + (long) distance * sum);
             a.intoMemorySegment(ALL, o, LE);
             b.intoMemorySegment(ALL, o + 8L * distance, LE);
