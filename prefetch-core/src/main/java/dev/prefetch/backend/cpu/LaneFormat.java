@@ -34,6 +34,9 @@ enum LaneFormat {
     /** The format in files. */
     final GgmlType type;
 
+    /** Columns of a block. */
+    final int elements;
+
     /** Words of 32 bits of a block, without its half. */
     final int words;
 
@@ -54,6 +57,7 @@ enum LaneFormat {
 
     LaneFormat(GgmlType type, int words, boolean half, ActivationForm form, int most, int centre, int wordsPerSum) {
         this.type = type;
+        this.elements = type.blockElements();
         this.words = words;
         this.half = half;
         this.form = form;
@@ -83,13 +87,28 @@ enum LaneFormat {
      * @param group which of the two, 0 or 1
      */
     long wordsAt(int cols, int col, int group) {
-        int blocks = Math.min(COLS, cols - col) / type.blockElements();
-        return halvesAt(cols, col, half ? 2 : 0) + (long) group * blocks * words * Vectors.BYTES;
+        return pairBytes(col) + wordsAfter(cols - col, group);
     }
 
     /** Where in a packed pair the halves of the blocks from that column on are, for formats that have any. */
     long halvesAt(int cols, int col, int group) {
-        int blocks = Math.min(COLS, cols - col) / type.blockElements();
-        return PAIR_ROWS * type.byteSize(col) + (long) group * blocks * 2 * Vectors.LANES;
+        return pairBytes(col) + halvesAfter(cols - col, group);
+    }
+
+    /** Bytes of so many columns of a pair. */
+    long pairBytes(int cols) {
+        return PAIR_ROWS * type.byteSize(cols);
+    }
+
+    /** Behind the beginning of at most {@link #COLS} columns of a pair, of which so many are left: where the words are. */
+    long wordsAfter(int left, int group) {
+        int blocks = Math.min(COLS, left) / elements;
+        return halvesAfter(left, half ? 2 : 0) + (long) group * blocks * words * Vectors.BYTES;
+    }
+
+    /** As {@link #wordsAfter}, where the halves are. */
+    long halvesAfter(int left, int group) {
+        int blocks = Math.min(COLS, left) / elements;
+        return (long) group * blocks * 2 * Vectors.LANES;
     }
 }

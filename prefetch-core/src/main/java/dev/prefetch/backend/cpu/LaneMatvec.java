@@ -102,22 +102,27 @@ final class LaneMatvec {
      */
     private void few(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
-        for (int col = 0; col < cols; col += LaneFormat.COLS) {
-            int words = Math.min(LaneFormat.COLS, cols - col) / 4;
-            long record = x + VectorActivations.RECORD_BYTES * count * (col / LaneFormat.COLS);
+        long step = format.pairBytes(LaneFormat.COLS);
+        long at = pair;
+        long record = x;
+        for (int left = cols; left > 0; left -= LaneFormat.COLS) {
+            int words = Math.min(LaneFormat.COLS, left) / 4;
             for (int t = 0; t < tokens; t++) {
                 long q = record + VectorActivations.RECORD_BYTES * t;
                 for (int group = 0; group < 2; group++) {
-                    long at = pair + format.wordsAt(cols, col, group);
+                    long from = at + format.wordsAfter(left, group);
                     if (t == 0) {
-                        long halves = pair + format.halvesAt(cols, col, group);
-                        Isolated.call(kernels.factors, at, halves, words, scratch + LaneUnpack.PANEL_BYTES * group);
+                        // In the order of memory, of which nothing must be left out.
+                        long halves = at + format.halvesAfter(left, group);
+                        Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.PANEL_BYTES * group);
                     }
                     long sums = scratch + SUMS + (long) BYTES * group;
-                    Isolated.call(kernels.row, at, words, q, LaneProducts.DISTANCE, sums);
+                    Isolated.call(kernels.row, from, words, q, LaneProducts.DISTANCE, sums);
                 }
                 Isolated.call(kernels.finish, scratch, 1, q, words, scratch + RESULTS + 4L * ROWS * t);
             }
+            at += step;
+            record += VectorActivations.RECORD_BYTES * count;
         }
     }
 
@@ -125,24 +130,22 @@ final class LaneMatvec {
     private void many(
             LaneFormat format, long pair, int cols, boolean last, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
-        for (int col = 0; col < cols; col += LaneFormat.COLS) {
-            int words = Math.min(LaneFormat.COLS, cols - col) / 4;
+        long step = format.pairBytes(LaneFormat.COLS);
+        long at = pair;
+        long record = x;
+        for (int left = cols; left > 0; left -= LaneFormat.COLS) {
+            int words = Math.min(LaneFormat.COLS, left) / 4;
             for (int group = 0; group < 2; group++) {
-                long at = pair + format.wordsAt(cols, col, group);
+                long halves = at + format.halvesAfter(left, group);
+                long from = at + format.wordsAfter(left, group);
                 long panel = scratch + LaneUnpack.PANEL_BYTES * group;
-                Isolated.call(kernels.factors, at, pair + format.halvesAt(cols, col, group), words, panel);
-                Isolated.call(kernels.unpack, at, 0L, words, panel);
+                Isolated.call(kernels.factors, from, halves, words, panel);
+                Isolated.call(kernels.unpack, from, halves, words, panel);
             }
-            long record = x + VectorActivations.RECORD_BYTES * count * (col / LaneFormat.COLS);
-            // The columns that come next, also of the next pair.
-            int next = Math.min(LaneFormat.COLS, (last ? cols : 2 * cols) - col - LaneFormat.COLS);
-            long bytes = next <= 0 ? 0 : ROWS * format.type.byteSize(next);
-            int steps = words * Math.ceilDiv(tokens, 2);
-            int step = (int) (bytes / steps);
-            long ahead = pair + ROWS * format.type.byteSize(col + 4 * words);
-            if (step == 0) {
-                ahead = pair;
-            }
+            // What comes next, also the next pair, is read a little with every word.
+            boolean more = left > 2 * LaneFormat.COLS || !last && left <= LaneFormat.COLS;
+            int aheadStep = more ? (int) (step / (words * Math.ceilDiv(tokens, 2))) : 0;
+            long ahead = aheadStep == 0 ? at : at + format.pairBytes(Math.min(LaneFormat.COLS, left));
             for (int t = 0; t < tokens; t += 2) {
                 int together = Math.min(2, tokens - t);
                 long q = record + VectorActivations.RECORD_BYTES * t;
@@ -153,10 +156,12 @@ final class LaneMatvec {
                         q,
                         format.wordsPerSum,
                         scratch + SUMS,
-                        ahead + (long) step * words * (t / 2),
-                        step);
+                        ahead + (long) aheadStep * words * (t / 2),
+                        aheadStep);
                 Isolated.call(kernels.finish, scratch, together, q, words, scratch + RESULTS + 4L * ROWS * t);
             }
+            at += step;
+            record += VectorActivations.RECORD_BYTES * count;
         }
     }
 

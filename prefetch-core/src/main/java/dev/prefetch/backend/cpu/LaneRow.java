@@ -21,7 +21,7 @@ import jdk.incubator.vector.ShortVector;
  */
 final class LaneRow {
 
-    private static final short NIBBLES = 0x0f0f;
+    private static final int NIBBLES = 0x0f0f0f0f;
 
     private LaneRow() {}
 
@@ -37,13 +37,13 @@ final class LaneRow {
             do {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector z = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector u = z.and(NIBBLES);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p, LE);
+                ShortVector u = z.and(NIBBLES).reinterpretAsShorts();
                 a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
                 b = b.add(u.lanewise(LSHR, 8)
                         .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
                                 .reinterpretAsShorts()));
-                u = z.lanewise(LSHR, 4).and(NIBBLES);
+                u = z.lanewise(LSHR, 4).and(NIBBLES).reinterpretAsShorts();
                 a = a.add(u.mul(
                         IntVector.broadcast(I, ALL.get(Memory.INT, q + 16)).reinterpretAsShorts()));
                 b = b.add(u.lanewise(LSHR, 8)
@@ -69,13 +69,13 @@ final class LaneRow {
             do {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector z = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector u = z.and(NIBBLES);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p, LE);
+                ShortVector u = z.and(NIBBLES).reinterpretAsShorts();
                 a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
                 a = a.add(u.lanewise(LSHR, 8)
                         .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
                                 .reinterpretAsShorts()));
-                u = z.lanewise(LSHR, 4).and(NIBBLES);
+                u = z.lanewise(LSHR, 4).and(NIBBLES).reinterpretAsShorts();
                 b = b.add(u.mul(
                         IntVector.broadcast(I, ALL.get(Memory.INT, q + 32)).reinterpretAsShorts()));
                 b = b.add(u.lanewise(LSHR, 8)
@@ -107,15 +107,20 @@ final class LaneRow {
             do {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector fifth = ShortVector.fromMemorySegment(S, ALL, Memory.known(h), LE)
-                        .lanewise(LSHR, bit);
-                ShortVector z = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector u = z.and(NIBBLES).or(fifth.lanewise(LSHL, 4).and((short) 0x1010));
+                IntVector fifth =
+                        IntVector.fromMemorySegment(I, ALL, Memory.known(h), LE).lanewise(LSHR, bit);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p, LE);
+                ShortVector u = z.and(NIBBLES)
+                        .or(fifth.lanewise(LSHL, 4).and(0x10101010))
+                        .reinterpretAsShorts();
                 a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
                 a = a.add(u.lanewise(LSHR, 8)
                         .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
                                 .reinterpretAsShorts()));
-                u = z.lanewise(LSHR, 4).and(NIBBLES).or(fifth.lanewise(LSHL, 3).and((short) 0x1010));
+                u = z.lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(fifth.lanewise(LSHL, 3).and(0x10101010))
+                        .reinterpretAsShorts();
                 b = b.add(u.mul(
                         IntVector.broadcast(I, ALL.get(Memory.INT, q + 32)).reinterpretAsShorts()));
                 b = b.add(u.lanewise(LSHR, 8)
@@ -150,15 +155,20 @@ final class LaneRow {
             do {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector upper = ShortVector.fromMemorySegment(S, ALL, Memory.known(h), LE)
-                        .lanewise(LSHR, bit);
-                ShortVector z = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector u = z.and(NIBBLES).or(upper.lanewise(LSHL, 4).and((short) 0x3030));
+                IntVector upper =
+                        IntVector.fromMemorySegment(I, ALL, Memory.known(h), LE).lanewise(LSHR, bit);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, p, LE);
+                ShortVector u = z.and(NIBBLES)
+                        .or(upper.lanewise(LSHL, 4).and(0x30303030))
+                        .reinterpretAsShorts();
                 a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
                 a = a.add(u.lanewise(LSHR, 8)
                         .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
                                 .reinterpretAsShorts()));
-                u = z.lanewise(LSHR, 4).and(NIBBLES).or(upper.lanewise(LSHL, 2).and((short) 0x3030));
+                u = z.lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(upper.lanewise(LSHL, 2).and(0x30303030))
+                        .reinterpretAsShorts();
                 b = b.add(u.mul(
                         IntVector.broadcast(I, ALL.get(Memory.INT, q + 64)).reinterpretAsShorts()));
                 b = b.add(u.lanewise(LSHR, 8)
