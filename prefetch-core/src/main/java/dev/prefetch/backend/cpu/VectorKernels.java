@@ -29,7 +29,7 @@ final class VectorKernels implements Kernels {
 
     private static final boolean WIDE = Vectors.BITS == 512;
 
-    private static final long LANES_BYTES = (long) STREAMS * TOKENS * Vectors.BYTES;
+    private static final long LANES_BYTES = (long) Math.max(STREAMS, RowPacking.ROWS) * TOKENS * Vectors.BYTES;
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
 
@@ -140,6 +140,30 @@ final class VectorKernels implements Kernels {
             return;
         }
         long rowBytes = type.byteSize(cols);
+        if (packed) {
+            int whole = rows / RowPacking.ROWS * RowPacking.ROWS;
+            for (int row = 0; row < whole; row += RowPacking.ROWS) {
+                long group = weights + rowBytes * row;
+                packedRows(type, group, cols, activations, activationStride, count, y + 4L * row, yStride, scratch);
+            }
+            if (whole < rows) {
+                long rest = weights + rowBytes * whole;
+                long out = y + 4L * whole;
+                matvec(
+                        type,
+                        rest,
+                        false,
+                        rows - whole,
+                        cols,
+                        activations,
+                        activationStride,
+                        count,
+                        out,
+                        yStride,
+                        scratch);
+            }
+            return;
+        }
         int streams = count == 1 ? SINGLE_ROW_STREAMS : STREAMS;
         int distance = rows / streams;
         int spread = distance * streams;
@@ -169,6 +193,27 @@ final class VectorKernels implements Kernels {
                 rows(type, panels, rest, rowBytes, rows - spread, cols, x, xStride, tokens, scratch);
                 storeSums(panels, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
             }
+        }
+    }
+
+    /** A group of {@link RowPacking}. */
+    private void packedRows(
+            GgmlType type, long group, int cols, long x, long xStride, int count, long y, long yStride, long lanes) {
+        MethodHandle kernel = matvecs.get(type);
+        for (int first = 0; first < count; first += TOKENS) {
+            int tokens = Math.min(TOKENS, count - first);
+            for (int i = 0; i < RowPacking.ROWS * tokens; i++) {
+                Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
+            }
+            long p = group;
+            long q = x + xStride * first;
+            for (int col = 0; col < cols; col += RowPacking.COLS) {
+                Isolated.call(
+                        kernel, p, RowPacking.PIECE_BYTES, RowPacking.ROWS, RowPacking.COLS, q, xStride, tokens, lanes);
+                p += RowPacking.PIECE_BYTES * RowPacking.ROWS;
+                q += 4L * RowPacking.COLS;
+            }
+            storeSums(false, lanes, RowPacking.ROWS, tokens, y + yStride * first, 4, yStride);
         }
     }
 
@@ -235,16 +280,21 @@ final class VectorKernels implements Kernels {
 
     @Override
     public boolean packs(GgmlType type, long rows, long cols) {
-        return LaneFormat.packs(type, rows, cols);
+        return LaneFormat.packs(type, rows, cols) || RowPacking.packs(type, rows, cols);
     }
 
     @Override
     public void pack(GgmlType type, long weights, long rows, int cols) {
-        LaneFormat format = LaneFormat.of(type);
-        if (format == null) {
-            throw new UnsupportedOperationException("these kernels pack no weights of " + type);
+        if (!packs(type, rows, cols)) {
+            throw new UnsupportedOperationException(
+                    "these kernels pack no weights of %s, %d x %d".formatted(type, rows, cols));
         }
-        LanePacking.packInPlace(format, weights, rows, cols);
+        LaneFormat format = LaneFormat.of(type);
+        if (format != null) {
+            LanePacking.packInPlace(format, weights, rows, cols);
+        } else {
+            RowPacking.packInPlace(weights, rows, cols);
+        }
     }
 
     @Override

@@ -4,7 +4,6 @@ import dev.prefetch.gguf.GgmlType;
 import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
 import java.util.Map;
-import java.util.Objects;
 
 /**
  * Products with many rows of activations: strips of weights, see {@link VectorGemm}, one after the other.
@@ -74,7 +73,9 @@ final class VectorStrips {
         long rowBytes = type.byteSize(cols);
         long sums = scratch + scratchBytes(0);
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
-        int paired = rows / LaneFormat.PAIR_ROWS * LaneFormat.PAIR_ROWS;
+        LaneFormat format = LaneFormat.of(type);
+        int packedTogether = format != null ? LaneFormat.PAIR_ROWS : RowPacking.ROWS;
+        int packedRows = packedWeights ? rows / packedTogether * packedTogether : 0;
         for (int first = 0; first < rows; first += VectorGemm.ROWS) {
             int present = Math.min(VectorGemm.ROWS, rows - first);
             if (present < VectorGemm.ROWS) {
@@ -90,13 +91,15 @@ final class VectorStrips {
             for (int col = 0; col < cols; col += most) {
                 int depth = Math.min(most, cols - col);
                 int offset = col % type.blockElements();
-                int inPairs = packedWeights ? Math.clamp(paired - first, 0, present) : 0;
-                if (inPairs > 0) {
-                    expandPacked(type, weights, first, inPairs, cols, col, depth, scratch);
+                int together = Math.clamp(packedRows - first, 0, present);
+                if (format != null) {
+                    expandPairs(format, weights, first, together, cols, col, depth, scratch);
+                } else {
+                    expandTurns(type, weights, first, together, cols, col, depth, scratch);
                 }
-                if (inPairs < present) {
-                    long in = weights + rowBytes * (first + inPairs) + type.byteSize(col - offset);
-                    expand(type, in, rowBytes, present - inPairs, offset, depth, scratch + 4L * inPairs);
+                if (together < present) {
+                    long in = weights + rowBytes * (first + together) + type.byteSize(col - offset);
+                    expand(type, in, rowBytes, present - together, offset, depth, scratch + 4L * together);
                 }
                 long x = packed + 4L * VectorGemm.TOKENS * col;
                 Isolated.call(
@@ -136,12 +139,11 @@ final class VectorStrips {
     }
 
     /** Groups of packed pairs, the first of which begins a pair. */
-    private void expandPacked(
-            GgmlType type, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
-        LaneFormat format = Objects.requireNonNull(LaneFormat.of(type));
-        MethodHandle expander = packedExpanders.get(type);
+    private void expandPairs(
+            LaneFormat format, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
+        MethodHandle expander = packedExpanders.get(format.type);
         long scratch = strip + STRIP_BYTES + Vectors.LANES * ROW_BYTES;
-        long pairBytes = type.byteSize(cols) * LaneFormat.PAIR_ROWS;
+        long pairBytes = format.pairBytes(cols);
         int whole = col / LaneFormat.COLS * LaneFormat.COLS;
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int group = (firstRow + first) / Vectors.LANES;
@@ -154,6 +156,27 @@ final class VectorStrips {
                     depth,
                     scratch,
                     strip + 4L * first);
+        }
+    }
+
+    /** Rows of {@link RowPacking}. */
+    private void expandTurns(
+            GgmlType type, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
+        MethodHandle expander = expanders.get(type);
+        long whole = strip + STRIP_BYTES;
+        long scratch = whole + Vectors.LANES * ROW_BYTES;
+        for (int first = 0; first < rows; first += Vectors.LANES) {
+            int row = firstRow + first;
+            long group = weights + type.byteSize(cols) * (row - row % RowPacking.ROWS);
+            for (int done = 0; done < depth; done += RowPacking.COLS) {
+                long piece = (long) (col + done) / RowPacking.COLS * RowPacking.ROWS + row % RowPacking.ROWS;
+                long out = strip + (long) VectorGemm.STRIP_BYTES * done + 4L * first;
+                long in = group + RowPacking.PIECE_BYTES * piece;
+                for (int r = 0; r < Vectors.LANES; r++) {
+                    Memory.copy(in + RowPacking.PIECE_BYTES * r, whole + ROW_BYTES * r, RowPacking.PIECE_BYTES);
+                }
+                Isolated.call(expander, whole, ROW_BYTES, 0, RowPacking.COLS, scratch, out);
+            }
         }
     }
 }

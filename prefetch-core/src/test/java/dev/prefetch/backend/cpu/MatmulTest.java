@@ -206,15 +206,16 @@ class MatmulTest {
         }
     }
 
-    static Stream<GgmlType> laneTypes() {
-        return Arrays.stream(LaneFormat.values()).map(format -> format.type);
+    static Stream<GgmlType> packedTypes() {
+        return Stream.concat(
+                Arrays.stream(LaneFormat.values()).map(format -> format.type), Stream.of(GgmlType.F16, GgmlType.BF16));
     }
 
     @ParameterizedTest
-    @MethodSource("laneTypes")
+    @MethodSource("packedTypes")
     void packedWeightsGiveTheSameBits(GgmlType type) {
         SplittableRandom random = new SplittableRandom(700 + type.id());
-        int block = type.blockElements();
+        int block = Math.max(type.blockElements(), type.blockElements() == 1 ? RowPacking.COLS : 1);
         int packed = 0;
         for (Kernels kernels : TestData.kernelSets()) {
             try (CpuDevice device = TestData.device(kernels, 1);
@@ -247,7 +248,7 @@ class MatmulTest {
         assertThat(packed).isPositive();
     }
 
-    /** A copy in the device's own order, of the same size and not of the same bytes. */
+    /** A copy in the device's own order. */
     private static Weight packed(CpuDevice device, Weight plain) {
         byte[] bytes = new byte[(int) plain.buffer().byteSize()];
         plain.buffer().download(0, MemorySegment.ofArray(bytes));
@@ -257,10 +258,13 @@ class MatmulTest {
         assertThat(weight.packed()).isTrue();
         byte[] after = new byte[bytes.length];
         copy.download(0, MemorySegment.ofArray(after));
-        assertThat(after).isNotEqualTo(bytes);
+        // With one piece to a row the order is that of the file.
+        if (LaneFormat.of(plain.type()) != null || plain.cols() > RowPacking.COLS) {
+            assertThat(after).isNotEqualTo(bytes);
+        }
         Arrays.sort(after);
         Arrays.sort(bytes);
-        if (plain.type() == GgmlType.Q4_0 || plain.type() == GgmlType.Q4_K) {
+        if (plain.type() != GgmlType.Q5_K && plain.type() != GgmlType.Q6_K) {
             assertThat(after).isEqualTo(bytes);
         }
         return weight;
