@@ -27,20 +27,23 @@ final class LaneMatvec {
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 
     /** The kernels of a format. */
-    private record Parts(MethodHandle factors, MethodHandle unpack, MethodHandle row, MethodHandle finish) {
+    private record Parts(
+            MethodHandle factors, MethodHandle unpack, MethodHandle low, MethodHandle high, MethodHandle finish) {
 
         static Parts of(String name) {
             return new Parts(
                     Isolated.unpack(LaneUnpack.class, "factors" + name),
                     Isolated.unpack(LaneUnpack.class, "elements" + name),
-                    Isolated.panel(LaneRow.class, "row" + name),
+                    Isolated.panel(LaneRow.class, "low" + name),
+                    Isolated.panel(LaneRow.class, "high" + name),
                     Isolated.panel(LaneProducts.class, "finish" + name));
         }
     }
 
     private final Map<LaneFormat, Parts> parts = new EnumMap<>(LaneFormat.class);
-    private final MethodHandle one = Isolated.laneProducts(LaneProducts.class, "one");
-    private final MethodHandle two = Isolated.laneProducts(LaneProducts.class, "two");
+    private final MethodHandle one = Isolated.panel(LaneProducts.class, "one");
+    private final MethodHandle firstOfTwo = Isolated.panel(LaneProducts.class, "firstOfTwo");
+    private final MethodHandle secondOfTwo = Isolated.laneProducts(LaneProducts.class, "secondOfTwo");
 
     LaneMatvec() {
         parts.put(LaneFormat.Q4_0, Parts.of("Q40"));
@@ -117,7 +120,8 @@ final class LaneMatvec {
                         Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.PANEL_BYTES * group);
                     }
                     long sums = scratch + SUMS + (long) BYTES * group;
-                    Isolated.call(kernels.row, from, words, q, LaneProducts.DISTANCE, sums);
+                    Isolated.call(kernels.low, from, words, q, LaneProducts.DISTANCE, sums);
+                    Isolated.call(kernels.high, from, words, q, LaneProducts.DISTANCE, sums);
                 }
                 Isolated.call(kernels.finish, scratch, 1, q, words, scratch + RESULTS + 4L * ROWS * t);
             }
@@ -149,15 +153,13 @@ final class LaneMatvec {
             for (int t = 0; t < tokens; t += 2) {
                 int together = Math.min(2, tokens - t);
                 long q = record + VectorActivations.RECORD_BYTES * t;
-                Isolated.call(
-                        together == 2 ? two : one,
-                        scratch,
-                        words,
-                        q,
-                        format.wordsPerSum,
-                        scratch + SUMS,
-                        ahead + (long) aheadStep * words * (t / 2),
-                        aheadStep);
+                if (together == 1) {
+                    Isolated.call(one, scratch, words, q, format.wordsPerSum, scratch + SUMS);
+                } else {
+                    Isolated.call(firstOfTwo, scratch, words, q, format.wordsPerSum, scratch + SUMS);
+                    long part = ahead + (long) aheadStep * words * (t / 2);
+                    Isolated.call(secondOfTwo, scratch, words, q, format.wordsPerSum, scratch + SUMS, part, aheadStep);
+                }
                 Isolated.call(kernels.finish, scratch, together, q, words, scratch + RESULTS + 4L * ROWS * t);
             }
             at += step;

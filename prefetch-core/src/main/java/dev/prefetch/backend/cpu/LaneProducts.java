@@ -55,19 +55,15 @@ final class LaneProducts {
      * @param panels what {@link LaneUnpack} made of two groups of rows
      * @param words how many words there are in a panel, a multiple of {@code wordsPerSum}
      * @param x the record of the activations
-     * @param sums {@link #SUM_BYTES}; {@link #SPARE_BYTES} before them are spare
-     * @param ahead what is wanted next and read meanwhile, so that nobody waits for memory then
-     * @param aheadStep bytes of it for each word
+     * @param sums {@link #SUM_BYTES}
      */
-    static void one(long panels, int words, long x, int wordsPerSum, long sums, long ahead, int aheadStep) {
+    static void one(long panels, int words, long x, int wordsPerSum, long sums) {
         long w = panels;
         long end = panels + (long) BYTES * words;
         long step = (long) BYTES * wordsPerSum;
         long q = x;
         long start = x + STARTS;
         long o = sums;
-        long next = ahead;
-        int bits = 0;
         do {
             long until = w + step;
             ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start)))
@@ -84,30 +80,28 @@ final class LaneProducts {
                 m = IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts();
                 a = a.add(u.lanewise(LSHR, 8).mul(m));
                 b = b.add(v.lanewise(LSHR, 8).mul(m));
-                bits |= ALL.get(Memory.INT, Memory.known(next));
-                next += aheadStep;
                 w += BYTES;
                 q += 4;
             } while (w < until);
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
             b.intoMemorySegment(ALL, o + BYTES, LE);
-            o += 2 * BYTES;
+            o += DISTANCE;
             start += 4;
         } while (w < end);
-        Memory.putInt(sums - SPARE_BYTES, bits);
     }
 
-    /** The same with two rows of activations, whose records follow one another. */
-    static void two(long panels, int words, long x, int wordsPerSum, long sums, long ahead, int aheadStep) {
+    /**
+     * The same with two rows of activations, whose records follow one another: the products with first multipliers only.
+     * {@link #secondOfTwo} adds the others; a body with both would be too large, see {@link LaneRow}.
+     */
+    static void firstOfTwo(long panels, int words, long x, int wordsPerSum, long sums) {
         long w = panels;
         long end = panels + (long) BYTES * words;
         long step = (long) BYTES * wordsPerSum;
         long q = x;
         long start = x + STARTS;
         long o = sums;
-        long next = ahead;
-        int bits = 0;
         do {
             long until = w + step;
             start = Memory.known(start);
@@ -128,17 +122,6 @@ final class LaneProducts {
                         .reinterpretAsShorts();
                 c = c.add(u.mul(m));
                 d = d.add(v.mul(m));
-                u = u.lanewise(LSHR, 8);
-                v = v.lanewise(LSHR, 8);
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts();
-                a = a.add(u.mul(m));
-                b = b.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND + RECORD_BYTES))
-                        .reinterpretAsShorts();
-                c = c.add(u.mul(m));
-                d = d.add(v.mul(m));
-                bits |= ALL.get(Memory.INT, Memory.known(next));
-                next += aheadStep;
                 w += BYTES;
                 q += 4;
             } while (w < until);
@@ -147,8 +130,56 @@ final class LaneProducts {
             b.intoMemorySegment(ALL, o + BYTES, LE);
             c.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
             d.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
-            o += 2 * BYTES;
+            o += DISTANCE;
             start += 4;
+        } while (w < end);
+    }
+
+    /**
+     * Adds the products with second multipliers to {@link #firstOfTwo}.
+     *
+     * @param sums {@link #SPARE_BYTES} before them are spare
+     * @param ahead what is wanted next and read meanwhile, so that nobody waits for memory then
+     * @param aheadStep bytes of it for each word
+     */
+    static void secondOfTwo(long panels, int words, long x, int wordsPerSum, long sums, long ahead, int aheadStep) {
+        long w = panels;
+        long end = panels + (long) BYTES * words;
+        long step = (long) BYTES * wordsPerSum;
+        long q = x + SECOND;
+        long o = sums;
+        long next = ahead;
+        int bits = 0;
+        do {
+            long until = w + step;
+            o = Memory.known(o);
+            ShortVector a = ShortVector.fromMemorySegment(S, ALL, o, LE);
+            ShortVector b = ShortVector.fromMemorySegment(S, ALL, o + BYTES, LE);
+            ShortVector c = ShortVector.fromMemorySegment(S, ALL, o + TOKEN_SUMS, LE);
+            ShortVector d = ShortVector.fromMemorySegment(S, ALL, o + TOKEN_SUMS + BYTES, LE);
+            do {
+                w = Memory.known(w);
+                q = Memory.known(q);
+                ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE).lanewise(LSHR, 8);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + PANEL_BYTES, LE)
+                        .lanewise(LSHR, 8);
+                ShortVector m = IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts();
+                a = a.add(u.mul(m));
+                b = b.add(v.mul(m));
+                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + RECORD_BYTES))
+                        .reinterpretAsShorts();
+                c = c.add(u.mul(m));
+                d = d.add(v.mul(m));
+                bits |= ALL.get(Memory.INT, Memory.known(next));
+                next += aheadStep;
+                w += BYTES;
+                q += 4;
+            } while (w < until);
+            a.intoMemorySegment(ALL, o, LE);
+            b.intoMemorySegment(ALL, o + BYTES, LE);
+            c.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
+            d.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
+            o += DISTANCE;
         } while (w < end);
         Memory.putInt(sums - SPARE_BYTES, bits);
     }
@@ -241,35 +272,25 @@ final class LaneProducts {
 
     /** A sum for each block of 32 columns, which have a scale of activations each. */
     static void finishQ40(long work, int tokens, long x, int words, long results) {
-        for (int t = 0; t < tokens; t++) {
-            long w = work + SCALES;
+        for (int i = 0; i < 2 * tokens; i++) {
+            long w = work + SCALES + PANEL_BYTES * (i & 1);
             long end = w + (long) BYTES * (words / 8);
-            long s = work + SUMS + TOKEN_SUMS * t;
-            long q = x + RECORD_BYTES * t + RECORD_SCALES;
-            long o = Memory.known(results + 2L * BYTES * t);
+            long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
+            long q = x + RECORD_BYTES * (i >> 1) + RECORD_SCALES;
+            long o = Memory.known(results + (long) BYTES * i);
             FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
-            FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
             do {
                 w = Memory.known(w);
-                s = Memory.known(s);
-                FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(q)));
-                IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(s), LE);
+                FloatVector scale =
+                        FloatVector.fromMemorySegment(F, ALL, w, LE).mul(ALL.get(Memory.FLOAT, Memory.known(q)));
                 v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
-                a = ((FloatVector) v.convertShape(I2F, F, 0))
-                        .fma(FloatVector.fromMemorySegment(F, ALL, w, LE).mul(scale), a);
-                v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
-                b = ((FloatVector) v.convertShape(I2F, F, 0))
-                        .fma(
-                                FloatVector.fromMemorySegment(F, ALL, w + PANEL_BYTES, LE)
-                                        .mul(scale),
-                                b);
+                a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
                 w += BYTES;
                 s += DISTANCE;
                 q += 4;
             } while (w < end);
             a.intoMemorySegment(ALL, o, LE);
-            b.intoMemorySegment(ALL, o + BYTES, LE);
         }
     }
 }
