@@ -57,9 +57,13 @@ public final class CostProbe {
     private final Device device;
     private final BlockReader reader;
 
-    private CostProbe(Device device, BlockReader reader) {
+    /** Whether weights will be packed where they are computed. */
+    private final boolean packs;
+
+    private CostProbe(Device device, BlockReader reader, boolean packs) {
         this.device = device;
         this.reader = reader;
+        this.packs = packs;
     }
 
     /**
@@ -73,7 +77,12 @@ public final class CostProbe {
      */
     public static CostModel measure(
             List<WeightBlock> blocks, Device device, BlockReader reader, StreamingOptions options) {
-        CostProbe probe = new CostProbe(device, reader);
+        return measure(blocks, device, reader, options, true);
+    }
+
+    private static CostModel measure(
+            List<WeightBlock> blocks, Device device, BlockReader reader, StreamingOptions options, boolean packs) {
+        CostProbe probe = new CostProbe(device, reader, packs);
         double disk = DiskProbe.bytesPerSecond(
                 reader, options.readerThreads(), options.chunkBytes(), reader.fileSize() / 3, DISK_BYTES);
         CostModel costs = probe.compute(typical(blocks), disk);
@@ -94,9 +103,10 @@ public final class CostProbe {
     public static MeasuredCosts measure(
             List<WeightBlock> blocks, Devices devices, BlockReader reader, StreamingOptions options, LinkReport link) {
         BlockTensor tensor = typical(blocks);
-        CostModel host = measure(blocks, devices.host(), reader, options);
-        CostModel primary =
-                new CostProbe(devices.primary(), reader).compute(tensor, link.bytesPerSecond(options.chunkBytes()));
+        // The host computes weights where they are mapped, from where the device gets them too.
+        CostModel host = measure(blocks, devices.host(), reader, options, false);
+        CostModel primary = new CostProbe(devices.primary(), reader, true)
+                .compute(tensor, link.bytesPerSecond(options.chunkBytes()));
         LOG.info("Measured for the device: {}", primary.describe());
         return new MeasuredCosts(primary, host);
     }
@@ -151,8 +161,8 @@ public final class CostProbe {
     }
 
     private Weight packed(Weight weight) {
-        boolean packs = device.packs(weight.type(), weight.rows(), weight.cols());
-        return packs ? device.pack(weight) : weight;
+        boolean packable = packs && device.packs(weight.type(), weight.rows(), weight.cols());
+        return packable ? device.pack(weight) : weight;
     }
 
     private void fill(DeviceBuffer memory, BlockTensor tensor, long bytes) {

@@ -18,8 +18,8 @@ final class MatmulRunner implements AutoCloseable {
 
     private static final long SMALLEST_GROUP_BYTES = 4 << 10;
 
-    /** Results in a cache line; a multiple of the rows that kernels treat at a time. */
-    private static final int LINE_FLOATS = 32;
+    /** Rows that go together: their results fill cache lines, and kernels pack and treat no more at a time. */
+    private static final int ROWS_TOGETHER = 32;
 
     /** Weight rows of a panel: a multiple of those that kernels expand at a time, and of those that they pack together. */
     private static final int PANEL_ROWS = 96;
@@ -190,7 +190,7 @@ final class MatmulRunner implements AutoCloseable {
             Product product = products[i];
             long perGroup = Math.max(1, groupBytes / product.rowBytes);
             // Kernels treat several rows at a time, and two threads should not write the same cache line.
-            product.rowsPerItem = (int) Math.min(product.rows, Math.ceilDiv(perGroup, LINE_FLOATS) * LINE_FLOATS);
+            product.rowsPerItem = (int) Math.min(product.rows, Math.ceilDiv(perGroup, ROWS_TOGETHER) * ROWS_TOGETHER);
             product.firstItem = groups;
             groups += Math.ceilDiv(product.rows, product.rowsPerItem);
         }
