@@ -96,12 +96,12 @@ final class Isolated {
         return find(owner, name, DOT);
     }
 
-    /** A static kernel {@code (weights, rowStride, rows, out)} of this package. */
+    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link WideBlocks} and {@link LaneUnpack}. */
     static MethodHandle unpack(Class<?> owner, String name) {
         return find(owner, name, UNPACK);
     }
 
-    /** A static kernel {@code (panel, rows, x, count, lanes)} of this package. */
+    /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link FloatPanels}, {@link LaneRow}, {@link LaneProducts}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
     }

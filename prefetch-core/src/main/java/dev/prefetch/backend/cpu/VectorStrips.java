@@ -99,7 +99,7 @@ final class VectorStrips {
                 }
                 if (together < present) {
                     long in = weights + rowBytes * (first + together) + type.byteSize(col - offset);
-                    expand(type, in, rowBytes, present - together, offset, depth, scratch + 4L * together);
+                    expand(type, in, rowBytes, present - together, offset, depth, scratch, together);
                 }
                 long x = packed + 4L * VectorGemm.TOKENS * col;
                 Isolated.call(
@@ -111,7 +111,9 @@ final class VectorStrips {
         }
     }
 
-    private void expand(GgmlType type, long weights, long rowBytes, int rows, int offset, int depth, long strip) {
+    /** To a strip from that lane on. */
+    private void expand(
+            GgmlType type, long weights, long rowBytes, int rows, int offset, int depth, long strip, int lane) {
         MethodHandle expander = expanders.get(type);
         long whole = strip + STRIP_BYTES;
         long scratch = whole + Vectors.LANES * ROW_BYTES;
@@ -119,7 +121,7 @@ final class VectorStrips {
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int present = Math.min(Vectors.LANES, rows - first);
             long in = weights + rowBytes * first;
-            long out = strip + 4L * first;
+            long out = strip + 4L * (lane + first);
             if (expander != null && present == Vectors.LANES) {
                 Isolated.call(expander, in, rowBytes, offset, depth, scratch, out);
                 continue;
