@@ -28,8 +28,8 @@ public interface Device extends AutoCloseable {
     Set<GgmlType> weightTypes();
 
     /**
-     * Whether products with a matrix of that shape are faster once {@link #pack} has been called. Never for what is not
-     * multiplied as a whole: parts of a packed matrix can be used only where this says so of their rows too.
+     * Whether products with a matrix of that shape are faster once {@link #pack} has been called. A packed matrix can only be
+     * multiplied as a whole.
      */
     default boolean packs(GgmlType type, long rows, long cols) {
         return false;

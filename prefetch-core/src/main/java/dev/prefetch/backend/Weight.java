@@ -37,7 +37,10 @@ public record Weight(GgmlType type, long rows, long cols, DeviceBuffer buffer, l
      * @param parts how many they are, a divisor of the rows
      */
     public Weight part(int index, int parts) {
+        if (packed) {
+            throw new IllegalArgumentException("a packed weight has no parts");
+        }
         long each = rows / parts;
-        return new Weight(type, each, cols, buffer, offset + index * each * type.byteSize(cols), packed);
+        return new Weight(type, each, cols, buffer, offset + index * each * type.byteSize(cols));
     }
 }

@@ -132,7 +132,7 @@ final class CpuOps implements Ops {
             matmuls.add(
                     all.type(),
                     weights + part * rows * rowBytes,
-                    all.packed(),
+                    false,
                     rowBytes,
                     rows,
                     input + 4L * part * xWidth,
@@ -155,7 +155,7 @@ final class CpuOps implements Ops {
         long output = writable(y, floats(count, rows), "y");
         matmuls.add(
                 w.type(),
-                weight(w),
+                matrix(w),
                 w.packed(),
                 w.type().byteSize(w.cols()),
                 rows,
@@ -659,8 +659,16 @@ final class CpuOps implements Ops {
         return address;
     }
 
-    /** Address of a weight; that it lies inside its buffer was checked when the record was made. */
+    /** Address of a weight in the order of the file: only products with whole matrices know another. */
     private static long weight(Weight weight) {
+        if (weight.packed()) {
+            throw new IllegalArgumentException("a packed weight can only be multiplied as a whole: " + weight);
+        }
+        return matrix(weight);
+    }
+
+    /** Address of a weight; that it lies inside its buffer was checked when the record was made. */
+    private static long matrix(Weight weight) {
         if (!ScalarDequantizer.TYPES.contains(weight.type())) {
             throw ScalarDequantizer.unsupported(weight.type());
         }

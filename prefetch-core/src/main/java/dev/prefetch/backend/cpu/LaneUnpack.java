@@ -153,24 +153,9 @@ final class LaneUnpack {
         m.or(s.and(SIGN)).intoMemorySegment(ALL, Memory.known(out), LE);
     }
 
-    /** The two halves of each word as floats, first the lower ones. See {@link #halvesToFloats}. */
-    static void units(long words, long out) {
-        long o = Memory.known(out);
-        FloatVector two = FloatVector.broadcast(F, 2f);
-        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
-        IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE);
-        IntVector s = z.lanewise(LSHL, 16);
-        IntVector m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-        m.or(s.and(SIGN)).intoMemorySegment(ALL, o, LE);
-        m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-        m.or(z.and(SIGN)).intoMemorySegment(ALL, o + BYTES, LE);
-    }
-
     /** From the first four words of {@code Q4_K} and {@code Q5_K}: two units as floats, scales and minima as bytes of four words. */
     private static void head(long words, long panel) {
-        units(words, panel + UNITS);
+        VectorHalves.toFloats(words, panel + UNITS, BYTES);
         long p = Memory.known(words);
         long o = Memory.known(panel + UNITS);
         IntVector third = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);

@@ -97,6 +97,21 @@ final class VectorHalves {
         }
     }
 
+    /** The two halves of each word of a vector as floats, the upper ones {@code distance} bytes behind the lower. As {@link #f16}. */
+    static void toFloats(long words, long out, long distance) {
+        FloatVector two = FloatVector.broadcast(F, 2f);
+        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
+        IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE);
+        long o = Memory.known(out);
+        IntVector s = z.lanewise(LSHL, 16);
+        IntVector m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
+        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
+        m.or(s.and(SIGN)).intoMemorySegment(ALL, o, LE);
+        m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
+        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
+        m.or(z.and(SIGN)).intoMemorySegment(ALL, Memory.known(o + distance), LE);
+    }
+
     /** The upper halves of floats. */
     static void bf16(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
         int steps = cols / STEP;

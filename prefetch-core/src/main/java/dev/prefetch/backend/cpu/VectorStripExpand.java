@@ -2,9 +2,6 @@ package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorGemm.STRIP_BYTES;
-import static dev.prefetch.backend.cpu.VectorHalves.MAGNITUDE;
-import static dev.prefetch.backend.cpu.VectorHalves.REBIAS;
-import static dev.prefetch.backend.cpu.VectorHalves.SIGN;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -104,20 +101,10 @@ final class VectorStripExpand {
         }
     }
 
-    /** Two halves to a word. The conversion is that of {@link VectorHalves#f16}, which knows no infinity. */
+    /** Two halves to a word. */
     private static void halves(long words, long strip) {
-        FloatVector two = FloatVector.broadcast(F, 2f);
-        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         for (int i = 0; i < LANES; i++) {
-            IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
-            long o = Memory.known(strip + 2L * STRIP_BYTES * i);
-            IntVector s = z.lanewise(LSHL, 16);
-            IntVector m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-            m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-            m.or(s.and(SIGN)).intoMemorySegment(ALL, o, LE);
-            m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-            m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-            m.or(z.and(SIGN)).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
+            VectorHalves.toFloats(words + (long) BYTES * i, strip + 2L * STRIP_BYTES * i, STRIP_BYTES);
         }
     }
 
@@ -286,7 +273,7 @@ final class VectorStripExpand {
     }
 
     private static void packedHeader(long words, long out) {
-        LaneUnpack.units(words, out);
+        VectorHalves.toFloats(words, out, BYTES);
         Memory.copy(words + BYTES, out + 2L * BYTES, 3L * BYTES);
     }
 

@@ -271,6 +271,19 @@ class MatmulTest {
     }
 
     @Test
+    void refusesPartsOfPackedWeights() {
+        try (CpuDevice device = TestData.device(new VectorKernels(), 1)) {
+            SplittableRandom random = new SplittableRandom(1);
+            Weight weight = packed(device, TestData.randomWeight(device, random, GgmlType.Q4_K, 128, 256));
+            DeviceBuffer x = device.allocate(4L * 512, "x");
+            DeviceBuffer y = device.allocate(4L * 128, "y");
+            assertThatThrownBy(() -> device.compute().ops().matmulParts(weight, 2, x, 256, 1, 1, y, 64, x, y))
+                    .hasMessageContaining("packed");
+            assertThatThrownBy(() -> weight.part(0, 2)).hasMessageContaining("packed");
+        }
+    }
+
+    @Test
     void packsNothingForKernelsThatWantTheOrderOfTheFile() {
         try (CpuDevice device = TestData.device(new ScalarKernels(), 1)) {
             Weight weight = TestData.randomWeight(device, new SplittableRandom(1), GgmlType.Q4_K, 64, 256);
