@@ -33,24 +33,7 @@ final class LaneRow {
     static void lowQ40(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < n / 8; i++) {
             long p = words + 4L * BYTES * i;
-            long end = p + 4L * BYTES;
-            int sum = i;
-            long q = x + 32L * i;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                ShortVector u =
-                        IntVector.fromMemorySegment(I, ALL, p, LE).and(NIBBLES).reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            low(p, p + 4L * BYTES, x + 32L * i, x + STARTS + 4L * i, sums + (long) distance * i);
         }
     }
 
@@ -83,190 +66,159 @@ final class LaneRow {
     /** Eight words of two groups of columns, of which this is the first. */
     static void lowQ4k(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < 4; i++) {
-            long p = words + (4L + 8 * i) * BYTES;
-            long end = p + 8L * BYTES;
             int sum = 2 * i;
-            long q = x + 64L * i;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                ShortVector u =
-                        IntVector.fromMemorySegment(I, ALL, p, LE).and(NIBBLES).reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            long p = words + (4L + 8 * i) * BYTES;
+            low(p, p + 8L * BYTES, x + 64L * i, x + STARTS + 4L * sum, sums + (long) distance * sum);
         }
     }
 
     /** The second groups. */
     static void highQ4k(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < 4; i++) {
-            long p = words + (4L + 8 * i) * BYTES;
-            long end = p + 8L * BYTES;
             int sum = 2 * i + 1;
-            long q = x + 64L * i + 32;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
-                        .lanewise(LSHR, 4)
-                        .and(NIBBLES)
-                        .reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            long p = words + (4L + 8 * i) * BYTES;
+            high(p, p + 8L * BYTES, x + 64L * i + 32, x + STARTS + 4L * sum, sums + (long) distance * sum);
         }
     }
 
     /** The same with fifth bits, of four words each in front of them; two sums for a group of columns. */
     static void lowQ5k(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < 8; i++) {
-            long h = words + (4L + 5 * i) * BYTES;
-            int bit = 0;
-            long p = h + BYTES;
-            long end = p + 4L * BYTES;
             int sum = i + (i & -2);
-            long q = x + 16L * sum;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                IntVector upper = IntVector.fromMemorySegment(I, ALL, Memory.known(h), LE)
-                        .lanewise(LSHR, bit)
-                        .lanewise(LSHL, 4)
-                        .and(FIFTH_BITS);
-                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
-                        .and(NIBBLES)
-                        .or(upper)
-                        .reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-                bit += 2;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            long o = sums + (long) distance * sum;
+            lowWithBits(words + (4L + 5 * i) * BYTES, 4, 2, FIFTH_BITS, x + 16L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
     /** The second groups. */
     static void highQ5k(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < 8; i++) {
-            long h = words + (4L + 5 * i) * BYTES;
-            int bit = 0;
-            long p = h + BYTES;
-            long end = p + 4L * BYTES;
             int sum = i + (i & -2) + 2;
-            long q = x + 16L * sum;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                IntVector upper = IntVector.fromMemorySegment(I, ALL, Memory.known(h), LE)
-                        .lanewise(LSHR, bit)
-                        .lanewise(LSHL, 3)
-                        .and(FIFTH_BITS);
-                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
-                        .lanewise(LSHR, 4)
-                        .and(NIBBLES)
-                        .or(upper)
-                        .reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-                bit += 2;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            long o = sums + (long) distance * sum;
+            highWithBits(words + (4L + 5 * i) * BYTES, 4, 2, 3, FIFTH_BITS, x + 16L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
     /** Of each half of 128 columns the first 64, of which two words share the upper bits in front; two sums for a group of columns. */
     static void lowQ6k(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < 16; i++) {
-            long h = words + (4L + 3 * i) * BYTES;
-            int bit = 0;
-            long p = h + BYTES;
-            long end = p + 2L * BYTES;
             int sum = i + (i & -8);
-            long q = x + 8L * sum;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                IntVector upper = IntVector.fromMemorySegment(I, ALL, Memory.known(h), LE)
-                        .lanewise(LSHR, bit)
-                        .lanewise(LSHL, 4)
-                        .and(UPPER_BITS);
-                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
-                        .and(NIBBLES)
-                        .or(upper)
-                        .reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-                bit += 4;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            long o = sums + (long) distance * sum;
+            lowWithBits(words + (4L + 3 * i) * BYTES, 2, 4, UPPER_BITS, x + 8L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
     /** The second 64 columns. */
     static void highQ6k(long words, int n, long x, int distance, long sums) {
         for (int i = 0; i < 16; i++) {
-            long h = words + (4L + 3 * i) * BYTES;
-            int bit = 0;
-            long p = h + BYTES;
-            long end = p + 2L * BYTES;
             int sum = i + (i & -8) + 8;
-            long q = x + 8L * sum;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(x + STARTS + 4L * sum)))
-                    .reinterpretAsShorts();
-            do {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                IntVector upper = IntVector.fromMemorySegment(I, ALL, Memory.known(h), LE)
-                        .lanewise(LSHR, bit)
-                        .lanewise(LSHL, 2)
-                        .and(UPPER_BITS);
-                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
-                        .lanewise(LSHR, 4)
-                        .and(NIBBLES)
-                        .or(upper)
-                        .reinterpretAsShorts();
-                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-                a = a.add(u.lanewise(LSHR, 8)
-                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
-                                .reinterpretAsShorts()));
-                p += BYTES;
-                q += 4;
-                bit += 4;
-            } while (p < end);
-            a.intoMemorySegment(ALL, Memory.known(sums + (long) distance * sum), LE);
+            long o = sums + (long) distance * sum;
+            highWithBits(words + (4L + 3 * i) * BYTES, 2, 4, 2, UPPER_BITS, x + 8L * sum, x + STARTS + 4L * sum, o);
         }
+    }
+
+    /** A sum of the low nibbles of the words from {@code words} to {@code end}, from its start value on. */
+    private static void low(long words, long end, long x, long start, long sum) {
+        long p = words;
+        long q = x;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            ShortVector u =
+                    IntVector.fromMemorySegment(I, ALL, p, LE).and(NIBBLES).reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
+            p += BYTES;
+            q += 4;
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    private static void high(long words, long end, long x, long start, long sum) {
+        long p = words;
+        long q = x;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                    .lanewise(LSHR, 4)
+                    .and(NIBBLES)
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
+            p += BYTES;
+            q += 4;
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    /**
+     * The same with upper bits, which stand in front of the words.
+     *
+     * @param bits how many of them each word takes from a byte
+     */
+    private static void lowWithBits(long upper, int words, int bits, int mask, long x, long start, long sum) {
+        long p = upper + BYTES;
+        long end = p + (long) BYTES * words;
+        long q = x;
+        int bit = 0;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
+                    .lanewise(LSHR, bit)
+                    .lanewise(LSHL, 4)
+                    .and(mask);
+            ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                    .and(NIBBLES)
+                    .or(h)
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
+            p += BYTES;
+            q += 4;
+            bit += bits;
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    /** @param shift from where the bits of the first word stand to the fifth of a byte */
+    private static void highWithBits(
+            long upper, int words, int bits, int shift, int mask, long x, long start, long sum) {
+        long p = upper + BYTES;
+        long end = p + (long) BYTES * words;
+        long q = x;
+        int bit = 0;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
+                    .lanewise(LSHR, bit)
+                    .lanewise(LSHL, shift)
+                    .and(mask);
+            ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                    .lanewise(LSHR, 4)
+                    .and(NIBBLES)
+                    .or(h)
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
+            p += BYTES;
+            q += 4;
+            bit += bits;
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
 }
