@@ -26,9 +26,6 @@ final class Isolated {
     private static final MethodType PANEL =
             MethodType.methodType(void.class, long.class, int.class, long.class, int.class, long.class);
 
-    private static final MethodType LANE_PRODUCTS = MethodType.methodType(
-            void.class, long.class, int.class, long.class, int.class, long.class, long.class, int.class);
-
     private static final MethodType PREPARE = MethodType.methodType(
             void.class, ActivationForm.class, long.class, int.class, int.class, int.class, long.class);
 
@@ -104,11 +101,6 @@ final class Isolated {
     /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link FloatPanels}, {@link LaneRow}, {@link LaneProducts}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
-    }
-
-    /** A static kernel {@code (panels, words, x, wordsPerSum, sums, ahead, aheadStep)} of this package. */
-    static MethodHandle laneProducts(Class<?> owner, String name) {
-        return find(owner, name, LANE_PRODUCTS);
     }
 
     /** A static method {@code (form, x, cols, row, count, activations)} of this package. */
@@ -253,24 +245,6 @@ final class Isolated {
     static void call(MethodHandle kernel, long panel, int rows, long x, int count, long lanes) {
         try {
             kernel.invokeExact(panel, rows, x, count, lanes);
-        } catch (RuntimeException | Error e) {
-            throw e;
-        } catch (Throwable e) {
-            throw unexpected(e);
-        }
-    }
-
-    static void call(
-            MethodHandle kernel,
-            long panels,
-            int words,
-            long x,
-            int wordsPerSum,
-            long sums,
-            long ahead,
-            int aheadStep) {
-        try {
-            kernel.invokeExact(panels, words, x, wordsPerSum, sums, ahead, aheadStep);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

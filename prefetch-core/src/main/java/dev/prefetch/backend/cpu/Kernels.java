@@ -63,6 +63,11 @@ interface Kernels {
             long yStride,
             long scratch);
 
+    /** Whether prompts of weights of that type are multiplied by {@link #matvec} too, and get the bits of decode rows. */
+    default boolean promptsByMatvec(GgmlType type) {
+        return false;
+    }
+
     /** Whether {@link #matvec} and {@link #matmul} are faster with a matrix of that shape when it is packed. */
     default boolean packs(GgmlType type, long rows, long cols) {
         return false;

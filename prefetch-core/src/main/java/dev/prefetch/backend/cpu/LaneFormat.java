@@ -19,9 +19,9 @@ enum LaneFormat {
     /** Super-blocks of 256 in groups of 32 with scales and minima, four bits. */
     Q4_K(GgmlType.Q4_K, 36, false, ActivationForm.GROUP_NIBBLES, 255, 8, 8),
     /** The same with five bits. */
-    Q5_K(GgmlType.Q5_K, 44, false, ActivationForm.GROUP_FIVE_BITS, 255, 16, 4),
+    Q5_K(GgmlType.Q5_K, 44, false, ActivationForm.GROUP_FIVE_BITS, 127, 16, 8),
     /** Super-blocks of 256 in groups of 16 with scales and zero point 32, six bits. */
-    Q6_K(GgmlType.Q6_K, 52, true, ActivationForm.SIXTEENTHS, 255, 32, 2);
+    Q6_K(GgmlType.Q6_K, 52, true, ActivationForm.SIXTEENTHS, 127, 32, 4);
 
     private static final LaneFormat[] VALUES = values();
 
@@ -46,7 +46,7 @@ enum LaneFormat {
     /** How activations are prepared. */
     final ActivationForm form;
 
-    /** The largest value of an activation. */
+    /** The largest value of an activation; there is a scale for every {@link #sumCols}. */
     final int most;
 
     /** What is taken away from an unsigned element, so that sums of products fit 16 bits. */
@@ -64,6 +64,16 @@ enum LaneFormat {
         this.most = most;
         this.centre = centre;
         this.wordsPerSum = wordsPerSum;
+    }
+
+    /** Columns of a sum, of a group of weights with a scale and of a group of activations with one. */
+    int sumCols() {
+        return 4 * wordsPerSum;
+    }
+
+    /** Whether groups have minima. */
+    boolean minima() {
+        return this == Q4_K || this == Q5_K;
     }
 
     static @Nullable LaneFormat of(GgmlType type) {

@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.VectorActivations.TILE_ROWS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 
 import java.lang.invoke.MethodHandle;
@@ -13,43 +14,40 @@ import java.util.Map;
  */
 final class LaneMatvec {
 
-    /** Rows of activations that are multiplied before the next pair. */
-    private static final int TOKENS = 16;
-
-    /** So many rows of activations are multiplied one by one, straight from packed weights. */
-    private static final int FEW = 3;
+    /** Rows of activations that are multiplied before the next pair: their results stay in the second-level cache. */
+    private static final int TOKENS = 512;
 
     private static final int ROWS = LaneFormat.PAIR_ROWS;
 
     private static final long SUMS = LaneProducts.SUMS;
-    private static final long RESULTS = SUMS + LaneProducts.SUM_BYTES;
+    private static final long ELEMENTS = SUMS + LaneProducts.SUM_BYTES;
+    private static final long RESULTS = ELEMENTS + LaneUnpack.ELEMENT_BYTES;
     private static final long PACKING = RESULTS + (long) TOKENS * ROWS * 4;
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 
     /** The kernels of a format. */
     private record Parts(
-            MethodHandle factors, MethodHandle unpack, MethodHandle low, MethodHandle high, MethodHandle finish) {
+            MethodHandle factors, MethodHandle elements, MethodHandle low, MethodHandle high, MethodHandle finish) {
 
-        static Parts of(String name) {
+        static Parts of(String name, String finish) {
             return new Parts(
                     Isolated.unpack(LaneUnpack.class, "factors" + name),
                     Isolated.unpack(LaneUnpack.class, "elements" + name),
                     Isolated.panel(LaneRow.class, "low" + name),
                     Isolated.panel(LaneRow.class, "high" + name),
-                    Isolated.panel(LaneProducts.class, "finish" + name));
+                    Isolated.panel(LaneProducts.class, finish));
         }
     }
 
     private final Map<LaneFormat, Parts> parts = new EnumMap<>(LaneFormat.class);
-    private final MethodHandle one = Isolated.panel(LaneProducts.class, "one");
-    private final MethodHandle firstOfTwo = Isolated.panel(LaneProducts.class, "firstOfTwo");
-    private final MethodHandle secondOfTwo = Isolated.laneProducts(LaneProducts.class, "secondOfTwo");
+    private final MethodHandle two = Isolated.panel(LaneProducts.class, "two");
+    private final MethodHandle four = Isolated.panel(LaneProducts.class, "four");
 
     LaneMatvec() {
-        parts.put(LaneFormat.Q4_0, Parts.of("Q40"));
-        parts.put(LaneFormat.Q4_K, Parts.of("Q4k"));
-        parts.put(LaneFormat.Q5_K, Parts.of("Q5k"));
-        parts.put(LaneFormat.Q6_K, Parts.of("Q6k"));
+        parts.put(LaneFormat.Q4_0, Parts.of("Q40", "finishBlocks"));
+        parts.put(LaneFormat.Q4_K, Parts.of("Q4k", "finishWithMinima"));
+        parts.put(LaneFormat.Q5_K, Parts.of("Q5k", "finishWithMinima"));
+        parts.put(LaneFormat.Q6_K, Parts.of("Q6k", "finishSixteenths"));
     }
 
     /** Scratch bytes that {@link #multiply} needs: room for a pair, and for rows that fill none. */
@@ -84,12 +82,12 @@ final class LaneMatvec {
             }
             for (int token = 0; token < count; token += TOKENS) {
                 int tokens = Math.min(TOKENS, count - token);
-                long x = activations + VectorActivations.RECORD_BYTES * token;
                 Memory.clear(scratch + RESULTS, 4L * ROWS * tokens);
-                if (tokens <= FEW) {
-                    few(format, pair, cols, x, tokens, count, scratch);
+                if (VectorActivations.isFew(count)) {
+                    few(format, pair, cols, activations, count, scratch);
                 } else {
-                    many(format, pair, cols, !packed || row + 2 * ROWS > rows, x, tokens, count, scratch);
+                    long x = activations + VectorActivations.laneBytes(token);
+                    many(format, pair, cols, x, tokens, count, scratch);
                 }
                 for (int t = 0; t < tokens; t++) {
                     long out = y + yStride * (token + t) + 4L * row;
@@ -99,71 +97,65 @@ final class LaneMatvec {
         }
     }
 
-    /**
-     * A pair with few rows of activations out of {@code count}, which all see the packed weights. Results are left in the scratch
-     * memory.
-     */
-    private void few(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
+    /** A pair with few rows of activations, which all see the packed weights. Results are left in the scratch memory. */
+    private void few(LaneFormat format, long pair, int cols, long x, int count, long scratch) {
         Parts kernels = parts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
         long at = pair;
         long record = x;
         for (int left = cols; left > 0; left -= LaneFormat.COLS) {
             int words = Math.min(LaneFormat.COLS, left) / 4;
-            for (int t = 0; t < tokens; t++) {
+            for (int t = 0; t < count; t++) {
                 long q = record + VectorActivations.RECORD_BYTES * t;
                 for (int group = 0; group < 2; group++) {
                     long from = at + format.wordsAfter(left, group);
                     if (t == 0) {
                         // In the order of memory, of which nothing must be left out.
                         long halves = at + format.halvesAfter(left, group);
-                        Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.PANEL_BYTES * group);
+                        Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
                     }
                     long sums = scratch + SUMS + (long) BYTES * group;
                     Isolated.call(kernels.low, from, words, q, LaneProducts.DISTANCE, sums);
                     Isolated.call(kernels.high, from, words, q, LaneProducts.DISTANCE, sums);
                 }
-                Isolated.call(kernels.finish, scratch, 1, q, words, scratch + RESULTS + 4L * ROWS * t);
+                long factors = q + VectorActivations.RECORD_FACTORS;
+                Isolated.call(kernels.finish, scratch, 1, factors, words, scratch + RESULTS + 4L * ROWS * t);
             }
             at += step;
-            record += VectorActivations.RECORD_BYTES * count;
+            record += VectorActivations.laneBytes(count);
         }
     }
 
     /** The same with more rows of activations, for which the weights are taken apart once. */
-    private void many(
-            LaneFormat format, long pair, int cols, boolean last, long x, int tokens, int count, long scratch) {
+    private void many(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
         long at = pair;
-        long record = x;
+        long tile = x;
         for (int left = cols; left > 0; left -= LaneFormat.COLS) {
             int words = Math.min(LaneFormat.COLS, left) / 4;
             for (int group = 0; group < 2; group++) {
                 long halves = at + format.halvesAfter(left, group);
                 long from = at + format.wordsAfter(left, group);
-                long panel = scratch + LaneUnpack.PANEL_BYTES * group;
-                Isolated.call(kernels.factors, from, halves, words, panel);
-                Isolated.call(kernels.unpack, from, halves, words, panel);
+                Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
+                Isolated.call(kernels.elements, from, halves, words, scratch + ELEMENTS + (long) BYTES * group);
             }
-            // What comes next, also the next pair, is read a little with every word.
-            boolean more = left > 2 * LaneFormat.COLS || !last && left <= LaneFormat.COLS;
-            int aheadStep = more ? (int) (step / (words * Math.ceilDiv(tokens, 2))) : 0;
-            long ahead = aheadStep == 0 ? at : at + format.pairBytes(Math.min(LaneFormat.COLS, left));
-            for (int t = 0; t < tokens; t += 2) {
-                int together = Math.min(2, tokens - t);
-                long q = record + VectorActivations.RECORD_BYTES * t;
-                if (together == 1) {
-                    Isolated.call(one, scratch, words, q, format.wordsPerSum, scratch + SUMS);
-                } else {
-                    Isolated.call(firstOfTwo, scratch, words, q, format.wordsPerSum, scratch + SUMS);
-                    long part = ahead + (long) aheadStep * words * (t / 2);
-                    Isolated.call(secondOfTwo, scratch, words, q, format.wordsPerSum, scratch + SUMS, part, aheadStep);
-                }
-                Isolated.call(kernels.finish, scratch, together, q, words, scratch + RESULTS + 4L * ROWS * t);
+            int pairs = 2 * words;
+            for (int t = 0; t < tokens; t += TILE_ROWS) {
+                int together = Math.min(TILE_ROWS, tokens - t);
+                long q = tile + VectorActivations.TILE_BYTES * (t / TILE_ROWS);
+                Isolated.call(
+                        together <= 2 ? two : four,
+                        scratch + ELEMENTS,
+                        pairs,
+                        q,
+                        2 * format.wordsPerSum,
+                        scratch + SUMS);
+                long factors = q + VectorActivations.TILE_FACTORS;
+                Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
             }
             at += step;
-            record += VectorActivations.RECORD_BYTES * count;
+            tile += VectorActivations.laneBytes(count);
         }
     }
 

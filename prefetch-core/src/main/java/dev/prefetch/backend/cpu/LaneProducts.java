@@ -1,14 +1,13 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.LaneUnpack.FACTOR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.MINIMA;
-import static dev.prefetch.backend.cpu.LaneUnpack.PANEL_BYTES;
+import static dev.prefetch.backend.cpu.LaneUnpack.PAIR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.SCALES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
-import static dev.prefetch.backend.cpu.VectorActivations.RECORD_SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.RECORD_SUMS;
-import static dev.prefetch.backend.cpu.VectorActivations.SECOND;
-import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
+import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
+import static dev.prefetch.backend.cpu.VectorActivations.TILE_PAIR_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.TILE_ROWS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -17,113 +16,115 @@ import static dev.prefetch.backend.cpu.Vectors.S;
 import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
-import static jdk.incubator.vector.VectorOperators.LSHR;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Multiplies 256 columns of two groups of rows with one or two rows of activations.
+ * Multiplies 256 columns of two groups of rows with some rows of activations.
  *
  * <p>A lane belongs to one row of weights, so that products of many columns meet in it and are put together but once for
- * every group of columns. They are summed modulo 2^16 in the two halves of a lane, as {@link VectorActivations} says, whose
- * start values see to it that the sums fit. Sums of a group are exact, so how they come about changes no bit.
+ * every group of columns. They are summed in the two halves of a lane, which hold them: see {@link LaneFormat#centre}. Sums of a group are
+ * exact, so how they come about changes no bit.
  */
 final class LaneProducts {
 
     /** Bytes from a sum to the next: they stand there for two groups of rows. */
     static final int DISTANCE = 2 * BYTES;
 
-    /** Sums of a row of activations, at most 32. */
-    private static final long TOKEN_SUMS = 32L * DISTANCE;
+    /** Bytes of the sums of a row of activations, at most 16. Not a power of two, or they would compete for the same places of the cache. */
+    private static final long TOKEN_SUMS = 16L * DISTANCE + 2L * BYTES;
 
-    /** Bytes before the sums that the kernel may write: what it reads ahead has to be of some use, or it would not be read. */
-    static final int SPARE_BYTES = 64;
+    /** Where the sums begin in the working memory of a pair, behind the factors of both groups. */
+    static final long SUMS = 2 * FACTOR_BYTES;
 
-    /** Where the sums begin in the working memory of a pair, behind its panels. */
-    static final long SUMS = 2 * PANEL_BYTES + SPARE_BYTES;
-
-    /** Bytes of the sums of both rows of activations. */
-    static final long SUM_BYTES = 2 * TOKEN_SUMS;
+    static final long SUM_BYTES = TILE_ROWS * TOKEN_SUMS;
 
     private LaneProducts() {}
 
     /**
-     * Sums of products with one row of activations, as {@code [sum][group of rows]}.
+     * Sums of products with a tile of activations.
      *
-     * @param panels what {@link LaneUnpack} made of two groups of rows
-     * @param words how many words there are in a panel, a multiple of {@code wordsPerSum}
-     * @param x the record of the activations
-     * @param sums {@link #SUM_BYTES}
+     * @param elements what {@link LaneUnpack} made of two groups of rows
+     * @param pairs how many pairs of elements a row has, a multiple of {@code pairsPerSum}
+     * @param x the tile, see {@link VectorActivations}
+     * @param sums {@code [row of activations][sum][group of rows]}
      */
-    static void one(long panels, int words, long x, int wordsPerSum, long sums) {
-        long w = panels;
-        long end = panels + (long) BYTES * words;
-        long step = (long) BYTES * wordsPerSum;
+    static void four(long elements, int pairs, long x, int pairsPerSum, long sums) {
+        long w = elements;
+        long end = elements + (long) PAIR_BYTES * pairs;
+        long step = (long) PAIR_BYTES * pairsPerSum;
         long q = x;
-        long start = x + STARTS;
         long o = sums;
         do {
             long until = w + step;
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start)))
-                    .reinterpretAsShorts();
+            ShortVector a = ShortVector.zero(S);
             ShortVector b = a;
+            ShortVector c = a;
+            ShortVector d = a;
+            ShortVector e = a;
+            ShortVector f = a;
+            ShortVector g = a;
+            ShortVector h = a;
             do {
                 w = Memory.known(w);
-                q = Memory.known(q);
                 ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + PANEL_BYTES, LE);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + BYTES, LE);
                 ShortVector m = IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts();
                 a = a.add(u.mul(m));
                 b = b.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts();
-                a = a.add(u.lanewise(LSHR, 8).mul(m));
-                b = b.add(v.lanewise(LSHR, 8).mul(m));
-                w += BYTES;
-                q += 4;
+                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts();
+                c = c.add(u.mul(m));
+                d = d.add(v.mul(m));
+                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 8)).reinterpretAsShorts();
+                e = e.add(u.mul(m));
+                f = f.add(v.mul(m));
+                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 12)).reinterpretAsShorts();
+                g = g.add(u.mul(m));
+                h = h.add(v.mul(m));
+                w += PAIR_BYTES;
+                q += TILE_PAIR_BYTES;
             } while (w < until);
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
             b.intoMemorySegment(ALL, o + BYTES, LE);
+            c.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
+            d.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
+            e.intoMemorySegment(ALL, o + 2 * TOKEN_SUMS, LE);
+            f.intoMemorySegment(ALL, o + 2 * TOKEN_SUMS + BYTES, LE);
+            g.intoMemorySegment(ALL, o + 3 * TOKEN_SUMS, LE);
+            h.intoMemorySegment(ALL, o + 3 * TOKEN_SUMS + BYTES, LE);
             o += DISTANCE;
-            start += 4;
         } while (w < end);
     }
 
-    /**
-     * The same with two rows of activations, whose records follow one another: the products with first multipliers only.
-     * {@link #secondOfTwo} adds the others; a body with both would be too large, see {@link LaneRow}.
-     */
-    static void firstOfTwo(long panels, int words, long x, int wordsPerSum, long sums) {
-        long w = panels;
-        long end = panels + (long) BYTES * words;
-        long step = (long) BYTES * wordsPerSum;
+    /** The same with the first two rows of a tile. */
+    static void two(long elements, int pairs, long x, int pairsPerSum, long sums) {
+        long w = elements;
+        long end = elements + (long) PAIR_BYTES * pairs;
+        long step = (long) PAIR_BYTES * pairsPerSum;
         long q = x;
-        long start = x + STARTS;
         long o = sums;
         do {
             long until = w + step;
-            start = Memory.known(start);
-            ShortVector a = IntVector.broadcast(I, ALL.get(Memory.INT, start)).reinterpretAsShorts();
+            ShortVector a = ShortVector.zero(S);
             ShortVector b = a;
-            ShortVector c = IntVector.broadcast(I, ALL.get(Memory.INT, start + RECORD_BYTES))
-                    .reinterpretAsShorts();
-            ShortVector d = c;
+            ShortVector c = a;
+            ShortVector d = a;
             do {
                 w = Memory.known(w);
                 q = Memory.known(q);
                 ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + PANEL_BYTES, LE);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + BYTES, LE);
                 ShortVector m = IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts();
                 a = a.add(u.mul(m));
                 b = b.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + RECORD_BYTES))
-                        .reinterpretAsShorts();
+                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts();
                 c = c.add(u.mul(m));
                 d = d.add(v.mul(m));
-                w += BYTES;
-                q += 4;
+                w += PAIR_BYTES;
+                q += TILE_PAIR_BYTES;
             } while (w < until);
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
@@ -131,152 +132,75 @@ final class LaneProducts {
             c.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
             d.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
             o += DISTANCE;
-            start += 4;
         } while (w < end);
-    }
-
-    /**
-     * Adds the products with second multipliers to {@link #firstOfTwo}.
-     *
-     * @param sums {@link #SPARE_BYTES} before them are spare
-     * @param ahead what is wanted next and read meanwhile, so that nobody waits for memory then
-     * @param aheadStep bytes of it for each word
-     */
-    static void secondOfTwo(long panels, int words, long x, int wordsPerSum, long sums, long ahead, int aheadStep) {
-        long w = panels;
-        long end = panels + (long) BYTES * words;
-        long step = (long) BYTES * wordsPerSum;
-        long q = x + SECOND;
-        long o = sums;
-        long next = ahead;
-        int bits = 0;
-        do {
-            long until = w + step;
-            o = Memory.known(o);
-            ShortVector a = ShortVector.fromMemorySegment(S, ALL, o, LE);
-            ShortVector b = ShortVector.fromMemorySegment(S, ALL, o + BYTES, LE);
-            ShortVector c = ShortVector.fromMemorySegment(S, ALL, o + TOKEN_SUMS, LE);
-            ShortVector d = ShortVector.fromMemorySegment(S, ALL, o + TOKEN_SUMS + BYTES, LE);
-            do {
-                w = Memory.known(w);
-                q = Memory.known(q);
-                ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE).lanewise(LSHR, 8);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + PANEL_BYTES, LE)
-                        .lanewise(LSHR, 8);
-                ShortVector m = IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts();
-                a = a.add(u.mul(m));
-                b = b.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + RECORD_BYTES))
-                        .reinterpretAsShorts();
-                c = c.add(u.mul(m));
-                d = d.add(v.mul(m));
-                bits |= ALL.get(Memory.INT, Memory.known(next));
-                next += aheadStep;
-                w += BYTES;
-                q += 4;
-            } while (w < until);
-            a.intoMemorySegment(ALL, o, LE);
-            b.intoMemorySegment(ALL, o + BYTES, LE);
-            c.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
-            d.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
-            o += DISTANCE;
-        } while (w < end);
-        Memory.putInt(sums - SPARE_BYTES, bits);
     }
 
     /**
      * Adds the sums to results, {@code [row of activations][group of rows]}: a sum for each of 8 groups of columns, which have
      * minima. The others below.
      *
-     * @param work the panels, and the sums behind them
-     * @param tokens rows of activations, 1 or 2
-     * @param x their records
+     * @param work the factors, and the sums behind them
+     * @param tokens rows of activations, at most {@link VectorActivations#TILE_ROWS}
+     * @param x their factors
      */
-    static void finishQ4k(long work, int tokens, long x, int words, long results) {
+    static void finishWithMinima(long work, int tokens, long x, int words, long results) {
         for (int t = 0; t < tokens; t++) {
-            long sums = work + SUMS + TOKEN_SUMS * t;
-            scaled(work, sums, 8, 1, x + RECORD_BYTES * t, results + 2L * BYTES * t);
-            minima(work, x + RECORD_BYTES * t, results + 2L * BYTES * t);
+            withMinima(work, work + SUMS + TOKEN_SUMS * t, x + 4L * t, results + 2L * BYTES * t);
         }
     }
 
-    /** Two sums for each of 8 groups of columns, which have minima. */
-    static void finishQ5k(long work, int tokens, long x, int words, long results) {
-        for (int t = 0; t < tokens; t++) {
-            long sums = work + SUMS + TOKEN_SUMS * t;
-            scaled(work, sums, 8, 2, x + RECORD_BYTES * t, results + 2L * BYTES * t);
-            minima(work, x + RECORD_BYTES * t, results + 2L * BYTES * t);
-        }
-    }
-
-    /** Two sums for each of 16 groups of columns. */
-    static void finishQ6k(long work, int tokens, long x, int words, long results) {
-        for (int t = 0; t < tokens; t++) {
-            long sums = work + SUMS + TOKEN_SUMS * t;
-            scaled(work, sums, 16, 2, x + RECORD_BYTES * t, results + 2L * BYTES * t);
-        }
-    }
-
-    /** Groups of columns that share a scale of activations. */
-    private static void scaled(long panels, long sums, int groups, int sumsPerGroup, long x, long result) {
-        long w = panels + SCALES;
-        long end = w + (long) BYTES * groups;
+    private static void withMinima(long factors, long sums, long x, long result) {
+        long w = factors;
+        long end = w + 8L * BYTES;
         long s = sums;
-        FloatVector a = FloatVector.zero(F);
-        FloatVector b = a;
+        long q = x;
+        long o = Memory.known(result);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        FloatVector c = FloatVector.zero(F);
+        FloatVector d = c;
         do {
             w = Memory.known(w);
             s = Memory.known(s);
+            q = Memory.known(q);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
             IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
-            IntVector first = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+            v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+            FloatVector scale =
+                    FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE).mul(y);
+            a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
             v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-            IntVector second = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+            v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+            scale = FloatVector.fromMemorySegment(F, ALL, w + SCALES + FACTOR_BYTES, LE)
+                    .mul(y);
+            b = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, b);
+            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+            c = y.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), c);
+            d = y.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA + FACTOR_BYTES, LE), d);
+            w += BYTES;
             s += DISTANCE;
-            if (sumsPerGroup == 2) {
-                v = IntVector.fromMemorySegment(I, ALL, s, LE);
-                first = first.add(v.lanewise(LSHL, 16).lanewise(ASHR, 16)).add(v.lanewise(ASHR, 16));
-                v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-                second = second.add(v.lanewise(LSHL, 16).lanewise(ASHR, 16)).add(v.lanewise(ASHR, 16));
-                s += DISTANCE;
-            }
-            a = ((FloatVector) first.convertShape(I2F, F, 0)).fma(FloatVector.fromMemorySegment(F, ALL, w, LE), a);
-            b = ((FloatVector) second.convertShape(I2F, F, 0))
-                    .fma(FloatVector.fromMemorySegment(F, ALL, w + PANEL_BYTES, LE), b);
-            w += BYTES;
+            q += TILE_PAIR_BYTES;
         } while (w < end);
-        long o = Memory.known(result);
-        FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x + RECORD_SCALES)));
-        a.fma(scale, FloatVector.fromMemorySegment(F, ALL, o, LE)).intoMemorySegment(ALL, o, LE);
-        b.fma(scale, FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE)).intoMemorySegment(ALL, o + BYTES, LE);
+        a.add(c).intoMemorySegment(ALL, o, LE);
+        b.add(d).intoMemorySegment(ALL, o + BYTES, LE);
     }
 
-    private static void minima(long panels, long x, long result) {
-        long w = panels + MINIMA;
-        long end = w + 8L * BYTES;
-        long q = x + RECORD_SUMS;
-        FloatVector a = FloatVector.zero(F);
-        FloatVector b = a;
-        do {
-            w = Memory.known(w);
-            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(q)));
-            a = y.fma(FloatVector.fromMemorySegment(F, ALL, w, LE), a);
-            b = y.fma(FloatVector.fromMemorySegment(F, ALL, w + PANEL_BYTES, LE), b);
-            w += BYTES;
-            q += 4;
-        } while (w < end);
-        long o = Memory.known(result);
-        FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(x + RECORD_SCALES)));
-        a.fma(scale, FloatVector.fromMemorySegment(F, ALL, o, LE)).intoMemorySegment(ALL, o, LE);
-        b.fma(scale, FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE)).intoMemorySegment(ALL, o + BYTES, LE);
+    /** A sum for each block of 32 columns. */
+    static void finishBlocks(long work, int tokens, long x, int words, long results) {
+        withoutMinima(work, tokens, x, words / 8, results);
     }
 
-    /** A sum for each block of 32 columns, which have a scale of activations each. */
-    static void finishQ40(long work, int tokens, long x, int words, long results) {
+    /** A sum for each 16 columns. */
+    static void finishSixteenths(long work, int tokens, long x, int words, long results) {
+        withoutMinima(work, tokens, x, words / 4, results);
+    }
+
+    private static void withoutMinima(long work, int tokens, long x, int groups, long results) {
         for (int i = 0; i < 2 * tokens; i++) {
-            long w = work + SCALES + PANEL_BYTES * (i & 1);
-            long end = w + (long) BYTES * (words / 8);
+            long w = work + SCALES + FACTOR_BYTES * (i & 1);
+            long end = w + (long) BYTES * groups;
             long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
-            long q = x + RECORD_BYTES * (i >> 1) + RECORD_SCALES;
+            long q = x + 4L * (i >> 1) + FACTOR_SCALES;
             long o = Memory.known(results + (long) BYTES * i);
             FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
             do {
@@ -288,7 +212,7 @@ final class LaneProducts {
                 a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
                 w += BYTES;
                 s += DISTANCE;
-                q += 4;
+                q += TILE_PAIR_BYTES;
             } while (w < end);
             a.intoMemorySegment(ALL, o, LE);
         }

@@ -81,39 +81,39 @@ final class LaneRow {
         }
     }
 
-    /** The same with fifth bits, of four words each in front of them; two sums for a group of columns. */
+    /** The same with fifth bits, of four words each in front of them. */
     static void lowQ5k(long words, int n, long x, int distance, long sums) {
-        for (int i = 0; i < 8; i++) {
-            int sum = i + (i & -2);
+        for (int i = 0; i < 4; i++) {
+            int sum = 2 * i;
             long o = sums + (long) distance * sum;
-            lowWithBits(words + (4L + 5 * i) * BYTES, 4, 2, FIFTH_BITS, x + 16L * sum, x + STARTS + 4L * sum, o);
+            lowFiveBits(words + (4L + 10 * i) * BYTES, x + 32L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
     /** The second groups. */
     static void highQ5k(long words, int n, long x, int distance, long sums) {
-        for (int i = 0; i < 8; i++) {
-            int sum = i + (i & -2) + 2;
+        for (int i = 0; i < 4; i++) {
+            int sum = 2 * i + 1;
             long o = sums + (long) distance * sum;
-            highWithBits(words + (4L + 5 * i) * BYTES, 4, 2, 3, FIFTH_BITS, x + 16L * sum, x + STARTS + 4L * sum, o);
+            highFiveBits(words + (4L + 10 * i) * BYTES, x + 32L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
-    /** Of each half of 128 columns the first 64, of which two words share the upper bits in front; two sums for a group of columns. */
+    /** Of each half of 128 columns the first 64, of which two words share the upper bits in front. */
     static void lowQ6k(long words, int n, long x, int distance, long sums) {
-        for (int i = 0; i < 16; i++) {
-            int sum = i + (i & -8);
+        for (int i = 0; i < 8; i++) {
+            int sum = i + (i & -4);
             long o = sums + (long) distance * sum;
-            lowWithBits(words + (4L + 3 * i) * BYTES, 2, 4, UPPER_BITS, x + 8L * sum, x + STARTS + 4L * sum, o);
+            lowSixBits(words + (4L + 6 * i) * BYTES, x + 16L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
     /** The second 64 columns. */
     static void highQ6k(long words, int n, long x, int distance, long sums) {
-        for (int i = 0; i < 16; i++) {
-            int sum = i + (i & -8) + 8;
+        for (int i = 0; i < 8; i++) {
+            int sum = i + (i & -4) + 4;
             long o = sums + (long) distance * sum;
-            highWithBits(words + (4L + 3 * i) * BYTES, 2, 4, 2, UPPER_BITS, x + 8L * sum, x + STARTS + 4L * sum, o);
+            highSixBits(words + (4L + 6 * i) * BYTES, x + 16L * sum, x + STARTS + 4L * sum, o);
         }
     }
 
@@ -131,8 +131,13 @@ final class LaneRow {
             a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
             a = a.add(u.lanewise(LSHR, 8)
                     .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            p += BYTES;
-            q += 4;
+            u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).and(NIBBLES).reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                            .reinterpretAsShorts()));
+            p += 2 * BYTES;
+            q += 8;
         } while (p < end);
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
@@ -152,72 +157,160 @@ final class LaneRow {
             a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
             a = a.add(u.lanewise(LSHR, 8)
                     .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            p += BYTES;
-            q += 4;
-        } while (p < end);
-        a.intoMemorySegment(ALL, Memory.known(sum), LE);
-    }
-
-    /**
-     * The same with upper bits, which stand in front of the words.
-     *
-     * @param bits how many of them each word takes from a byte
-     */
-    private static void lowWithBits(long upper, int words, int bits, int mask, long x, long start, long sum) {
-        long p = upper + BYTES;
-        long end = p + (long) BYTES * words;
-        long q = x;
-        int bit = 0;
-        ShortVector a =
-                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
-        do {
-            p = Memory.known(p);
-            q = Memory.known(q);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
-                    .lanewise(LSHR, bit)
-                    .lanewise(LSHL, 4)
-                    .and(mask);
-            ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
-                    .and(NIBBLES)
-                    .or(h)
-                    .reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            p += BYTES;
-            q += 4;
-            bit += bits;
-        } while (p < end);
-        a.intoMemorySegment(ALL, Memory.known(sum), LE);
-    }
-
-    /** @param shift from where the bits of the first word stand to the fifth of a byte */
-    private static void highWithBits(
-            long upper, int words, int bits, int shift, int mask, long x, long start, long sum) {
-        long p = upper + BYTES;
-        long end = p + (long) BYTES * words;
-        long q = x;
-        int bit = 0;
-        ShortVector a =
-                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
-        do {
-            p = Memory.known(p);
-            q = Memory.known(q);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
-                    .lanewise(LSHR, bit)
-                    .lanewise(LSHL, shift)
-                    .and(mask);
-            ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+            u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
                     .lanewise(LSHR, 4)
                     .and(NIBBLES)
-                    .or(h)
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                            .reinterpretAsShorts()));
+            p += 2 * BYTES;
+            q += 8;
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    /** The same with fifth bits: twice four words with a word of them in front. */
+    private static void lowFiveBits(long upper, long x, long start, long sum) {
+        long p = upper;
+        long end = upper + 10L * BYTES;
+        long q = x;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(p), LE);
+            p += BYTES;
+            long until = p + 4L * BYTES;
+            do {
+                p = Memory.known(p);
+                q = Memory.known(q);
+                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHL, 4).and(FIFTH_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
+                                .reinterpretAsShorts()));
+                u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHL, 2).and(FIFTH_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(
+                        u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                                .reinterpretAsShorts()));
+                h = h.lanewise(LSHR, 4);
+                p += 2 * BYTES;
+                q += 8;
+            } while (p < until);
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    private static void highFiveBits(long upper, long x, long start, long sum) {
+        long p = upper;
+        long end = upper + 10L * BYTES;
+        long q = x;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(p), LE);
+            p += BYTES;
+            long until = p + 4L * BYTES;
+            do {
+                p = Memory.known(p);
+                q = Memory.known(q);
+                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                        .lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHL, 3).and(FIFTH_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
+                                .reinterpretAsShorts()));
+                u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
+                        .lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHL, 1).and(FIFTH_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(
+                        u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                                .reinterpretAsShorts()));
+                h = h.lanewise(LSHR, 4);
+                p += 2 * BYTES;
+                q += 8;
+            } while (p < until);
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    /** The same with upper bits: twice two words with a word of them in front. */
+    private static void lowSixBits(long upper, long x, long start, long sum) {
+        long p = upper;
+        long end = upper + 6L * BYTES;
+        long q = x;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            IntVector h = IntVector.fromMemorySegment(I, ALL, p, LE);
+            ShortVector u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
+                    .and(NIBBLES)
+                    .or(h.lanewise(LSHL, 4).and(UPPER_BITS))
                     .reinterpretAsShorts();
             a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
             a = a.add(u.lanewise(LSHR, 8)
                     .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            p += BYTES;
-            q += 4;
-            bit += bits;
+            u = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE)
+                    .and(NIBBLES)
+                    .or(h.and(UPPER_BITS))
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                            .reinterpretAsShorts()));
+            p += 3 * BYTES;
+            q += 8;
+        } while (p < end);
+        a.intoMemorySegment(ALL, Memory.known(sum), LE);
+    }
+
+    private static void highSixBits(long upper, long x, long start, long sum) {
+        long p = upper;
+        long end = upper + 6L * BYTES;
+        long q = x;
+        ShortVector a =
+                IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
+        do {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            IntVector h = IntVector.fromMemorySegment(I, ALL, p, LE);
+            ShortVector u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
+                    .lanewise(LSHR, 4)
+                    .and(NIBBLES)
+                    .or(h.lanewise(LSHL, 2).and(UPPER_BITS))
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
+            u = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE)
+                    .lanewise(LSHR, 4)
+                    .and(NIBBLES)
+                    .or(h.lanewise(LSHR, 2).and(UPPER_BITS))
+                    .reinterpretAsShorts();
+            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+            a = a.add(u.lanewise(LSHR, 8)
+                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                            .reinterpretAsShorts()));
+            p += 3 * BYTES;
+            q += 8;
         } while (p < end);
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }

@@ -10,6 +10,7 @@ import static dev.prefetch.backend.cpu.Vectors.HALF_S;
 import static dev.prefetch.backend.cpu.Vectors.I;
 import static dev.prefetch.backend.cpu.Vectors.LANES;
 import static dev.prefetch.backend.cpu.Vectors.LE;
+import static dev.prefetch.backend.cpu.Vectors.S;
 import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
@@ -20,111 +21,135 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Takes 256 columns of a packed group (see {@link LaneFormat}) apart: to a panel of words of four unsigned bytes, in the order of
- * columns, and factors as floats. Everything stands there once for each row, in its lane.
+ * Takes 256 columns of a packed group (see {@link LaneFormat}) apart: to elements in halves of lanes and to factors as floats.
+ * Everything stands there once for each row, in its lane.
  *
- * <p>Kernels have the arguments {@code (words, halves, words of the panel, panel)}.
+ * <p>Elements have the format's centre taken away. They stand in pairs, of a word of four the first and the third and then the second and the
+ * fourth, as {@link VectorActivations} has the activations; a pair of the one group is beside that of the other.
+ *
+ * <p>Kernels have the arguments {@code (words, halves, words of the elements, out)}.
  */
 final class LaneUnpack {
 
-    // Layout of a panel
-    /** Words of four elements. */
-    private static final int WORDS = LaneFormat.COLS / 4;
+    // Layout of factors
     /** A factor of every group or block. */
-    static final long SCALES = (long) WORDS * BYTES;
+    static final long SCALES = 0;
     /** What a sum of activations of a group of 32 adds. */
     static final long MINIMA = SCALES + 16L * BYTES;
 
     private static final long UNITS = MINIMA + 8L * BYTES;
-    static final long PANEL_BYTES = UNITS + 6L * BYTES;
+    static final long FACTOR_BYTES = UNITS + 6L * BYTES;
+
+    /** Bytes from a pair of elements to the next: they stand there for two groups of rows. */
+    static final int PAIR_BYTES = 2 * BYTES;
+
+    /** Bytes of the elements of both groups. */
+    static final long ELEMENT_BYTES = LaneFormat.COLS / 2 * (long) PAIR_BYTES;
+
+    private static final int WORD_BYTES = 2 * PAIR_BYTES;
+
+    private static final int EVEN_NIBBLES = 0x000f000f;
+    private static final int EVEN_BYTES = 0x00ff00ff;
 
     private LaneUnpack() {}
 
-    static void factorsQ40(long words, long halves, int n, long panel) {
+    static void factorsQ40(long words, long halves, int n, long out) {
         for (int i = 0; i < n / 8; i++) {
-            halvesToFloats(halves + 2L * LANES * i, panel + SCALES + (long) BYTES * i);
+            halvesToFloats(halves + 2L * LANES * i, out + SCALES + (long) BYTES * i);
         }
     }
 
-    static void factorsQ4k(long words, long halves, int n, long panel) {
-        head(words, panel);
-        factors(panel, LaneFormat.Q4_K.centre);
+    static void factorsQ4k(long words, long halves, int n, long out) {
+        head(words, out);
+        factors(out, LaneFormat.Q4_K.centre);
     }
 
-    static void factorsQ5k(long words, long halves, int n, long panel) {
-        head(words, panel);
-        factors(panel, LaneFormat.Q5_K.centre);
+    static void factorsQ5k(long words, long halves, int n, long out) {
+        head(words, out);
+        factors(out, LaneFormat.Q5_K.centre);
     }
 
-    static void elementsQ40(long words, long halves, int n, long panel) {
+    static void elementsQ40(long words, long halves, int n, long out) {
         for (int i = 0; i < n / 2; i++) {
-            long p = Memory.known(words + (long) BYTES * i);
-            long o = Memory.known(panel + (long) BYTES * (i + (i & -4)));
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
-            v.and(0x0f0f0f0f).intoMemorySegment(ALL, o, LE);
-            v.lanewise(LSHR, 4).and(0x0f0f0f0f).intoMemorySegment(ALL, o + 4 * BYTES, LE);
+            nibbles(words + (long) BYTES * i, out + (long) WORD_BYTES * (i + (i & -4)), 4L * WORD_BYTES);
         }
     }
 
-    static void elementsQ4k(long words, long halves, int n, long panel) {
+    static void elementsQ4k(long words, long halves, int n, long out) {
         for (int i = 0; i < 32; i++) {
-            long p = Memory.known(words + (long) BYTES * (4 + i));
-            long o = Memory.known(panel + (long) BYTES * (i + (i & -8)));
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
-            v.and(0x0f0f0f0f).intoMemorySegment(ALL, o, LE);
-            v.lanewise(LSHR, 4).and(0x0f0f0f0f).intoMemorySegment(ALL, o + 8 * BYTES, LE);
+            nibbles(words + (long) BYTES * (4 + i), out + (long) WORD_BYTES * (i + (i & -8)), 8L * WORD_BYTES);
         }
     }
 
-    static void elementsQ5k(long words, long halves, int n, long panel) {
-        for (int half = 0; half < 2; half++) {
-            q5kHalf(words + (4L + 20 * half) * BYTES, panel + 32L * BYTES * half);
+    /** A word of low nibbles, and so far behind it one of high ones. */
+    private static void nibbles(long words, long out, long distance) {
+        long o = Memory.known(out);
+        IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE);
+        ShortVector centre = ShortVector.broadcast(S, (short) 8);
+        v.and(EVEN_NIBBLES).reinterpretAsShorts().sub(centre).intoMemorySegment(ALL, o, LE);
+        v.lanewise(LSHR, 8)
+                .and(EVEN_NIBBLES)
+                .reinterpretAsShorts()
+                .sub(centre)
+                .intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+        o = Memory.known(o + distance);
+        v.lanewise(LSHR, 4).and(EVEN_NIBBLES).reinterpretAsShorts().sub(centre).intoMemorySegment(ALL, o, LE);
+        v.lanewise(LSHR, 12)
+                .and(EVEN_NIBBLES)
+                .reinterpretAsShorts()
+                .sub(centre)
+                .intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+    }
+
+    static void elementsQ5k(long words, long halves, int n, long out) {
+        for (int i = 0; i < 32; i++) {
+            long o = out + (long) WORD_BYTES * (i + (i & -8));
+            long p = words + (4L + i / 4 * 5) * BYTES;
+            long q = p + (1L + i % 4) * BYTES;
+            bits(p, 2 * (i % 4), 0x10101010, 4, q, 0, 16, o);
+            bits(p, 2 * (i % 4), 0x10101010, 3, q, 4, 16, o + 8L * WORD_BYTES);
         }
     }
 
-    /** 128 columns. */
-    static void q5kHalf(long words, long out) {
-        for (int i = 0; i < 16; i++) {
-            long o = Memory.known(out + (long) BYTES * (i + (i & -8)));
-            long p = Memory.known(words + i / 4 * 5L * BYTES);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, p, LE).lanewise(LSHR, 2 * (i % 4));
-            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(p + (1L + i % 4) * BYTES), LE);
-            v.and(0x0f0f0f0f).or(h.lanewise(LSHL, 4).and(0x10101010)).intoMemorySegment(ALL, o, LE);
-            v.lanewise(LSHR, 4)
-                    .and(0x0f0f0f0f)
-                    .or(h.lanewise(LSHL, 3).and(0x10101010))
-                    .intoMemorySegment(ALL, o + 8 * BYTES, LE);
+    static void elementsQ6k(long words, long halves, int n, long out) {
+        for (int i = 0; i < 32; i++) {
+            long o = out + (long) WORD_BYTES * (i + (i & -16));
+            long p = words + (4L + i / 2 * 3) * BYTES;
+            long q = p + (1L + i % 2) * BYTES;
+            bits(p, 4 * (i % 2), 0x30303030, 4, q, 0, 32, o);
+            bits(p, 4 * (i % 2), 0x30303030, 2, q, 4, 32, o + 16L * WORD_BYTES);
         }
     }
 
-    static void elementsQ6k(long words, long halves, int n, long panel) {
-        for (int half = 0; half < 2; half++) {
-            q6kHalf(words + (4L + 24 * half) * BYTES, panel + 32L * BYTES * half);
-        }
+    /**
+     * A word of nibbles with upper bits.
+     *
+     * @param bit where in their word the upper bits are
+     * @param shift from there to where they belong
+     * @param nibble where in their word the nibbles are
+     */
+    private static void bits(long upper, int bit, int mask, int shift, long words, int nibble, int centre, long out) {
+        long o = Memory.known(out);
+        IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
+                .lanewise(LSHR, bit)
+                .lanewise(LSHL, shift)
+                .and(mask);
+        IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE)
+                .lanewise(LSHR, nibble)
+                .and(0x0f0f0f0f)
+                .or(h);
+        ShortVector c = ShortVector.broadcast(S, (short) centre);
+        v.and(EVEN_BYTES).reinterpretAsShorts().sub(c).intoMemorySegment(ALL, o, LE);
+        v.reinterpretAsShorts().lanewise(LSHR, 8).sub(c).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
     }
 
-    /** 128 columns. */
-    static void q6kHalf(long words, long out) {
-        for (int i = 0; i < 16; i++) {
-            long o = Memory.known(out + (long) BYTES * i);
-            long p = Memory.known(words + i / 2 * 3L * BYTES);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, p, LE).lanewise(LSHR, 4 * (i % 2));
-            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(p + (1L + i % 2) * BYTES), LE);
-            v.and(0x0f0f0f0f).or(h.lanewise(LSHL, 4).and(0x30303030)).intoMemorySegment(ALL, o, LE);
-            v.lanewise(LSHR, 4)
-                    .and(0x0f0f0f0f)
-                    .or(h.lanewise(LSHL, 2).and(0x30303030))
-                    .intoMemorySegment(ALL, o + 16 * BYTES, LE);
-        }
-    }
-
-    static void factorsQ6k(long words, long halves, int n, long panel) {
-        long unit = panel + UNITS;
+    static void factorsQ6k(long words, long halves, int n, long out) {
+        long unit = out + UNITS;
         halvesToFloats(halves, unit);
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(unit), LE);
         for (int i = 0; i < 4; i++) {
             IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
-            long o = Memory.known(panel + SCALES + 4L * BYTES * i);
+            long o = Memory.known(out + SCALES + 4L * BYTES * i);
             ((FloatVector) v.lanewise(LSHL, 24).lanewise(ASHR, 24).convertShape(I2F, F, 0))
                     .mul(d)
                     .intoMemorySegment(ALL, o, LE);
@@ -154,10 +179,10 @@ final class LaneUnpack {
     }
 
     /** From the first four words of {@code Q4_K} and {@code Q5_K}: two units as floats, scales and minima as bytes of four words. */
-    private static void head(long words, long panel) {
-        VectorHalves.toFloats(words, panel + UNITS, BYTES);
+    private static void head(long words, long out) {
+        VectorHalves.toFloats(words, out + UNITS, BYTES);
         long p = Memory.known(words);
-        long o = Memory.known(panel + UNITS);
+        long o = Memory.known(out + UNITS);
         IntVector third = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
         IntVector z = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
         z.and(0x3f3f3f3f).intoMemorySegment(ALL, o + 2 * BYTES, LE);
@@ -171,15 +196,15 @@ final class LaneUnpack {
     }
 
     /** The scale of each of 8 groups, and what the sum of its activations adds for the minimum and for the centre. */
-    private static void factors(long panel, int centre) {
-        long p = Memory.known(panel + UNITS);
+    private static void factors(long out, int centre) {
+        long p = Memory.known(out + UNITS);
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, p, LE);
         FloatVector centred = FloatVector.broadcast(F, (float) centre);
         FloatVector minimum =
                 FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).neg();
         for (int g = 0; g < 8; g++) {
             long q = Memory.known(p + (2L + g / 4) * BYTES);
-            long o = Memory.known(panel + SCALES + (long) BYTES * g);
+            long o = Memory.known(out + SCALES + (long) BYTES * g);
             int shift = 8 * (g % 4);
             FloatVector scale = ((FloatVector) IntVector.fromMemorySegment(I, ALL, q, LE)
                             .lanewise(LSHR, shift)

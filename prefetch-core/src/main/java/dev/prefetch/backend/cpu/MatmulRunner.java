@@ -6,7 +6,7 @@ import java.util.Arrays;
 /**
  * Matrix products of one input with several weights, as one parallel region per regime.
  *
- * <p>Decode rows: matrix-vector kernels, row by row over a group of weight rows that stays in the cache, so weights are
+ * <p>Decode rows, and all rows of formats whose kernels are as good for many: matrix-vector kernels, row by row over a group of weight rows that stays in the cache, so weights are
  * read from memory once. Prefill rows: panels of weights are expanded to f32 and multiplied with tiles of packed tokens;
  * every sum is one of its own and runs in ascending order, so the bits of a row's result depend neither on how many rows
  * there are nor on its place among them.
@@ -76,6 +76,9 @@ final class MatmulRunner implements AutoCloseable {
 
         private long outputStride;
 
+        /** How many rows of activations, the first ones, go through matrix-vector kernels. */
+        private int matvecRows;
+
         private ActivationForm form = ActivationForm.PLAIN;
         /** Address of the first row of activations as the kernel wants them, and the bytes between rows. */
         private long activations;
@@ -85,6 +88,11 @@ final class MatmulRunner implements AutoCloseable {
         private int rowsPerItem;
 
         private int firstItem;
+
+        /** How many of {@link #matvecRows} there are in the pass that begins with that row. */
+        int passRows(int first) {
+            return Math.clamp(matvecRows - first, 0, PASS_TOKENS);
+        }
     }
 
     MatmulRunner(Kernels kernels, WorkerPool pool) {
@@ -140,11 +148,9 @@ final class MatmulRunner implements AutoCloseable {
      * matrix-vector kernels.
      */
     void run(int cols, int decodeRows, int rows) {
-        if (count == 0) {
+        matvecs(cols, decodeRows, rows, false);
+        if (inPanels(decodeRows, rows) == 0) {
             return;
-        }
-        if (decodeRows > 0) {
-            matvecs(cols, decodeRows, false);
         }
         for (int first = decodeRows; first < rows; first += PASS_TOKENS) {
             int tokens = Math.min(PASS_TOKENS, rows - first);
@@ -156,28 +162,54 @@ final class MatmulRunner implements AutoCloseable {
 
     /** Computes all products, each of an input of its own and of the same weight format: the same bits as one by one. */
     void runApart(int cols, int decodeRows, int rows) {
-        if (count == 0) {
-            return;
-        }
-        if (decodeRows > 0) {
-            matvecs(cols, decodeRows, true);
-        }
-        if (rows > decodeRows) {
+        matvecs(cols, decodeRows, rows, true);
+        if (inPanels(decodeRows, rows) > 0) {
             parts.multiply(cols, decodeRows, rows);
         }
     }
 
+    /** How many products have rows that are multiplied by panels. */
+    private int inPanels(int decodeRows, int rows) {
+        int found = 0;
+        for (int i = 0; i < count && decodeRows < rows; i++) {
+            found += products[i].matvecRows < rows ? 1 : 0;
+        }
+        return found;
+    }
+
     // decode
 
-    /** @param apart whether every product has an input of its own */
-    private void matvecs(int cols, int rows, boolean apart) {
-        long totalBytes = 0;
+    /**
+     * Multiplies decode rows, and all rows where a format has no other kernels.
+     *
+     * @param apart whether every product has an input of its own
+     */
+    private void matvecs(int cols, int decodeRows, int rows, boolean apart) {
+        int most = 0;
         for (int i = 0; i < count; i++) {
             Product product = products[i];
+            product.matvecRows = kernels.promptsByMatvec(product.type) ? rows : decodeRows;
+            most = Math.max(most, product.matvecRows);
+        }
+        for (int first = 0; first < most; first += PASS_TOKENS) {
+            matvecPass(cols, first, apart);
+        }
+    }
+
+    private void matvecPass(int cols, int firstRow, boolean apart) {
+        long totalBytes = 0;
+        int most = 0;
+        for (int i = 0; i < count; i++) {
+            Product product = products[i];
+            int rows = product.passRows(firstRow);
+            if (rows == 0) {
+                continue;
+            }
+            most = Math.max(most, rows);
             product.form = kernels.activationForm(product.type, cols, rows);
-            Product same = apart ? product : firstOfForm(product.form);
+            Product same = apart ? product : firstOfForm(product.form, firstRow);
             if (same == product) {
-                prepare(product, cols, rows, apart ? i : 0, apart ? count : 1);
+                prepare(product, firstRow, cols, rows, apart ? i : 0, apart ? count : 1);
             } else {
                 product.activations = same.activations;
                 product.activationStride = same.activationStride;
@@ -192,18 +224,18 @@ final class MatmulRunner implements AutoCloseable {
             // Kernels treat several rows at a time, and two threads should not write the same cache line.
             product.rowsPerItem = (int) Math.min(product.rows, Math.ceilDiv(perGroup, ROWS_TOGETHER) * ROWS_TOGETHER);
             product.firstItem = groups;
-            groups += Math.ceilDiv(product.rows, product.rowsPerItem);
+            groups += product.passRows(firstRow) == 0 ? 0 : Math.ceilDiv(product.rows, product.rowsPerItem);
         }
-        boolean alone = totalBytes * rows <= 2 * SMALLEST_GROUP_BYTES;
+        boolean alone = totalBytes * most <= 2 * SMALLEST_GROUP_BYTES;
         matvecs.cols = cols;
-        matvecs.rows = rows;
+        matvecs.firstRow = firstRow;
         pool.run(groups, alone ? groups : 1, matvecs);
     }
 
-    /** The first product that wants activations in that form. */
-    private Product firstOfForm(ActivationForm form) {
+    /** The first product of the pass that wants activations in that form. */
+    private Product firstOfForm(ActivationForm form, int firstRow) {
         int i = 0;
-        while (products[i].form != form) {
+        while (products[i].form != form || products[i].passRows(firstRow) == 0) {
             i++;
         }
         return products[i];
@@ -221,7 +253,7 @@ final class MatmulRunner implements AutoCloseable {
     private final class Matvecs implements WorkerPool.Body {
 
         private int cols;
-        private int rows;
+        private int firstRow;
 
         @Override
         public void run(int from, int to, int worker) {
@@ -229,24 +261,24 @@ final class MatmulRunner implements AutoCloseable {
             for (int item = from; item < to; item++) {
                 p = productOf(item, p);
                 Product product = products[p];
-                int firstRow = (item - product.firstItem) * product.rowsPerItem;
-                int weightRows = Math.min(product.rowsPerItem, product.rows - firstRow);
-                matvecGroup(product, firstRow, weightRows, cols, rows, perWorker[worker]);
+                int firstWeight = (item - product.firstItem) * product.rowsPerItem;
+                int weightRows = Math.min(product.rowsPerItem, product.rows - firstWeight);
+                matvecGroup(product, firstWeight, weightRows, cols, firstRow, perWorker[worker]);
             }
         }
     }
 
-    private void matvecGroup(Product product, int firstRow, int weightRows, int cols, int rows, Scratch memory) {
+    private void matvecGroup(Product product, int firstWeight, int weightRows, int cols, int firstRow, Scratch memory) {
         kernels.matvec(
                 product.type,
-                product.weights + firstRow * product.rowBytes,
+                product.weights + firstWeight * product.rowBytes,
                 product.packed,
                 weightRows,
                 cols,
                 product.activations,
                 product.activationStride,
-                rows,
-                product.output + 4L * firstRow,
+                product.passRows(firstRow),
+                product.output + product.outputStride * firstRow + 4L * firstWeight,
                 product.outputStride,
                 memory.ensure(kernels.matvecScratchBytes(cols)));
     }
@@ -257,9 +289,10 @@ final class MatmulRunner implements AutoCloseable {
     }
 
     /** Brings the input of a product into its form, as one of {@code places} that are there at the same time. */
-    private void prepare(Product product, int cols, int count, int place, int places) {
+    private void prepare(Product product, int firstRow, int cols, int count, int place, int places) {
+        long input = product.input + product.inputStride * firstRow;
         if (inPlace(product.form, count)) {
-            product.activations = product.input;
+            product.activations = input;
             product.activationStride = product.inputStride;
             return;
         }
@@ -268,7 +301,7 @@ final class MatmulRunner implements AutoCloseable {
         long target = memory.ensure(bytes * places) + bytes * place;
         int rowsPerChunk = Math.max(1, (1 << 14) / cols);
         preparation.form = product.form;
-        preparation.x = product.input;
+        preparation.x = input;
         preparation.xStride = product.inputStride;
         preparation.cols = cols;
         preparation.target = target;
@@ -345,7 +378,8 @@ final class MatmulRunner implements AutoCloseable {
         int items = 0;
         for (int i = 0; i < count; i++) {
             products[i].firstItem = items;
-            items += Math.ceilDiv(products[i].rows, PANEL_ROWS);
+            // All have the same number of rows, of which those of some formats are done.
+            items += products[i].matvecRows > firstToken ? 0 : Math.ceilDiv(products[i].rows, PANEL_ROWS);
         }
         panels.input = input;
         panels.cols = cols;

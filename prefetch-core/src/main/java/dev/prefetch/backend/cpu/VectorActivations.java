@@ -14,11 +14,11 @@ import jdk.incubator.vector.VectorSpecies;
 /**
  * Prepares a row of activations for the matrix-vector kernels; see each method for its layout.
  *
- * <p>For quantised weights, activations become integers with a scale per block of the weights' format, rounded half away from
- * zero: up to 127 per 32 elements, as llama.cpp has them; up to 255 per 256 elements for formats with super-blocks, where
- * llama.cpp has 127, which loses more. They are kept in 16-bit lanes, because there is no multiplication of bytes.
+ * <p>For quantised weights, activations become integers with a scale per group of the weights' format, 16 or 32 elements, rounded half
+ * away from zero: up to 127, or to 255 where sums of products with four bits leave room for it. llama.cpp has 127, and for super-blocks one scale
+ * per 256, which loses more. They are kept in 16-bit lanes, because there is no multiplication of bytes.
  *
- * <p>How four unsigned bytes {@code u0 .. u3} in the lane of an int are multiplied: {@link LaneProducts} computes, modulo 2^16 in
+ * <p>How four unsigned bytes {@code u0 .. u3} in the lane of an int are multiplied: {@link LaneRow} computes, modulo 2^16 in
  * either half of the lane, {@code u * first + (u >>> 8) * second} with a 16-bit shift. That is {@code a0 u0 + a1 u1} in the lower
  * half and {@code a2 u2 + a3 u3} in the upper one when {@code first = (a0, a2)} and
  * {@code second = (a1 - 256 a0, a3 - 256 a2)}: the second multipliers cancel what the upper bytes contribute to the
@@ -39,18 +39,32 @@ final class VectorActivations {
     /** Elements of a record, and of a super-block. */
     static final int SUPER_BLOCK = LaneFormat.COLS;
 
-    // Layout of a record: first multipliers, then
+    // Layout of a record, for few rows: first multipliers, then
     /** second multipliers, */
     static final long SECOND = SUPER_BLOCK;
-    /** start values of at most 32 sums, */
+    /** start values of at most 16 sums, */
     static final long STARTS = 2 * SECOND;
-    /** sums of 8 groups of 32 activations, as floats, */
-    static final long RECORD_SUMS = STARTS + 32 * 4;
-    /** one scale, or 8 for blocks of 32. */
-    static final long RECORD_SCALES = RECORD_SUMS + 8 * 4;
+    /** and factors. */
+    static final long RECORD_FACTORS = STARTS + 16 * 4;
 
-    /** Not a power of two, or records would compete for the same places of the cache. */
-    static final long RECORD_BYTES = RECORD_SCALES + 8 * 4;
+    /** Rows of activations of a tile, which stands for records where there are many rows. */
+    static final int TILE_ROWS = 4;
+
+    /** Bytes from a pair of elements of a tile to the next: they stand there for each of its rows. */
+    static final int TILE_PAIR_BYTES = 4 * TILE_ROWS;
+
+    /** Behind the elements. */
+    static final long TILE_FACTORS = SUPER_BLOCK / 2 * TILE_PAIR_BYTES;
+
+    // Layout of factors: what 8 groups of 32 activations sum to, each for every row of a tile; then
+    /** at most 16 scales, for every row too. */
+    static final long FACTOR_SCALES = 8 * 4 * TILE_ROWS;
+
+    private static final long FACTOR_BYTES = FACTOR_SCALES + 16 * 4 * TILE_ROWS;
+
+    // Neither is a power of two, or they would compete for the same places of the cache.
+    static final long RECORD_BYTES = RECORD_FACTORS + FACTOR_BYTES;
+    static final long TILE_BYTES = TILE_FACTORS + FACTOR_BYTES;
 
     /** Working space of a row while records are prepared. */
     private static final long WORK_BYTES = 2 * SUPER_BLOCK;
@@ -82,9 +96,22 @@ final class VectorActivations {
         if (!form.isPanels()) {
             return stride(form, cols) * count;
         }
-        // Behind the last record another may be read.
-        long records = stride(form, cols) * Math.ceilDiv(cols, SUPER_BLOCK) * count;
-        return records + WORK_BYTES * count + stride(form, cols);
+        long superBlocks = Math.ceilDiv(cols, SUPER_BLOCK);
+        if (form == ActivationForm.PLAIN_PANELS) {
+            // Behind the last record another may be read.
+            return FloatPanels.RECORD_BYTES * (superBlocks * count + 1);
+        }
+        return laneBytes(count) * superBlocks + WORK_BYTES * count;
+    }
+
+    /** Bytes of 256 columns of so many rows: records, or tiles where weights are taken apart for them. */
+    static long laneBytes(int count) {
+        return isFew(count) ? RECORD_BYTES * count : TILE_BYTES * Math.ceilDiv(count, TILE_ROWS);
+    }
+
+    /** Whether there are so few rows of activations that they have records. */
+    static boolean isFew(int count) {
+        return count < TILE_ROWS;
     }
 
     /** Offset of the scales of {@link ActivationForm#INT8}, behind the 16-bit lanes. */
@@ -99,10 +126,10 @@ final class VectorActivations {
             case PLAIN -> Memory.copy(x, out, 4L * cols);
             case HALVES -> halves(x, cols, out);
             case INT8 -> quantize(x, cols, out);
-            case BLOCK_NIBBLES -> records(LaneFormat.Q4_0, x, cols, row, count, rows);
-            case GROUP_NIBBLES -> records(LaneFormat.Q4_K, x, cols, row, count, rows);
-            case GROUP_FIVE_BITS -> records(LaneFormat.Q5_K, x, cols, row, count, rows);
-            case SIXTEENTHS -> records(LaneFormat.Q6_K, x, cols, row, count, rows);
+            case BLOCK_NIBBLES -> lanes(LaneFormat.Q4_0, x, cols, row, count, rows);
+            case GROUP_NIBBLES -> lanes(LaneFormat.Q4_K, x, cols, row, count, rows);
+            case GROUP_FIVE_BITS -> lanes(LaneFormat.Q5_K, x, cols, row, count, rows);
+            case SIXTEENTHS -> lanes(LaneFormat.Q6_K, x, cols, row, count, rows);
             case PLAIN_PANELS -> plainPanels(x, cols, row, count, rows);
         }
     }
@@ -125,18 +152,18 @@ final class VectorActivations {
     private static void quantize(long x, int cols, long values) {
         long scales = values + 2L * cols;
         for (int b = 0; b < cols / BLOCK; b++) {
-            Memory.putFloat(scales + 4L * b, quantizeBlock(x + 4L * BLOCK * b, values + 2L * BLOCK * b));
+            Memory.putFloat(scales + 4L * b, quantizeBlock(x + 4L * BLOCK * b, BLOCK, MOST, values + 2L * BLOCK * b));
         }
     }
 
-    private static float quantizeBlock(long x, long values) {
+    private static float quantizeBlock(long x, int block, int most, long values) {
         FloatVector magnitude = Vectors.floats(x).abs();
-        for (int i = Vectors.LANES; i < BLOCK; i += Vectors.LANES) {
+        for (int i = Vectors.LANES; i < block; i += Vectors.LANES) {
             magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
         }
         float max = magnitude.reduceLanes(MAX);
-        round(x, inverse(max, MOST), values);
-        return max / MOST;
+        round(x, block, inverse(max, most), values);
+        return max / most;
     }
 
     private static float inverse(float max, int most) {
@@ -144,8 +171,8 @@ final class VectorActivations {
     }
 
     /** A block, multiplied and rounded half away from zero. */
-    private static void round(long x, float inverse, long values) {
-        for (int i = 0; i < BLOCK; i += Vectors.LANES) {
+    private static void round(long x, int block, float inverse, long values) {
+        for (int i = 0; i < block; i += Vectors.LANES) {
             FloatVector v = Vectors.floats(x + 4L * i).mul(inverse);
             IntVector sign = v.reinterpretAsInts().and(0x80000000);
             FloatVector half = sign.or(0x3f000000).reinterpretAsFloats();
@@ -155,30 +182,54 @@ final class VectorActivations {
         }
     }
 
-    /** Records for {@link LaneProducts}; those of the same columns of all {@code count} rows stand one behind the other. */
-    private static void records(LaneFormat format, long x, int cols, int row, int count, long records) {
+    /** Records or tiles for {@link LaneMatvec}; those of the same columns of all {@code count} rows stand one behind the other. */
+    private static void lanes(LaneFormat format, long x, int cols, int row, int count, long out) {
         int superBlocks = Math.ceilDiv(cols, SUPER_BLOCK);
-        long values = records + RECORD_BYTES * count * superBlocks + WORK_BYTES * row;
+        long values = out + laneBytes(count) * superBlocks + WORK_BYTES * row;
         for (int b = 0; b < superBlocks; b++) {
-            long record = records + RECORD_BYTES * ((long) count * b + row);
+            long columns = out + laneBytes(count) * b;
             long from = x + 4L * SUPER_BLOCK * b;
             int n = Math.min(SUPER_BLOCK, cols - SUPER_BLOCK * b);
-            if (format == LaneFormat.Q4_0) {
-                for (int i = 0; i < n; i += BLOCK) {
-                    float scale = quantizeBlock(from + 4L * i, values + 2L * i);
-                    Memory.putFloat(record + RECORD_SCALES + 4L * i / BLOCK, scale);
+            long factors;
+            if (isFew(count)) {
+                long record = columns + RECORD_BYTES * row;
+                factors = record + RECORD_FACTORS;
+                quantize(format, from, n, values, factors);
+                for (int i = 0; i < n; i += 8) {
+                    multipliers(values + 2L * i, record + i);
                 }
+                starts(values, n / 4, format, record + STARTS);
             } else {
-                Memory.putFloat(record + RECORD_SCALES, quantizeSuperBlock(from, format.most, values));
+                long tile = columns + TILE_BYTES * (row / TILE_ROWS);
+                int place = 4 * (row % TILE_ROWS);
+                factors = tile + TILE_FACTORS + place;
+                quantize(format, from, n, values, factors);
+                pairs(values, n / 4, tile + place);
             }
-            for (int i = 0; i < n; i += 8) {
-                multipliers(values + 2L * i, record + i);
-            }
-            starts(values, n / 4, format, record + STARTS);
-            for (int i = 0; i < n; i += BLOCK) {
+            for (int i = 0; i < n && format.minima(); i += BLOCK) {
                 int sum = sumOfSixteen(values + 2L * i) + sumOfSixteen(values + 2L * i + 32);
-                Memory.putFloat(record + RECORD_SUMS + 4L * i / BLOCK, sum);
+                long at = factors + (long) TILE_PAIR_BYTES * i / BLOCK;
+                Memory.putFloat(at, sum * Memory.getFloat(at + FACTOR_SCALES));
             }
+        }
+    }
+
+    /** The values in 16-bit lanes, and their scales to {@code factors}. */
+    private static void quantize(LaneFormat format, long x, int n, long values, long factors) {
+        int block = format.sumCols();
+        for (int i = 0; i < n; i += block) {
+            float scale = quantizeBlock(x + 4L * i, block, format.most, values + 2L * i);
+            Memory.putFloat(factors + FACTOR_SCALES + (long) TILE_PAIR_BYTES * i / block, scale);
+        }
+    }
+
+    /** Of four values the first and the third as a pair, then the second and the fourth. */
+    private static void pairs(long values, int words, long out) {
+        for (int i = 0; i < words; i++) {
+            long v = Memory.getLong(Memory.known(values + 8L * i));
+            long o = Memory.known(out + 2L * TILE_PAIR_BYTES * i);
+            Memory.putInt(o, (int) (v & 0xffff | v >>> 16 & 0xffff0000L));
+            Memory.putInt(o + TILE_PAIR_BYTES, (int) (v >>> 16 & 0xffff | v >>> 32 & 0xffff0000L));
         }
     }
 
@@ -224,19 +275,5 @@ final class VectorActivations {
             long record = records + FloatPanels.RECORD_BYTES * ((long) count * b + row);
             Memory.copy(x + 4L * FloatPanels.ELEMENTS * b, record, 4L * FloatPanels.ELEMENTS);
         }
-    }
-
-    /** The values in 16-bit lanes; returns the scale. See {@link #quantizeBlock}. */
-    private static float quantizeSuperBlock(long x, int most, long values) {
-        FloatVector magnitude = Vectors.floats(x).abs();
-        for (int i = Vectors.LANES; i < SUPER_BLOCK; i += Vectors.LANES) {
-            magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
-        }
-        float max = magnitude.reduceLanes(MAX);
-        float inverse = inverse(max, most);
-        for (int i = 0; i < SUPER_BLOCK; i += BLOCK) {
-            round(x + 4L * i, inverse, values + 2L * i);
-        }
-        return max / most;
     }
 }

@@ -279,6 +279,11 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
+    public boolean promptsByMatvec(GgmlType type) {
+        return LaneFormat.of(type) != null;
+    }
+
+    @Override
     public boolean packs(GgmlType type, long rows, long cols) {
         return LaneFormat.packs(type, rows, cols) || RowPacking.packs(type, rows, cols);
     }

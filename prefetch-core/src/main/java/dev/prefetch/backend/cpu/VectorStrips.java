@@ -25,8 +25,6 @@ final class VectorStrips {
     private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
-    private final Map<GgmlType, MethodHandle> packedExpanders = new EnumMap<>(GgmlType.class);
-
     /** @param kernels what expands the other formats */
     VectorStrips(Kernels kernels) {
         this.kernels = kernels;
@@ -34,14 +32,6 @@ final class VectorStrips {
         expanders.put(GgmlType.F16, Isolated.strip(VectorStripExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.strip(VectorStripExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.strip(VectorStripExpand.class, "q80"));
-        expanders.put(GgmlType.Q4_0, Isolated.strip(VectorStripExpand.class, "q40"));
-        expanders.put(GgmlType.Q4_K, Isolated.strip(VectorStripExpand.class, "q4k"));
-        expanders.put(GgmlType.Q5_K, Isolated.strip(VectorStripExpand.class, "q5k"));
-        expanders.put(GgmlType.Q6_K, Isolated.strip(VectorStripExpand.class, "q6k"));
-        packedExpanders.put(GgmlType.Q4_0, Isolated.strip(VectorStripExpand.class, "packedQ40"));
-        packedExpanders.put(GgmlType.Q4_K, Isolated.strip(VectorStripExpand.class, "packedQ4k"));
-        packedExpanders.put(GgmlType.Q5_K, Isolated.strip(VectorStripExpand.class, "packedQ5k"));
-        packedExpanders.put(GgmlType.Q6_K, Isolated.strip(VectorStripExpand.class, "packedQ6k"));
     }
 
     static long scratchBytes(int tokens) {
@@ -73,9 +63,7 @@ final class VectorStrips {
         long rowBytes = type.byteSize(cols);
         long sums = scratch + scratchBytes(0);
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
-        LaneFormat format = LaneFormat.of(type);
-        int packedTogether = format != null ? LaneFormat.PAIR_ROWS : RowPacking.ROWS;
-        int packedRows = packedWeights ? rows / packedTogether * packedTogether : 0;
+        int packedRows = packedWeights ? rows / RowPacking.ROWS * RowPacking.ROWS : 0;
         for (int first = 0; first < rows; first += VectorGemm.ROWS) {
             int present = Math.min(VectorGemm.ROWS, rows - first);
             if (present < VectorGemm.ROWS) {
@@ -92,11 +80,7 @@ final class VectorStrips {
                 int depth = Math.min(most, cols - col);
                 int offset = col % type.blockElements();
                 int together = Math.clamp(packedRows - first, 0, present);
-                if (format != null) {
-                    expandPairs(format, weights, first, together, cols, col, depth, scratch);
-                } else {
-                    expandTurns(type, weights, first, together, cols, col, depth, scratch);
-                }
+                expandTurns(type, weights, first, together, cols, col, depth, scratch);
                 if (together < present) {
                     long in = weights + rowBytes * (first + together) + type.byteSize(col - offset);
                     expand(type, in, rowBytes, present - together, offset, depth, scratch, together);
@@ -137,27 +121,6 @@ final class VectorStrips {
                 }
             }
             Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, offset, depth, scratch, out);
-        }
-    }
-
-    /** Groups of packed pairs, the first of which begins a pair. */
-    private void expandPairs(
-            LaneFormat format, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
-        MethodHandle expander = packedExpanders.get(format.type);
-        long scratch = strip + STRIP_BYTES + Vectors.LANES * ROW_BYTES;
-        long pairBytes = format.pairBytes(cols);
-        int whole = col / LaneFormat.COLS * LaneFormat.COLS;
-        for (int first = 0; first < rows; first += Vectors.LANES) {
-            int group = (firstRow + first) / Vectors.LANES;
-            long pair = weights + pairBytes * (group / 2);
-            Isolated.call(
-                    expander,
-                    pair + format.wordsAt(cols, whole, group % 2),
-                    pair + format.halvesAt(cols, whole, group % 2),
-                    col - whole,
-                    depth,
-                    scratch,
-                    strip + 4L * first);
         }
     }
 

@@ -14,7 +14,6 @@ import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.util.Arrays;
 import java.util.List;
-import java.util.Set;
 import java.util.SplittableRandom;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
@@ -28,10 +27,6 @@ class MatmulTest {
     private static final int[] ROWS = {1, 4, 6, 13, 31, 33};
     private static final int[] COLS = {32, 96, 256, 768, 4096};
     private static final int[] COUNTS = {1, 2, 3, 7, 8, 15, 16, 17, 33, 64};
-
-    /** Weight types whose decode kernels of the vector set turn activations into 8-bit integers. */
-    private static final Set<GgmlType> INTEGER_DECODE =
-            Set.of(GgmlType.Q8_0, GgmlType.Q4_0, GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K);
 
     static Stream<GgmlType> types() {
         return ScalarDequantizer.TYPES.stream();
@@ -93,13 +88,13 @@ class MatmulTest {
         float[] x = TestData.randomFloats(random, count * cols);
         float[] y = product(device, weight, x, decodeRows, count);
         float[] w = TestData.expand(weight);
+        boolean vector = device.description().contains("vector");
         boolean wide = device.description().contains("vector (512 bits)");
-        boolean integers = device.description().contains("vector")
-                && INTEGER_DECODE.contains(type)
-                && !(wide && type == GgmlType.Q8_0);
+        boolean integerDecode = vector && type == GgmlType.Q8_0 && !wide;
+        boolean integers = vector && LaneFormat.of(type) != null;
         for (int t = 0; t < count; t++) {
             float[] row = Arrays.copyOfRange(x, t * cols, (t + 1) * cols);
-            double[] seen = integers && t < decodeRows ? quantized(row, type) : exact(row);
+            double[] seen = integers || integerDecode && t < decodeRows ? quantized(row, type) : exact(row);
             for (int r = 0; r < rows; r++) {
                 double sum = 0;
                 double magnitude = 0;
@@ -150,10 +145,10 @@ class MatmulTest {
         return IntStream.range(0, x.length).mapToDouble(i -> x[i]).toArray();
     }
 
-    /** Integers with one scale per block of the weights' format, rounded half away from zero. */
+    /** Integers with one scale per group of the weights' format, rounded half away from zero. */
     private static double[] quantized(float[] x, GgmlType type) {
-        int block = type.blockElements();
-        int most = block == 256 ? 255 : 127;
+        int block = type == GgmlType.Q6_K ? 16 : 32;
+        int most = type == GgmlType.Q4_K ? 255 : 127;
         double[] result = new double[x.length];
         for (int b = 0; b < x.length; b += block) {
             float max = 0;
@@ -352,6 +347,9 @@ class MatmulTest {
         int most = 35;
         float[] x = TestData.randomFloats(random, most * cols);
         for (Kernels kernels : TestData.kernelSets()) {
+            if (kernels.promptsByMatvec(type)) {
+                continue;
+            }
             boolean fused = kernels.name().contains("vector");
             try (CpuDevice device = TestData.device(kernels, 2)) {
                 for (int rows : new int[] {1, 53}) {
