@@ -24,8 +24,8 @@ public interface Ops {
     /**
      * {@code y = x * w^T}: {@code x [count x w.cols]}, {@code y [count x w.rows]}. Rows {@code 0 .. decodeRows} are
      * computed by the decode kernels, which read weights at the speed of memory, the others by the prefill kernels, which
-     * reuse each weight for many rows. Which one serves a row is the caller's choice, never the batch's size, so that a
-     * row's result is the same in every batch.
+     * reuse each weight for many rows; for some formats they are the same. Which one serves a row is the caller's choice, never
+     * the batch's size, so that a row's result is the same in every batch.
      */
     void matmul(Weight weight, DeviceBuffer x, int decodeRows, int count, DeviceBuffer y);
 

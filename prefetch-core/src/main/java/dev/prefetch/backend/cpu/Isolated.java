@@ -68,7 +68,7 @@ final class Isolated {
             void.class, long.class, int.class, long.class, long.class, int.class, long.class, long.class, long.class);
 
     private static final MethodType STRIP =
-            MethodType.methodType(void.class, long.class, long.class, int.class, int.class, long.class, long.class);
+            MethodType.methodType(void.class, long.class, long.class, int.class, long.class, long.class);
 
     private static final MethodType DELTA = MethodType.methodType(
             void.class,
@@ -133,7 +133,7 @@ final class Isolated {
         return find(owner, name, STRIP_PRODUCT);
     }
 
-    /** A static kernel {@code (weights, rowBytes, offset, depth, scratch, strip)} of this package. */
+    /** A static kernel {@code (weights, rowBytes, depth, scratch, strip)} of this package. */
     static MethodHandle strip(Class<?> owner, String name) {
         return find(owner, name, STRIP);
     }
@@ -321,10 +321,9 @@ final class Isolated {
         }
     }
 
-    static void call(
-            MethodHandle kernel, long weights, long rowBytes, int offset, int depth, long scratch, long strip) {
+    static void call(MethodHandle kernel, long weights, long rowBytes, int depth, long scratch, long strip) {
         try {
-            kernel.invokeExact(weights, rowBytes, offset, depth, scratch, strip);
+            kernel.invokeExact(weights, rowBytes, depth, scratch, strip);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -21,12 +21,10 @@ import jdk.incubator.vector.VectorSpecies;
  * every column. What is transposed is the quantized weights, several to a 32-bit word, and only then, with rows in the
  * lanes, are they taken apart. The values are those of {@link VectorExpand} to the bit.
  *
- * <p>An expander takes at most {@link #COLS} columns; {@code offset} says how many columns of the block at {@code in} lie
- * before them, which is 0 or half a block of 256.
+ * <p>An expander takes at most {@link #COLS} columns.
  *
  * <p>A field of a word is not shifted to its lowest bits: converted where it stands it is a power of two too large, and the
- * scale as much too small, which changes no bit of their product. Where a multiplication and an addition are one, the
- * product is exact, so that no bit changes either.
+ * scale as much too small, which changes no bit of their product.
  */
 final class VectorStripExpand {
 
@@ -51,7 +49,7 @@ final class VectorStripExpand {
     private VectorStripExpand() {}
 
     /** Already expanded weights. */
-    static void f32(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+    static void f32(long in, long rowBytes, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + LANES <= depth; k += LANES) {
             VectorGemm.transpose(in + 4L * k, rowBytes, scratch, strip + (long) STRIP_BYTES * k, STRIP_BYTES);
@@ -63,7 +61,7 @@ final class VectorStripExpand {
         }
     }
 
-    static void bf16(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+    static void bf16(long in, long rowBytes, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
@@ -82,7 +80,7 @@ final class VectorStripExpand {
         }
     }
 
-    static void f16(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+    static void f16(long in, long rowBytes, int depth, long scratch, long strip) {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
@@ -102,7 +100,7 @@ final class VectorStripExpand {
         }
     }
 
-    static void q80(long in, long rowBytes, int offset, int depth, long scratch, long strip) {
+    static void q80(long in, long rowBytes, int depth, long scratch, long strip) {
         int blocks = depth / 32;
         for (int r = 0; r < LANES; r++) {
             long row = in + rowBytes * r;
@@ -126,7 +124,7 @@ final class VectorStripExpand {
                     scratch + WORDS + (long) BYTES * word,
                     BYTES);
         }
-        bytes(scratch + WORDS, scratch + SCALES, blocks, 8, strip);
+        bytes(scratch + WORDS, scratch + SCALES, blocks, strip);
     }
 
     /**
@@ -134,12 +132,12 @@ final class VectorStripExpand {
      *
      * @param scales of every group
      */
-    private static void bytes(long words, long scales, int groups, int groupWords, long strip) {
+    private static void bytes(long words, long scales, int groups, long strip) {
         for (int group = 0; group < groups; group++) {
             // Of a byte at the top of a word.
             FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE)
                     .mul(0x1p-24f);
-            for (int i = groupWords * group; i < groupWords * (group + 1); i++) {
+            for (int i = 8 * group; i < 8 * (group + 1); i++) {
                 IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
                 long o = Memory.known(strip + 4L * STRIP_BYTES * i);
                 ((FloatVector) v.lanewise(LSHL, 24).convertShape(I2F, F, 0))

@@ -78,12 +78,11 @@ final class VectorStrips {
             Memory.clear(sums, sumBytes(tokens));
             for (int col = 0; col < cols; col += most) {
                 int depth = Math.min(most, cols - col);
-                int offset = col % type.blockElements();
                 int together = Math.clamp(packedRows - first, 0, present);
                 expandTurns(type, weights, first, together, cols, col, depth, scratch);
                 if (together < present) {
-                    long in = weights + rowBytes * (first + together) + type.byteSize(col - offset);
-                    expand(type, in, rowBytes, present - together, offset, depth, scratch, together);
+                    long in = weights + rowBytes * (first + together) + type.byteSize(col);
+                    expand(type, in, rowBytes, present - together, depth, scratch, together);
                 }
                 long x = packed + 4L * VectorGemm.TOKENS * col;
                 Isolated.call(
@@ -96,18 +95,17 @@ final class VectorStrips {
     }
 
     /** To a strip from that lane on. */
-    private void expand(
-            GgmlType type, long weights, long rowBytes, int rows, int offset, int depth, long strip, int lane) {
+    private void expand(GgmlType type, long weights, long rowBytes, int rows, int depth, long strip, int lane) {
         MethodHandle expander = expanders.get(type);
         long whole = strip + STRIP_BYTES;
         long scratch = whole + Vectors.LANES * ROW_BYTES;
-        int blocks = Math.ceilDiv(offset + depth, type.blockElements());
+        int blocks = Math.ceilDiv(depth, type.blockElements());
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int present = Math.min(Vectors.LANES, rows - first);
             long in = weights + rowBytes * first;
             long out = strip + 4L * (lane + first);
             if (expander != null && present == Vectors.LANES) {
-                Isolated.call(expander, in, rowBytes, offset, depth, scratch, out);
+                Isolated.call(expander, in, rowBytes, depth, scratch, out);
                 continue;
             }
             for (int r = 0; r < Vectors.LANES; r++) {
@@ -120,7 +118,7 @@ final class VectorStrips {
                     kernels.expand(type, in + rowBytes * r, depth, row);
                 }
             }
-            Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, offset, depth, scratch, out);
+            Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, depth, scratch, out);
         }
     }
 
@@ -140,7 +138,7 @@ final class VectorStrips {
                 for (int r = 0; r < Vectors.LANES; r++) {
                     Memory.copy(in + RowPacking.PIECE_BYTES * r, whole + ROW_BYTES * r, RowPacking.PIECE_BYTES);
                 }
-                Isolated.call(expander, whole, ROW_BYTES, 0, RowPacking.COLS, scratch, out);
+                Isolated.call(expander, whole, ROW_BYTES, RowPacking.COLS, scratch, out);
             }
         }
     }
