@@ -39,8 +39,11 @@ class EncoderTest {
 
     private static final Path REFERENCES = Path.of("src/test/resources/dev/prefetch/api/logits/references.json");
 
-    /** Prompts are computed in f32, whatever the weights are kept in. */
+    /** Where activations stay f32, as with all formats but those of 4 to 6 bits. */
     private static final double TOLERANCE = 1e-5;
+
+    /** Of the distance of llama.cpp, where activations become integers. */
+    private static final double PART_OF_PEER = 0.75;
 
     static List<String> models() {
         return RandomEncoder.names();
@@ -73,10 +76,13 @@ class EncoderTest {
 
     @ParameterizedTest
     @MethodSource("models")
-    void vectorsAreExact(String model) throws Exception {
+    void vectorsAreExactOrNearerThanThePeer(String model) throws Exception {
         int[] tokens = ExactVectors.tokens();
         String text = RandomEncoder.text(tokens);
         ExactVectors exact = ExactVectors.of(model);
+        double tolerance = model.endsWith("-Q4_K_M")
+                ? PART_OF_PEER * reference(model).get("peerRelativeRms").asDouble()
+                : TOLERANCE;
         try (PrefetchEngine engine = PrefetchEngine.open(options(RandomEncoder.file(model)))) {
             assertThat(engine.embed(List.of(text)).tokens()).containsExactly(tokens.length);
             for (Pooling pooling : Pooling.values()) {
@@ -84,7 +90,7 @@ class EncoderTest {
                 assertThat(vector).hasSize(engine.info().embeddingDimensions());
                 assertThat(ReferenceLogitsTest.relativeRms(vector, exact.vector(pooling)))
                         .as("%s, %s", model, pooling)
-                        .isLessThan(TOLERANCE);
+                        .isLessThan(tolerance);
             }
         }
     }

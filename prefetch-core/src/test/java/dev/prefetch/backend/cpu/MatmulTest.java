@@ -201,6 +201,28 @@ class MatmulTest {
         }
     }
 
+    @Test
+    void promptsOfLaneFormatsHaveTheBitsOfDecoding() {
+        SplittableRandom random = new SplittableRandom(800);
+        int compared = 0;
+        for (Kernels kernels : TestData.kernelSets()) {
+            try (CpuDevice device = TestData.device(kernels, 2)) {
+                for (GgmlType type : types().filter(kernels::promptsByMatvec).toList()) {
+                    Weight weight = TestData.randomWeight(device, random, type, 45, 768);
+                    for (int count : new int[] {1, 2, 3, 4, 5, 6, 7, 9, 530}) {
+                        float[] x = TestData.randomFloats(random, count * 768);
+                        float[] decoded = product(device, weight, x, count, count);
+                        assertThat(product(device, weight, x, 0, count))
+                                .as("%s, %d rows", type, count)
+                                .isEqualTo(decoded);
+                        compared++;
+                    }
+                }
+            }
+        }
+        assertThat(compared).isEqualTo(9 * LaneFormat.values().length);
+    }
+
     static Stream<GgmlType> packedTypes() {
         return Stream.concat(
                 Arrays.stream(LaneFormat.values()).map(format -> format.type), Stream.of(GgmlType.F16, GgmlType.BF16));
