@@ -46,7 +46,7 @@ class EncoderEmbeddingModelTest {
     }
 
     @ParameterizedTest
-    @ValueSource(strings = {"bert-Q8_0", "bert-fused-F32", "nomic-bert-Q4_K_M"})
+    @ValueSource(strings = {"bert-Q8_0", "bert-fused-F32", "nomic-bert-BF16"})
     void makesTheModelsVectors(String model) {
         runner(model)
                 .withPropertyValues("spring.ai.model.chat=none", "spring.ai.model.embedding=prefetch")
