@@ -144,45 +144,30 @@ final class LaneProducts {
      * @param x their factors
      */
     static void finishWithMinima(long work, int tokens, long x, int words, long results) {
-        for (int t = 0; t < tokens; t++) {
-            withMinima(work, work + SUMS + TOKEN_SUMS * t, x + 4L * t, results + 2L * BYTES * t);
+        for (int i = 0; i < 2 * tokens; i++) {
+            long w = work + FACTOR_BYTES * (i & 1);
+            long end = w + 8L * BYTES;
+            long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
+            long q = x + 4L * (i >> 1);
+            long o = Memory.known(results + (long) BYTES * i);
+            FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+            FloatVector c = FloatVector.zero(F);
+            do {
+                w = Memory.known(w);
+                q = Memory.known(q);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(s), LE);
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE)
+                        .mul(ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
+                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
+                c = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q))
+                        .fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), c);
+                w += BYTES;
+                s += DISTANCE;
+                q += TILE_PAIR_BYTES;
+            } while (w < end);
+            a.add(c).intoMemorySegment(ALL, o, LE);
         }
-    }
-
-    private static void withMinima(long factors, long sums, long x, long result) {
-        long w = factors;
-        long end = w + 8L * BYTES;
-        long s = sums;
-        long q = x;
-        long o = Memory.known(result);
-        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
-        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
-        FloatVector c = FloatVector.zero(F);
-        FloatVector d = c;
-        do {
-            w = Memory.known(w);
-            s = Memory.known(s);
-            q = Memory.known(q);
-            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
-            IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
-            v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
-            FloatVector scale =
-                    FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE).mul(y);
-            a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
-            v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-            v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
-            scale = FloatVector.fromMemorySegment(F, ALL, w + SCALES + FACTOR_BYTES, LE)
-                    .mul(y);
-            b = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, b);
-            y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
-            c = y.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), c);
-            d = y.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA + FACTOR_BYTES, LE), d);
-            w += BYTES;
-            s += DISTANCE;
-            q += TILE_PAIR_BYTES;
-        } while (w < end);
-        a.add(c).intoMemorySegment(ALL, o, LE);
-        b.add(d).intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** A sum for each block of 32 columns. */

@@ -131,13 +131,8 @@ final class LaneRow {
             a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
             a = a.add(u.lanewise(LSHR, 8)
                     .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).and(NIBBLES).reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
-                            .reinterpretAsShorts()));
-            p += 2 * BYTES;
-            q += 8;
+            p += BYTES;
+            q += 4;
         } while (p < end);
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
@@ -157,16 +152,8 @@ final class LaneRow {
             a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
             a = a.add(u.lanewise(LSHR, 8)
                     .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
-                    .lanewise(LSHR, 4)
-                    .and(NIBBLES)
-                    .reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
-                            .reinterpretAsShorts()));
-            p += 2 * BYTES;
-            q += 8;
+            p += BYTES;
+            q += 4;
         } while (p < end);
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
@@ -258,26 +245,32 @@ final class LaneRow {
         ShortVector a =
                 IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
         do {
-            p = Memory.known(p);
-            q = Memory.known(q);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, p, LE);
-            ShortVector u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
-                    .and(NIBBLES)
-                    .or(h.lanewise(LSHL, 4).and(UPPER_BITS))
-                    .reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            u = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE)
-                    .and(NIBBLES)
-                    .or(h.and(UPPER_BITS))
-                    .reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
-                            .reinterpretAsShorts()));
-            p += 3 * BYTES;
-            q += 8;
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(p), LE);
+            p += BYTES;
+            long until = p + 2L * BYTES;
+            do {
+                p = Memory.known(p);
+                q = Memory.known(q);
+                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHL, 4).and(UPPER_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
+                                .reinterpretAsShorts()));
+                u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
+                        .and(NIBBLES)
+                        .or(h.and(UPPER_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(
+                        u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                                .reinterpretAsShorts()));
+                p += 2 * BYTES;
+                q += 8;
+            } while (p < until);
         } while (p < end);
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
@@ -289,28 +282,34 @@ final class LaneRow {
         ShortVector a =
                 IntVector.broadcast(I, ALL.get(Memory.INT, Memory.known(start))).reinterpretAsShorts();
         do {
-            p = Memory.known(p);
-            q = Memory.known(q);
-            IntVector h = IntVector.fromMemorySegment(I, ALL, p, LE);
-            ShortVector u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
-                    .lanewise(LSHR, 4)
-                    .and(NIBBLES)
-                    .or(h.lanewise(LSHL, 2).and(UPPER_BITS))
-                    .reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND)).reinterpretAsShorts()));
-            u = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE)
-                    .lanewise(LSHR, 4)
-                    .and(NIBBLES)
-                    .or(h.lanewise(LSHR, 2).and(UPPER_BITS))
-                    .reinterpretAsShorts();
-            a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
-            a = a.add(u.lanewise(LSHR, 8)
-                    .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
-                            .reinterpretAsShorts()));
-            p += 3 * BYTES;
-            q += 8;
+            IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(p), LE);
+            p += BYTES;
+            long until = p + 2L * BYTES;
+            do {
+                p = Memory.known(p);
+                q = Memory.known(q);
+                ShortVector u = IntVector.fromMemorySegment(I, ALL, p, LE)
+                        .lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHL, 2).and(UPPER_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + SECOND))
+                                .reinterpretAsShorts()));
+                u = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE)
+                        .lanewise(LSHR, 4)
+                        .and(NIBBLES)
+                        .or(h.lanewise(LSHR, 2).and(UPPER_BITS))
+                        .reinterpretAsShorts();
+                a = a.add(
+                        u.mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts()));
+                a = a.add(u.lanewise(LSHR, 8)
+                        .mul(IntVector.broadcast(I, ALL.get(Memory.INT, q + 4 + SECOND))
+                                .reinterpretAsShorts()));
+                p += 2 * BYTES;
+                q += 8;
+            } while (p < until);
         } while (p < end);
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
