@@ -19,7 +19,7 @@ import jdk.incubator.vector.ShortVector;
  *
  * <p>Kernels have the arguments {@code (words of the group, columns / 4, record of the activations, distance of the sums, sums)}.
  * There is one for the low and one for the high nibbles, which are called one after the other: so large a body that it had both was compiled
- * with vectors as objects in some processes, see {@link Isolated}.
+ * with vectors as objects in some processes, see {@link Isolated}. Bodies for two words of nibbles alone were compiled so too, so that those have one.
  */
 final class LaneRow {
 
@@ -237,7 +237,10 @@ final class LaneRow {
         a.intoMemorySegment(ALL, Memory.known(sum), LE);
     }
 
-    /** The same with upper bits: twice two words with a word of them in front. */
+    /**
+     * The same with upper bits: twice two words with a word of them in front. The inner loop runs once: without it the compiler put off
+     * inlining and left vectors as objects in some processes.
+     */
     private static void lowSixBits(long upper, long x, long start, long sum) {
         long p = upper;
         long end = upper + 6L * BYTES;
