@@ -5,6 +5,7 @@ import static dev.prefetch.backend.cpu.Vectors.BYTES;
 
 import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
+import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -26,15 +27,13 @@ final class LaneMatvec {
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 
     /** The kernels of a format. */
-    private record Parts(
-            MethodHandle factors, MethodHandle elements, MethodHandle low, MethodHandle high, MethodHandle finish) {
+    private record Parts(MethodHandle factors, MethodHandle row, MethodHandle elements, MethodHandle finish) {
 
         static Parts of(String name, String finish) {
             return new Parts(
                     Isolated.unpack(LaneUnpack.class, "factors" + name),
+                    Isolated.panel(LaneRow.class, name.toLowerCase(Locale.ROOT)),
                     Isolated.unpack(LaneUnpack.class, "elements" + name),
-                    Isolated.panel(LaneRow.class, "low" + name),
-                    Isolated.panel(LaneRow.class, "high" + name),
                     Isolated.panel(LaneProducts.class, finish));
         }
     }
@@ -114,12 +113,10 @@ final class LaneMatvec {
                         long halves = at + format.halvesAfter(left, group);
                         Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
                     }
-                    long sums = scratch + SUMS + (long) BYTES * group;
-                    Isolated.call(kernels.low, from, words, q, LaneProducts.DISTANCE, sums);
-                    Isolated.call(kernels.high, from, words, q, LaneProducts.DISTANCE, sums);
+                    long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
+                    long results = scratch + RESULTS + 4L * ROWS * t + (long) BYTES * group;
+                    Isolated.call(kernels.row, from, words, q, (int) (results - factors), factors);
                 }
-                long factors = q + VectorActivations.RECORD_FACTORS;
-                Isolated.call(kernels.finish, scratch, 1, factors, words, scratch + RESULTS + 4L * ROWS * t);
             }
             at += step;
             record += VectorActivations.laneBytes(count);

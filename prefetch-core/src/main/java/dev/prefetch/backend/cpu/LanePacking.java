@@ -19,7 +19,10 @@ final class LanePacking {
     private static final long COMPACT = (long) LANES * BYTES;
 
     /** Scratch bytes that {@link #pack} needs. */
-    static final long SCRATCH_BYTES = COMPACT + Math.max(LANES * COMPACT_BYTES, 52L * BYTES);
+    static final long SCRATCH_BYTES = COMPACT + Math.max(LANES * COMPACT_BYTES, (52L + 16) * BYTES);
+
+    private static final int NIBBLES = 0x0f0f0f0f;
+    private static final int EVEN_BYTES = 0x00ff00ff;
 
     private LanePacking() {}
 
@@ -40,7 +43,7 @@ final class LanePacking {
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.type.blockElements();
                 switch (format) {
                     case Q4_0 -> q40(from, rowBytes, blocks, to, scratch);
-                    case Q4_K -> transpose(from, rowBytes, format.words, to, scratch);
+                    case Q4_K -> q4k(from, rowBytes, to, scratch);
                     case Q5_K -> q5k(from, rowBytes, to, scratch);
                     case Q6_K -> q6k(from, rowBytes, to, scratch);
                 }
@@ -97,54 +100,101 @@ final class LanePacking {
         }
     }
 
-    /** Scales, then eight times the fifth bits of four words of nibbles and these, as they are needed. */
+    /** Scales, then for each group of 32 columns four words: bytes with nibbles of one group instead of two. */
+    private static void q4k(long in, long rowBytes, long out, long scratch) {
+        long words = scratch + COMPACT;
+        transpose(in, rowBytes, 36, words, scratch);
+        Memory.copy(words, out, 4L * BYTES);
+        for (int i = 0; i < 16; i++) {
+            int word = i / 4 * 8 + i % 4;
+            long p = Memory.known(words + (4L + word) * BYTES);
+            long o = Memory.known(out + (4L + word) * BYTES);
+            IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector b = IntVector.fromMemorySegment(I, ALL, p + 4 * BYTES, LE);
+            a.and(NIBBLES).or(b.and(NIBBLES).lanewise(LSHL, 4)).intoMemorySegment(ALL, o, LE);
+            a.lanewise(LSHR, 4).and(NIBBLES).or(b.and(~NIBBLES)).intoMemorySegment(ALL, o + 4 * BYTES, LE);
+        }
+    }
+
+    /** Scales, then for each group of 32 columns five words with three elements in either half, and a bit of the sixteenth on top. */
     private static void q5k(long in, long rowBytes, long out, long scratch) {
         long words = scratch + COMPACT;
+        long pairs = words + 52L * BYTES;
         transpose(in, rowBytes, 44, words, scratch);
         Memory.copy(words, out, 4L * BYTES);
-        for (int i = 0; i < 8; i++) {
-            long o = Memory.known(out + (4L + 5 * i) * BYTES);
-            // In the file, a word has two bits of each of four pairs of groups.
-            long p = Memory.known(words + (4L + 4 * (i % 2)) * BYTES);
-            int pair = i / 2 * 2;
-            IntVector.fromMemorySegment(I, ALL, p, LE)
-                    .lanewise(LSHR, pair)
-                    .and(0x03030303)
-                    .or(bits(p + BYTES, pair, 2))
-                    .or(bits(p + 2 * BYTES, pair, 4))
-                    .or(bits(p + 3 * BYTES, pair, 6))
-                    .intoMemorySegment(ALL, o, LE);
-            Memory.copy(words + (12L + 4 * i) * BYTES, o + BYTES, 4L * BYTES);
+        for (int group = 0; group < 8; group++) {
+            for (int i = 0; i < 8; i++) {
+                long upper = Memory.known(words + (4L + i) * BYTES);
+                long nibbles = Memory.known(words + (12L + group / 2 * 8 + i) * BYTES);
+                long o = Memory.known(pairs + 2L * BYTES * i);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, nibbles, LE)
+                        .lanewise(LSHR, group % 2 * 4)
+                        .and(NIBBLES)
+                        .or(IntVector.fromMemorySegment(I, ALL, upper, LE)
+                                .lanewise(LSHR, group)
+                                .and(0x01010101)
+                                .lanewise(LSHL, 4));
+                v.and(EVEN_BYTES).intoMemorySegment(ALL, o, LE);
+                v.lanewise(LSHR, 8).and(EVEN_BYTES).intoMemorySegment(ALL, o + BYTES, LE);
+            }
+            for (int i = 0; i < 5; i++) {
+                long p = Memory.known(pairs + 3L * BYTES * i);
+                IntVector last = IntVector.fromMemorySegment(I, ALL, Memory.known(pairs + 15L * BYTES), LE);
+                IntVector.fromMemorySegment(I, ALL, p, LE)
+                        .or(IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(LSHL, 5))
+                        .or(IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE)
+                                .lanewise(LSHL, 10))
+                        .or(last.lanewise(LSHR, i).and(0x00010001).lanewise(LSHL, 15))
+                        .intoMemorySegment(ALL, Memory.known(out + (4L + 5 * group + i) * BYTES), LE);
+            }
         }
     }
 
-    /** Scales, then for each half of 128 columns eight times the upper bits of two words of nibbles and these. */
+    /**
+     * Scales, then for each group of 16 columns three words with two elements in either half, and on top the lower bits of a third
+     * in the first two, and the upper ones of both in the last.
+     */
     private static void q6k(long in, long rowBytes, long out, long scratch) {
         long words = scratch + COMPACT;
+        long pairs = words + 52L * BYTES;
         transpose(in, rowBytes, 52, words, scratch);
         Memory.copy(words + 48L * BYTES, out, 4L * BYTES);
-        for (int i = 0; i < 16; i++) {
-            long o = Memory.known(out + (4L + 3 * i) * BYTES);
-            // In the file, a word has two bits of each quarter: first and third, or second and fourth.
-            long p = Memory.known(words + (32L + i / 8 * 8 + i % 4 * 2) * BYTES);
-            int quarter = i / 4 % 2 * 2;
-            IntVector.fromMemorySegment(I, ALL, p, LE)
-                    .lanewise(LSHR, quarter)
-                    .and(0x03030303)
-                    .or(bits(p, quarter + 4, 2))
-                    .or(bits(p + BYTES, quarter, 4))
-                    .or(bits(p + BYTES, quarter + 4, 6))
-                    .intoMemorySegment(ALL, o, LE);
-            Memory.copy(words + 2L * BYTES * i, o + BYTES, 2L * BYTES);
+        for (int group = 0; group < 16; group++) {
+            // Of each half of 128 columns the first 64 are low nibbles and the second high ones.
+            int half = group / 8;
+            int quarter = group / 2 % 4;
+            for (int i = 0; i < 4; i++) {
+                int word = group % 2 * 4 + i;
+                long nibbles = Memory.known(words + (16L * half + quarter % 2 * 8 + word) * BYTES);
+                long upper = Memory.known(words + (32L + 8 * half + word) * BYTES);
+                long o = Memory.known(pairs + 2L * BYTES * i);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, nibbles, LE)
+                        .lanewise(LSHR, quarter / 2 * 4)
+                        .and(NIBBLES)
+                        .or(IntVector.fromMemorySegment(I, ALL, upper, LE)
+                                .lanewise(LSHR, 2 * quarter)
+                                .and(0x03030303)
+                                .lanewise(LSHL, 4));
+                v.and(EVEN_BYTES).intoMemorySegment(ALL, o, LE);
+                v.lanewise(LSHR, 8).and(EVEN_BYTES).intoMemorySegment(ALL, o + BYTES, LE);
+            }
+            long p = Memory.known(pairs);
+            long o = Memory.known(out + (4L + 3 * group) * BYTES);
+            IntVector third = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
+            IntVector sixth = IntVector.fromMemorySegment(I, ALL, p + 5 * BYTES, LE);
+            beside(p).or(third.and(0x000f000f).lanewise(LSHL, 12)).intoMemorySegment(ALL, o, LE);
+            beside(p + 3 * BYTES).or(sixth.and(0x000f000f).lanewise(LSHL, 12)).intoMemorySegment(ALL, o + BYTES, LE);
+            beside(p + 6 * BYTES)
+                    .or(third.lanewise(LSHR, 4).lanewise(LSHL, 12).and(0x30003000))
+                    .or(sixth.lanewise(LSHR, 4).lanewise(LSHL, 14).and(0xc000c000))
+                    .intoMemorySegment(ALL, o + 2 * BYTES, LE);
         }
     }
 
-    /** Two bits of each byte of a vector, brought from a place to another. */
-    private static IntVector bits(long address, int from, int to) {
-        return IntVector.fromMemorySegment(I, ALL, address, LE)
-                .lanewise(LSHR, from)
-                .and(0x03030303)
-                .lanewise(LSHL, to);
+    /** Two elements of six bits beside each other. */
+    private static IntVector beside(long pairs) {
+        return IntVector.fromMemorySegment(I, ALL, pairs, LE)
+                .or(IntVector.fromMemorySegment(I, ALL, pairs + BYTES, LE).lanewise(LSHL, 6));
     }
 
     /** The elements of at most 8 blocks. */

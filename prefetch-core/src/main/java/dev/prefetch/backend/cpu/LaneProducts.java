@@ -151,7 +151,6 @@ final class LaneProducts {
             long q = x + 4L * (i >> 1);
             long o = Memory.known(results + (long) BYTES * i);
             FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
-            FloatVector c = FloatVector.zero(F);
             do {
                 w = Memory.known(w);
                 q = Memory.known(q);
@@ -160,13 +159,13 @@ final class LaneProducts {
                         .mul(ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
                 v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
                 a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
-                c = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q))
-                        .fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), c);
+                a = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q))
+                        .fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), a);
                 w += BYTES;
                 s += DISTANCE;
                 q += TILE_PAIR_BYTES;
             } while (w < end);
-            a.add(c).intoMemorySegment(ALL, o, LE);
+            a.intoMemorySegment(ALL, o, LE);
         }
     }
 

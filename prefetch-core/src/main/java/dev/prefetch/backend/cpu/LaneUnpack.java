@@ -49,7 +49,6 @@ final class LaneUnpack {
     private static final int WORD_BYTES = 2 * PAIR_BYTES;
 
     private static final int EVEN_NIBBLES = 0x000f000f;
-    private static final int EVEN_BYTES = 0x00ff00ff;
 
     private LaneUnpack() {}
 
@@ -76,9 +75,7 @@ final class LaneUnpack {
     }
 
     static void elementsQ4k(long words, long halves, int n, long out) {
-        for (int i = 0; i < 32; i++) {
-            nibbles(words + (long) BYTES * (4 + i), out + (long) WORD_BYTES * (i + (i & -8)), 8L * WORD_BYTES);
-        }
+        elementsQ40(words + 4L * BYTES, halves, n, out);
     }
 
     /** A word of low nibbles, and so far behind it one of high ones. */
@@ -102,45 +99,43 @@ final class LaneUnpack {
     }
 
     static void elementsQ5k(long words, long halves, int n, long out) {
-        for (int i = 0; i < 32; i++) {
-            long o = out + (long) WORD_BYTES * (i + (i & -8));
-            long p = words + (4L + i / 4 * 5) * BYTES;
-            long q = p + (1L + i % 4) * BYTES;
-            bits(p, 2 * (i % 4), 0x10101010, 4, q, 0, 16, o);
-            bits(p, 2 * (i % 4), 0x10101010, 3, q, 4, 16, o + 8L * WORD_BYTES);
+        ShortVector centre = ShortVector.broadcast(S, (short) 16);
+        for (int group = 0; group < 8; group++) {
+            ShortVector last = ShortVector.zero(S);
+            for (int i = 0; i < 5; i++) {
+                long o = Memory.known(out + (16L * group + 3 * i) * PAIR_BYTES);
+                ShortVector v =
+                        ShortVector.fromMemorySegment(S, ALL, Memory.known(words + (4L + 5 * group + i) * BYTES), LE);
+                v.and((short) 31).sub(centre).intoMemorySegment(ALL, o, LE);
+                v.lanewise(LSHR, 5).and((short) 31).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+                v.lanewise(LSHR, 10).and((short) 31).sub(centre).intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
+                last = last.lanewise(LSHR, 1).or(v.and((short) 0x8000));
+            }
+            last.lanewise(LSHR, 11)
+                    .sub(centre)
+                    .intoMemorySegment(ALL, Memory.known(out + (16L * group + 15) * PAIR_BYTES), LE);
         }
     }
 
     static void elementsQ6k(long words, long halves, int n, long out) {
-        for (int i = 0; i < 32; i++) {
-            long o = out + (long) WORD_BYTES * (i + (i & -16));
-            long p = words + (4L + i / 2 * 3) * BYTES;
-            long q = p + (1L + i % 2) * BYTES;
-            bits(p, 4 * (i % 2), 0x30303030, 4, q, 0, 32, o);
-            bits(p, 4 * (i % 2), 0x30303030, 2, q, 4, 32, o + 16L * WORD_BYTES);
+        ShortVector centre = ShortVector.broadcast(S, (short) 32);
+        for (int group = 0; group < 16; group++) {
+            long p = Memory.known(words + (4L + 3 * group) * BYTES);
+            ShortVector upper = ShortVector.fromMemorySegment(S, ALL, p + 2 * BYTES, LE);
+            for (int i = 0; i < 2; i++) {
+                long o = Memory.known(out + (8L * group + 3 * i) * PAIR_BYTES);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + (long) BYTES * i), LE);
+                v.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
+                v.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+                v.lanewise(LSHR, 12)
+                        .or(upper.lanewise(LSHR, 8 + 2 * i).and((short) 0x30))
+                        .sub(centre)
+                        .intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
+            }
+            long o = Memory.known(out + (8L * group + 6) * PAIR_BYTES);
+            upper.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
+            upper.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
         }
-    }
-
-    /**
-     * A word of nibbles with upper bits.
-     *
-     * @param bit where in their word the upper bits are
-     * @param shift from there to where they belong
-     * @param nibble where in their word the nibbles are
-     */
-    private static void bits(long upper, int bit, int mask, int shift, long words, int nibble, int centre, long out) {
-        long o = Memory.known(out);
-        IntVector h = IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
-                .lanewise(LSHR, bit)
-                .lanewise(LSHL, shift)
-                .and(mask);
-        IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE)
-                .lanewise(LSHR, nibble)
-                .and(0x0f0f0f0f)
-                .or(h);
-        ShortVector c = ShortVector.broadcast(S, (short) centre);
-        v.and(EVEN_BYTES).reinterpretAsShorts().sub(c).intoMemorySegment(ALL, o, LE);
-        v.reinterpretAsShorts().lanewise(LSHR, 8).sub(c).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
     }
 
     static void factorsQ6k(long words, long halves, int n, long out) {

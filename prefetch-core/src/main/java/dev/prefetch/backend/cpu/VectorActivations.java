@@ -1,15 +1,11 @@
 package dev.prefetch.backend.cpu;
 
 import static jdk.incubator.vector.VectorOperators.F2I;
-import static jdk.incubator.vector.VectorOperators.LSHL;
-import static jdk.incubator.vector.VectorOperators.LSHR;
 import static jdk.incubator.vector.VectorOperators.MAX;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.LongVector;
 import jdk.incubator.vector.ShortVector;
-import jdk.incubator.vector.VectorSpecies;
 
 /**
  * Prepares a row of activations for the matrix-vector kernels; see each method for its layout.
@@ -39,11 +35,9 @@ final class VectorActivations {
     /** Elements of a record, and of a super-block. */
     static final int SUPER_BLOCK = LaneFormat.COLS;
 
-    // Layout of a record, for few rows: first multipliers, then
-    /** second multipliers, */
-    static final long SECOND = SUPER_BLOCK;
+    // Layout of a record, for few rows: at most 5 multipliers for 8 columns, then
     /** start values of at most 16 sums, */
-    static final long STARTS = 2 * SECOND;
+    static final long STARTS = SUPER_BLOCK / 8 * 5 * 4;
     /** and factors. */
     static final long RECORD_FACTORS = STARTS + 16 * 4;
 
@@ -67,13 +61,12 @@ final class VectorActivations {
     static final long TILE_BYTES = TILE_FACTORS + FACTOR_BYTES;
 
     /** Working space of a row while records are prepared. */
-    private static final long WORK_BYTES = 2 * SUPER_BLOCK;
+    private static final long WORK_BYTES = 4 * SUPER_BLOCK;
 
-    /** The 16-bit parts of eight bytes from which a neighbour's contribution is taken away. */
-    private static final long ODD = 0xffff0000ffff0000L;
+    private static final long LOWER = 0xffffffffL;
 
-    private static final VectorSpecies<Short> S128 = ShortVector.SPECIES_128;
-    private static final VectorSpecies<Integer> I64 = IntVector.SPECIES_64;
+    /** The signs of four 16-bit numbers. */
+    private static final long SIGNS = 0x8000800080008000L;
 
     private VectorActivations() {}
 
@@ -195,16 +188,16 @@ final class VectorActivations {
                 long record = columns + RECORD_BYTES * row;
                 factors = record + RECORD_FACTORS;
                 quantize(format, from, n, values, factors);
-                for (int i = 0; i < n; i += 8) {
-                    multipliers(values + 2L * i, record + i);
-                }
+                long pairs = values + 2L * SUPER_BLOCK;
+                pairs(values, n / 4, pairs, 4);
+                multipliers(format, pairs, n, record);
                 starts(values, n / 4, format, record + STARTS);
             } else {
                 long tile = columns + TILE_BYTES * (row / TILE_ROWS);
                 int place = 4 * (row % TILE_ROWS);
                 factors = tile + TILE_FACTORS + place;
                 quantize(format, from, n, values, factors);
-                pairs(values, n / 4, tile + place);
+                pairs(values, n / 4, tile + place, TILE_PAIR_BYTES);
             }
             for (int i = 0; i < n && format.minima(); i += BLOCK) {
                 int sum = sumOfSixteen(values + 2L * i) + sumOfSixteen(values + 2L * i + 32);
@@ -224,12 +217,12 @@ final class VectorActivations {
     }
 
     /** Of four values the first and the third as a pair, then the second and the fourth. */
-    private static void pairs(long values, int words, long out) {
+    private static void pairs(long values, int words, long out, int step) {
         for (int i = 0; i < words; i++) {
             long v = Memory.getLong(Memory.known(values + 8L * i));
-            long o = Memory.known(out + 2L * TILE_PAIR_BYTES * i);
+            long o = Memory.known(out + 2L * step * i);
             Memory.putInt(o, (int) (v & 0xffff | v >>> 16 & 0xffff0000L));
-            Memory.putInt(o + TILE_PAIR_BYTES, (int) (v >>> 16 & 0xffff | v >>> 32 & 0xffff0000L));
+            Memory.putInt(o + step, (int) (v >>> 16 & 0xffff | v >>> 32 & 0xffff0000L));
         }
     }
 
@@ -248,16 +241,61 @@ final class VectorActivations {
         }
     }
 
-    /** First multipliers for 8 elements to {@code out}, and second ones. */
-    private static void multipliers(long values, long out) {
-        ShortVector a = ShortVector.fromMemorySegment(S128, Memory.ALL, values, Vectors.LE);
-        ShortVector before = a.reinterpretAsLongs().lanewise(LSHL, 16).and(ODD).reinterpretAsShorts();
-        LongVector m = a.sub(before.mul((short) 256)).reinterpretAsLongs();
-        LongVector first = m.and(0xffffL).or(m.lanewise(LSHR, 16).and(0xffff0000L));
-        LongVector second =
-                m.lanewise(LSHR, 16).and(0xffffL).or(m.lanewise(LSHR, 32).and(0xffff0000L));
-        ((IntVector) first.castShape(I64, 0)).intoMemorySegment(Memory.ALL, out, Vectors.LE);
-        ((IntVector) second.castShape(I64, 0)).intoMemorySegment(Memory.ALL, out + SECOND, Vectors.LE);
+    /** Multipliers for {@link LaneRow} of pairs of elements. */
+    private static void multipliers(LaneFormat format, long pairs, int n, long out) {
+        switch (format) {
+            case Q4_0, Q4_K -> {
+                for (int i = 0; i < n / 8; i++) {
+                    long p = Memory.known(pairs + 64L * (i / 4) + 8L * (i % 4));
+                    long a = Memory.getInt(p) & LOWER | Memory.getLong(p + 32) << 32;
+                    long b = Memory.getLong(p) >>> 32 | Memory.getLong(p + 32) & ~LOWER;
+                    four(a, b, 4, Memory.known(out + 16L * i));
+                }
+            }
+            case Q5_K -> {
+                for (int i = 0; i < n / 32 * 5; i++) {
+                    long p = Memory.known(pairs + 64L * (i / 5));
+                    long q = Memory.known(p + 12L * (i % 5));
+                    long b = Memory.getInt(q + 8) & LOWER | times(Memory.getInt(p + 60), i % 5) << 32;
+                    four(Memory.getLong(q), b, 5, Memory.known(out + 16L * i));
+                }
+            }
+            case Q6_K -> {
+                for (int i = 0; i < n / 16; i++) {
+                    long p = Memory.known(pairs + 32L * i);
+                    long o = Memory.known(out + 40L * i);
+                    long first = Memory.getLong(p);
+                    long third = Memory.getLong(p + 8);
+                    long fifth = Memory.getLong(p + 16);
+                    long last = Memory.getLong(p + 24);
+                    long before = first >>> 32;
+                    Memory.putLong(o, minus(first, times(first << 32, 6)));
+                    Memory.putLong(o + 8, minus(third, times(before, 6)));
+                    before = third >>> 32 | fifth << 32;
+                    Memory.putLong(o + 16, minus(fifth, times(before, 6)));
+                    Memory.putLong(o + 24, minus(last, times(last << 32, 6)));
+                    long upper = third & LOWER | fifth & ~LOWER;
+                    before = last >>> 32 | third << 32;
+                    Memory.putLong(o + 32, minus(times(upper, 4), times(before, 6)));
+                }
+            }
+        }
+    }
+
+    /** From two times two pairs as many multipliers for elements of so many bits. */
+    private static void four(long a, long b, int bits, long out) {
+        Memory.putLong(out, minus(a, times(a << 32, bits)));
+        Memory.putLong(out + 8, minus(b, times(b << 32 | a >>> 32, bits)));
+    }
+
+    /** Four 16-bit numbers less four others. */
+    private static long minus(long a, long b) {
+        return (a | SIGNS) - (b & ~SIGNS) ^ (a ^ ~b) & SIGNS;
+    }
+
+    /** Four 16-bit numbers times a power of two. */
+    private static long times(long a, int power) {
+        return a << power & (0xffff << power & 0xffff) * 0x0001000100010001L;
     }
 
     private static int sumOfFour(long values) {
