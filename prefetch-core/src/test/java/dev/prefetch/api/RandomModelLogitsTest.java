@@ -14,6 +14,8 @@ import java.security.NoSuchAlgorithmException;
 import java.util.Arrays;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -28,6 +30,9 @@ import tools.jackson.databind.ObjectMapper;
 class RandomModelLogitsTest {
 
     private static final Path FOLDER = Path.of("src/test/resources/dev/prefetch/api/logits");
+
+    /** Positions at which two experts score almost the same, so that 8-bit activations turn the choice, as in {@link ReferenceLogitsTest}. */
+    private static final Map<String, Set<Integer>> TIES = Map.of("qwen35moe-Q8_0", Set.of(4));
 
     static List<String> models() {
         return RandomModel.names();
@@ -60,9 +65,13 @@ class RandomModelLogitsTest {
             for (boolean stepByStep : new boolean[] {false, true}) {
                 float[] logits = engine.logits(ExactLogits.tokens(), stepByStep);
                 assertThat(logits).hasSameSizeAs(exact.logits());
-                assertThat(ReferenceLogitsTest.relativeRms(logits, exact.logits()))
-                        .as("%s %s", model, stepByStep ? "decode" : "prefill")
-                        .isLessThanOrEqualTo(exact.tolerance());
+                ReferenceLogitsTest.assertCloseBarTies(
+                        model + (stepByStep ? " decode" : " prefill"),
+                        logits,
+                        exact.logits(),
+                        exact.logits().length / ExactLogits.tokens().length,
+                        stepByStep ? TIES.getOrDefault(model, Set.of()) : Set.of(),
+                        exact.tolerance());
             }
         }
     }

@@ -93,12 +93,12 @@ final class Isolated {
         return find(owner, name, DOT);
     }
 
-    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link WideBlocks} and {@link LaneUnpack}. */
+    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link LaneUnpack}. */
     static MethodHandle unpack(Class<?> owner, String name) {
         return find(owner, name, UNPACK);
     }
 
-    /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link FloatPanels}, {@link LaneRow}, {@link LaneProducts}. */
+    /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link LaneRow}, {@link LaneProducts}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
     }

@@ -14,6 +14,8 @@ import org.jspecify.annotations.Nullable;
  * fetch ahead, and nothing has to be transposed while multiplying.
  */
 enum LaneFormat {
+    /** Blocks of 32: a scale and signed bytes. */
+    Q8_0(GgmlType.Q8_0, 8, true, ActivationForm.BLOCK_BYTES, 127, 0, 8),
     /** Blocks of 32: a scale and nibbles with zero point 8. */
     Q4_0(GgmlType.Q4_0, 4, true, ActivationForm.BLOCK_NIBBLES, 127, 8, 8),
     /** Super-blocks of 256 in groups of 32 with scales and minima, four bits. */
@@ -71,9 +73,26 @@ enum LaneFormat {
         return 4 * wordsPerSum;
     }
 
+    /**
+     * Whether many rows of activations are multiplied by integers too. Products with bytes fill 16 bits at once, where floats are as fast or faster.
+     */
+    boolean manyRows() {
+        return this != Q8_0;
+    }
+
     /** Whether groups have minima. */
     boolean minima() {
         return this == Q4_K || this == Q5_K;
+    }
+
+    /** The format whose activations have that form. */
+    static @Nullable LaneFormat of(ActivationForm form) {
+        for (LaneFormat format : VALUES) {
+            if (format.form == form) {
+                return format;
+            }
+        }
+        return null;
     }
 
     static @Nullable LaneFormat of(GgmlType type) {

@@ -27,26 +27,39 @@ final class LaneMatvec {
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 
     /** The kernels of a format. */
-    private record Parts(MethodHandle factors, MethodHandle row, MethodHandle elements, MethodHandle finish) {
+    private record Parts(MethodHandle factors, MethodHandle row) {}
 
-        static Parts of(String name, String finish) {
-            return new Parts(
-                    Isolated.unpack(LaneUnpack.class, "factors" + name),
-                    Isolated.panel(LaneRow.class, name.toLowerCase(Locale.ROOT)),
-                    Isolated.unpack(LaneUnpack.class, "elements" + name),
-                    Isolated.panel(LaneProducts.class, finish));
-        }
-    }
+    /** Those that it has for many rows of activations. */
+    private record TileParts(MethodHandle elements, MethodHandle finish) {}
 
     private final Map<LaneFormat, Parts> parts = new EnumMap<>(LaneFormat.class);
+    private final Map<LaneFormat, TileParts> tileParts = new EnumMap<>(LaneFormat.class);
     private final MethodHandle two = Isolated.panel(LaneProducts.class, "two");
     private final MethodHandle four = Isolated.panel(LaneProducts.class, "four");
 
     LaneMatvec() {
-        parts.put(LaneFormat.Q4_0, Parts.of("Q40", "finishBlocks"));
-        parts.put(LaneFormat.Q4_K, Parts.of("Q4k", "finishWithMinima"));
-        parts.put(LaneFormat.Q5_K, Parts.of("Q5k", "finishWithMinima"));
-        parts.put(LaneFormat.Q6_K, Parts.of("Q6k", "finishSixteenths"));
+        for (LaneFormat format : LaneFormat.values()) {
+            String name = name(format);
+            parts.put(
+                    format,
+                    new Parts(
+                            Isolated.unpack(LaneUnpack.class, "factors" + name),
+                            Isolated.panel(LaneRow.class, name.toLowerCase(Locale.ROOT))));
+        }
+        addTileParts(LaneFormat.Q4_0, "finishBlocks");
+        addTileParts(LaneFormat.Q4_K, "finishWithMinima");
+        addTileParts(LaneFormat.Q5_K, "finishWithMinima");
+        addTileParts(LaneFormat.Q6_K, "finishSixteenths");
+    }
+
+    private void addTileParts(LaneFormat format, String finish) {
+        MethodHandle elements = Isolated.unpack(LaneUnpack.class, "elements" + name(format));
+        tileParts.put(format, new TileParts(elements, Isolated.panel(LaneProducts.class, finish)));
+    }
+
+    /** As in the names of kernels: {@code Q40}, {@code Q4k}. */
+    private static String name(LaneFormat format) {
+        return format.name().replace("_", "").replace("K", "k");
     }
 
     /** Scratch bytes that {@link #multiply} needs: room for a pair, and for rows that fill none. */
@@ -54,9 +67,9 @@ final class LaneMatvec {
         return PAIR + 2 * pairBytes(cols);
     }
 
-    /** At most: a byte for an element. */
+    /** At most: as many as the largest format has. */
     private static long pairBytes(int cols) {
-        return (long) ROWS * cols;
+        return LaneFormat.Q8_0.pairBytes(Math.ceilDiv(cols, LaneFormat.Q8_0.elements) * LaneFormat.Q8_0.elements);
     }
 
     /** See {@link Kernels#matvec}. */
@@ -82,10 +95,11 @@ final class LaneMatvec {
             for (int token = 0; token < count; token += TOKENS) {
                 int tokens = Math.min(TOKENS, count - token);
                 Memory.clear(scratch + RESULTS, 4L * ROWS * tokens);
-                if (VectorActivations.isFew(count)) {
-                    few(format, pair, cols, activations, count, scratch);
+                if (VectorActivations.hasRecords(format, count)) {
+                    long x = activations + VectorActivations.RECORD_BYTES * token;
+                    few(format, pair, cols, x, tokens, count, scratch);
                 } else {
-                    long x = activations + VectorActivations.laneBytes(token);
+                    long x = activations + VectorActivations.laneBytes(format, token);
                     many(format, pair, cols, x, tokens, count, scratch);
                 }
                 for (int t = 0; t < tokens; t++) {
@@ -97,14 +111,14 @@ final class LaneMatvec {
     }
 
     /** A pair with few rows of activations, which all see the packed weights. Results are left in the scratch memory. */
-    private void few(LaneFormat format, long pair, int cols, long x, int count, long scratch) {
+    private void few(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
         long at = pair;
         long record = x;
         for (int left = cols; left > 0; left -= LaneFormat.COLS) {
             int words = Math.min(LaneFormat.COLS, left) / 4;
-            for (int t = 0; t < count; t++) {
+            for (int t = 0; t < tokens; t++) {
                 long q = record + VectorActivations.RECORD_BYTES * t;
                 for (int group = 0; group < 2; group++) {
                     long from = at + format.wordsAfter(left, group);
@@ -119,13 +133,14 @@ final class LaneMatvec {
                 }
             }
             at += step;
-            record += VectorActivations.laneBytes(count);
+            record += VectorActivations.laneBytes(format, count);
         }
     }
 
     /** The same with more rows of activations, for which the weights are taken apart once. */
     private void many(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
+        TileParts tiles = tileParts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
         long at = pair;
         long tile = x;
@@ -135,7 +150,7 @@ final class LaneMatvec {
                 long halves = at + format.halvesAfter(left, group);
                 long from = at + format.wordsAfter(left, group);
                 Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
-                Isolated.call(kernels.elements, from, halves, words, scratch + ELEMENTS + (long) BYTES * group);
+                Isolated.call(tiles.elements, from, halves, words, scratch + ELEMENTS + (long) BYTES * group);
             }
             int pairs = 2 * words;
             for (int t = 0; t < tokens; t += TILE_ROWS) {
@@ -149,10 +164,10 @@ final class LaneMatvec {
                         2 * format.wordsPerSum,
                         scratch + SUMS);
                 long factors = q + VectorActivations.TILE_FACTORS;
-                Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
+                Isolated.call(tiles.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
             }
             at += step;
-            tile += VectorActivations.laneBytes(count);
+            tile += VectorActivations.laneBytes(format, count);
         }
     }
 

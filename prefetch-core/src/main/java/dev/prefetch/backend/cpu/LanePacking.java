@@ -7,14 +7,17 @@ import static dev.prefetch.backend.cpu.Vectors.LANES;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.XOR;
 
+import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.IntVector;
+import jdk.incubator.vector.VectorSpecies;
 
 /** Packs rows as {@link LaneFormat} says, unchanged in size. */
 final class LanePacking {
 
     /** Bytes between rows that are copied: not a power of two. */
-    private static final long COMPACT_BYTES = 128 + 64;
+    private static final long COMPACT_BYTES = 256 + 64;
 
     private static final long COMPACT = (long) LANES * BYTES;
 
@@ -23,6 +26,9 @@ final class LanePacking {
 
     private static final int NIBBLES = 0x0f0f0f0f;
     private static final int EVEN_BYTES = 0x00ff00ff;
+    static final int EVEN_SIGNS = 0x00800080;
+
+    private static final VectorSpecies<Byte> COPY = ByteVector.SPECIES_128;
 
     private LanePacking() {}
 
@@ -42,6 +48,7 @@ final class LanePacking {
                 long to = out + format.wordsAt(cols, col, group);
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.type.blockElements();
                 switch (format) {
+                    case Q8_0 -> q80(from, rowBytes, blocks, to, scratch);
                     case Q4_0 -> q40(from, rowBytes, blocks, to, scratch);
                     case Q4_K -> q4k(from, rowBytes, to, scratch);
                     case Q5_K -> q5k(from, rowBytes, to, scratch);
@@ -49,7 +56,7 @@ final class LanePacking {
                 }
                 if (format.half) {
                     // In front of the elements, or behind them.
-                    long half = from + (format == LaneFormat.Q4_0 ? 0 : blockBytes - 2);
+                    long half = from + (format == LaneFormat.Q6_K ? blockBytes - 2 : 0);
                     halves(half, rowBytes, blocks, blockBytes, out + format.halvesAt(cols, col, group));
                 }
             }
@@ -124,28 +131,11 @@ final class LanePacking {
         Memory.copy(words, out, 4L * BYTES);
         for (int group = 0; group < 8; group++) {
             for (int i = 0; i < 8; i++) {
-                long upper = Memory.known(words + (4L + i) * BYTES);
-                long nibbles = Memory.known(words + (12L + group / 2 * 8 + i) * BYTES);
-                long o = Memory.known(pairs + 2L * BYTES * i);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, nibbles, LE)
-                        .lanewise(LSHR, group % 2 * 4)
-                        .and(NIBBLES)
-                        .or(IntVector.fromMemorySegment(I, ALL, upper, LE)
-                                .lanewise(LSHR, group)
-                                .and(0x01010101)
-                                .lanewise(LSHL, 4));
-                v.and(EVEN_BYTES).intoMemorySegment(ALL, o, LE);
-                v.lanewise(LSHR, 8).and(EVEN_BYTES).intoMemorySegment(ALL, o + BYTES, LE);
+                long nibbles = words + (12L + group / 2 * 8 + i) * BYTES;
+                elements(nibbles, group % 2 * 4, words + (4L + i) * BYTES, group, 0x01010101, pairs + 2L * BYTES * i);
             }
             for (int i = 0; i < 5; i++) {
-                long p = Memory.known(pairs + 3L * BYTES * i);
-                IntVector last = IntVector.fromMemorySegment(I, ALL, Memory.known(pairs + 15L * BYTES), LE);
-                IntVector.fromMemorySegment(I, ALL, p, LE)
-                        .or(IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(LSHL, 5))
-                        .or(IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE)
-                                .lanewise(LSHL, 10))
-                        .or(last.lanewise(LSHR, i).and(0x00010001).lanewise(LSHL, 15))
-                        .intoMemorySegment(ALL, Memory.known(out + (4L + 5 * group + i) * BYTES), LE);
+                five(pairs + 3L * BYTES * i, pairs + 15L * BYTES, i, out + (4L + 5 * group + i) * BYTES);
             }
         }
     }
@@ -165,54 +155,96 @@ final class LanePacking {
             int quarter = group / 2 % 4;
             for (int i = 0; i < 4; i++) {
                 int word = group % 2 * 4 + i;
-                long nibbles = Memory.known(words + (16L * half + quarter % 2 * 8 + word) * BYTES);
-                long upper = Memory.known(words + (32L + 8 * half + word) * BYTES);
-                long o = Memory.known(pairs + 2L * BYTES * i);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, nibbles, LE)
-                        .lanewise(LSHR, quarter / 2 * 4)
-                        .and(NIBBLES)
-                        .or(IntVector.fromMemorySegment(I, ALL, upper, LE)
-                                .lanewise(LSHR, 2 * quarter)
-                                .and(0x03030303)
-                                .lanewise(LSHL, 4));
-                v.and(EVEN_BYTES).intoMemorySegment(ALL, o, LE);
-                v.lanewise(LSHR, 8).and(EVEN_BYTES).intoMemorySegment(ALL, o + BYTES, LE);
+                long nibbles = words + (16L * half + quarter % 2 * 8 + word) * BYTES;
+                long upper = words + (32L + 8 * half + word) * BYTES;
+                elements(nibbles, quarter / 2 * 4, upper, 2 * quarter, 0x03030303, pairs + 2L * BYTES * i);
             }
-            long p = Memory.known(pairs);
-            long o = Memory.known(out + (4L + 3 * group) * BYTES);
-            IntVector third = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
-            IntVector sixth = IntVector.fromMemorySegment(I, ALL, p + 5 * BYTES, LE);
-            beside(p).or(third.and(0x000f000f).lanewise(LSHL, 12)).intoMemorySegment(ALL, o, LE);
-            beside(p + 3 * BYTES).or(sixth.and(0x000f000f).lanewise(LSHL, 12)).intoMemorySegment(ALL, o + BYTES, LE);
-            beside(p + 6 * BYTES)
-                    .or(third.lanewise(LSHR, 4).lanewise(LSHL, 12).and(0x30003000))
-                    .or(sixth.lanewise(LSHR, 4).lanewise(LSHL, 14).and(0xc000c000))
-                    .intoMemorySegment(ALL, o + 2 * BYTES, LE);
+            long o = out + (4L + 3 * group) * BYTES;
+            six(pairs, pairs + 2 * BYTES, 0, 0x000f000f, 12, o);
+            six(pairs + 3 * BYTES, pairs + 5 * BYTES, 0, 0x000f000f, 12, o + BYTES);
+            six(pairs + 6 * BYTES, pairs + 2 * BYTES, 4, 0x00030003, 12, o + 2 * BYTES);
+            add(pairs + 5 * BYTES, 4, 0x00030003, 14, o + 2 * BYTES);
         }
     }
 
-    /** Two elements of six bits beside each other. */
-    private static IntVector beside(long pairs) {
-        return IntVector.fromMemorySegment(I, ALL, pairs, LE)
-                .or(IntVector.fromMemorySegment(I, ALL, pairs + BYTES, LE).lanewise(LSHL, 6));
+    /** Four elements of a nibble each and upper bits, as two pairs. */
+    private static void elements(long nibbles, int shift, long upper, int bit, int mask, long out) {
+        long o = Memory.known(out);
+        IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(nibbles), LE)
+                .lanewise(LSHR, shift)
+                .and(NIBBLES)
+                .or(IntVector.fromMemorySegment(I, ALL, Memory.known(upper), LE)
+                        .lanewise(LSHR, bit)
+                        .and(mask)
+                        .lanewise(LSHL, 4));
+        v.and(EVEN_BYTES).intoMemorySegment(ALL, o, LE);
+        v.lanewise(LSHR, 8).and(EVEN_BYTES).intoMemorySegment(ALL, o + BYTES, LE);
     }
 
-    /** The elements of at most 8 blocks. */
+    /** Three elements of five bits beside each other, and a bit of another one. */
+    private static void five(long pairs, long last, int bit, long out) {
+        long p = Memory.known(pairs);
+        IntVector.fromMemorySegment(I, ALL, p, LE)
+                .or(IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(LSHL, 5))
+                .or(IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE).lanewise(LSHL, 10))
+                .or(IntVector.fromMemorySegment(I, ALL, Memory.known(last), LE)
+                        .lanewise(LSHR, bit)
+                        .and(0x00010001)
+                        .lanewise(LSHL, 15))
+                .intoMemorySegment(ALL, Memory.known(out), LE);
+    }
+
+    /** Two elements of six bits beside each other, and some bits of another one. */
+    private static void six(long pairs, long part, int bit, int mask, int to, long out) {
+        long p = Memory.known(pairs);
+        IntVector.fromMemorySegment(I, ALL, p, LE)
+                .or(IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(LSHL, 6))
+                .intoMemorySegment(ALL, Memory.known(out), LE);
+        add(part, bit, mask, to, out);
+    }
+
+    private static void add(long part, int bit, int mask, int to, long out) {
+        long o = Memory.known(out);
+        IntVector.fromMemorySegment(I, ALL, o, LE)
+                .or(IntVector.fromMemorySegment(I, ALL, Memory.known(part), LE)
+                        .lanewise(LSHR, bit)
+                        .and(mask)
+                        .lanewise(LSHL, to))
+                .intoMemorySegment(ALL, o, LE);
+    }
+
+    /** The elements of at most 8 blocks; of two bytes that share a half of a lane the lower one becomes unsigned. */
+    private static void q80(long in, long rowBytes, int blocks, long out, long scratch) {
+        blocks(in, rowBytes, blocks, 32, out, scratch);
+        for (int i = 0; i < 8 * blocks; i++) {
+            long o = Memory.known(out + (long) BYTES * i);
+            IntVector.fromMemorySegment(I, ALL, o, LE).lanewise(XOR, EVEN_SIGNS).intoMemorySegment(ALL, o, LE);
+        }
+    }
+
     private static void q40(long in, long rowBytes, int blocks, long out, long scratch) {
+        blocks(in, rowBytes, blocks, 16, out, scratch);
+    }
+
+    /** The words of at most 8 blocks with so many bytes behind their half. */
+    private static void blocks(long in, long rowBytes, int blocks, int bytes, long out, long scratch) {
         long compact = scratch + COMPACT;
         for (int r = 0; r < LANES; r++) {
             for (int i = 0; i < blocks; i++) {
-                long p = Memory.known(in + rowBytes * r + 18L * i + 2);
-                long o = Memory.known(compact + COMPACT_BYTES * r + 16L * i);
-                Memory.putLong(o, Memory.getLong(p));
-                Memory.putLong(o + 8, Memory.getLong(p + 8));
+                long p = in + rowBytes * r + (bytes + 2L) * i + 2;
+                long o = compact + COMPACT_BYTES * r + (long) bytes * i;
+                for (int j = 0; j < bytes; j += 16) {
+                    ByteVector.fromMemorySegment(COPY, ALL, Memory.known(p + j), LE)
+                            .intoMemorySegment(ALL, Memory.known(o + j), LE);
+                }
             }
         }
-        if (4 * blocks >= LANES) {
-            transpose(compact, COMPACT_BYTES, 4 * blocks, out, scratch);
+        int words = bytes / 4 * blocks;
+        if (words >= LANES) {
+            transpose(compact, COMPACT_BYTES, words, out, scratch);
             return;
         }
-        for (int i = 0; i < 4 * blocks * LANES; i++) {
+        for (int i = 0; i < words * LANES; i++) {
             Memory.putInt(out + 4L * i, Memory.getInt(compact + COMPACT_BYTES * (i % LANES) + i / LANES * 4L));
         }
     }

@@ -73,6 +73,41 @@ final class LaneRow {
         sum.intoMemorySegment(ALL, o, LE);
     }
 
+    static void q80(long words, int n, long x, int results, long factors) {
+        long p = words;
+        long end = p + (long) BYTES * n;
+        long q = x;
+        long f = x + RECORD_FACTORS + FACTOR_SCALES;
+        long w = factors;
+        long o = Memory.known(factors + results);
+        FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        while (p < end) {
+            // Of both halves of a lane, where the lower one is not negative, and of the upper one.
+            IntVector both = IntVector.zero(I);
+            IntVector upper = both;
+            long until = p + 8L * BYTES;
+            while (p < until) {
+                p = Memory.known(p);
+                q = Memory.known(q);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                ShortVector a = pair(q + 8).add(v.mul(pair(q)));
+                a = a.add(v.lanewise(ASHR, 8).mul(pair(q + 4)));
+                IntVector z = a.reinterpretAsInts();
+                both = both.add(z);
+                upper = upper.add(z.lanewise(ASHR, 16));
+                p += BYTES;
+                q += 12;
+            }
+            IntVector z = both.sub(upper.lanewise(LSHL, 16)).add(upper).sub(8 << 15);
+            FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w), LE)
+                    .mul(ALL.get(Memory.FLOAT, Memory.known(f)));
+            sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+            f += TILE_PAIR_BYTES;
+            w += BYTES;
+        }
+        sum.intoMemorySegment(ALL, o, LE);
+    }
+
     static void q40(long words, int n, long x, int results, long factors) {
         long p = words;
         long end = p + 4L * BYTES * (n / 8);

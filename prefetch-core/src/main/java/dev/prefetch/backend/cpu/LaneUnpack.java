@@ -58,6 +58,10 @@ final class LaneUnpack {
         }
     }
 
+    static void factorsQ80(long words, long halves, int n, long out) {
+        factorsQ40(words, halves, n, out);
+    }
+
     static void factorsQ4k(long words, long halves, int n, long out) {
         head(words, out);
         factors(out, LaneFormat.Q4_K.centre);

@@ -29,15 +29,12 @@ final class VectorActivations {
     /** Elements per scale. */
     static final int BLOCK = 32;
 
-    /** The largest value of a block. */
-    static final int MOST = 127;
-
     /** Elements of a record, and of a super-block. */
     static final int SUPER_BLOCK = LaneFormat.COLS;
 
-    // Layout of a record, for few rows: at most 5 multipliers for 8 columns, then
+    // Layout of a record, for few rows: at most 6 multipliers for 8 columns, then
     /** start values of at most 16 sums, */
-    static final long STARTS = SUPER_BLOCK / 8 * 5 * 4;
+    static final long STARTS = SUPER_BLOCK / 8 * 6 * 4;
     /** and factors. */
     static final long RECORD_FACTORS = STARTS + 16 * 4;
 
@@ -74,9 +71,7 @@ final class VectorActivations {
     static long stride(ActivationForm form, int cols) {
         return switch (form) {
             case PLAIN, HALVES -> padded(4L * cols);
-            case INT8 -> padded(2L * cols + 4L * (cols / BLOCK));
-            case BLOCK_NIBBLES, GROUP_NIBBLES, GROUP_FIVE_BITS, SIXTEENTHS -> RECORD_BYTES;
-            case PLAIN_PANELS -> FloatPanels.RECORD_BYTES;
+            case BLOCK_BYTES, BLOCK_NIBBLES, GROUP_NIBBLES, GROUP_FIVE_BITS, SIXTEENTHS -> RECORD_BYTES;
         };
     }
 
@@ -86,44 +81,33 @@ final class VectorActivations {
 
     /** See {@link Kernels#activationBytes}. */
     static long bytes(ActivationForm form, int cols, int count) {
-        if (!form.isPanels()) {
+        LaneFormat format = LaneFormat.of(form);
+        if (format == null) {
             return stride(form, cols) * count;
         }
-        long superBlocks = Math.ceilDiv(cols, SUPER_BLOCK);
-        if (form == ActivationForm.PLAIN_PANELS) {
-            // Behind the last record another may be read.
-            return FloatPanels.RECORD_BYTES * (superBlocks * count + 1);
-        }
-        return laneBytes(count) * superBlocks + WORK_BYTES * count;
+        return laneBytes(format, count) * Math.ceilDiv(cols, SUPER_BLOCK) + WORK_BYTES * count;
     }
 
     /** Bytes of 256 columns of so many rows: records, or tiles where weights are taken apart for them. */
-    static long laneBytes(int count) {
-        return isFew(count) ? RECORD_BYTES * count : TILE_BYTES * Math.ceilDiv(count, TILE_ROWS);
+    static long laneBytes(LaneFormat format, int count) {
+        return hasRecords(format, count) ? RECORD_BYTES * count : TILE_BYTES * Math.ceilDiv(count, TILE_ROWS);
     }
 
-    /** Whether there are so few rows of activations that they have records. */
-    static boolean isFew(int count) {
-        return count < TILE_ROWS;
-    }
-
-    /** Offset of the scales of {@link ActivationForm#INT8}, behind the 16-bit lanes. */
-    static long int8Scales(int cols) {
-        return 2L * cols;
+    /** Whether so few rows of activations, or rows for that format, have records. */
+    static boolean hasRecords(LaneFormat format, int count) {
+        return count < TILE_ROWS || !format.manyRows();
     }
 
     /** Prepares a row; parameters as {@link Kernels#prepare}. */
     static void prepare(ActivationForm form, long x, int cols, int row, int count, long rows) {
         long out = rows + stride(form, cols) * row;
-        switch (form) {
-            case PLAIN -> Memory.copy(x, out, 4L * cols);
-            case HALVES -> halves(x, cols, out);
-            case INT8 -> quantize(x, cols, out);
-            case BLOCK_NIBBLES -> lanes(LaneFormat.Q4_0, x, cols, row, count, rows);
-            case GROUP_NIBBLES -> lanes(LaneFormat.Q4_K, x, cols, row, count, rows);
-            case GROUP_FIVE_BITS -> lanes(LaneFormat.Q5_K, x, cols, row, count, rows);
-            case SIXTEENTHS -> lanes(LaneFormat.Q6_K, x, cols, row, count, rows);
-            case PLAIN_PANELS -> plainPanels(x, cols, row, count, rows);
+        LaneFormat format = LaneFormat.of(form);
+        if (format != null) {
+            lanes(format, x, cols, row, count, rows);
+        } else if (form == ActivationForm.HALVES) {
+            halves(x, cols, out);
+        } else {
+            Memory.copy(x, out, 4L * cols);
         }
     }
 
@@ -141,14 +125,7 @@ final class VectorActivations {
         Memory.copy(x + 4L * whole, out + 4L * whole, 4L * (cols - whole));
     }
 
-    /** 8-bit values in 16-bit lanes, then one scale per block. A NaN or infinity makes the scale of its block NaN or infinite. */
-    private static void quantize(long x, int cols, long values) {
-        long scales = values + 2L * cols;
-        for (int b = 0; b < cols / BLOCK; b++) {
-            Memory.putFloat(scales + 4L * b, quantizeBlock(x + 4L * BLOCK * b, BLOCK, MOST, values + 2L * BLOCK * b));
-        }
-    }
-
+    /** 16-bit values, whose scale is the result. A NaN or infinity makes that NaN or infinite. */
     private static float quantizeBlock(long x, int block, int most, long values) {
         FloatVector magnitude = Vectors.floats(x).abs();
         for (int i = Vectors.LANES; i < block; i += Vectors.LANES) {
@@ -178,13 +155,13 @@ final class VectorActivations {
     /** Records or tiles for {@link LaneMatvec}; those of the same columns of all {@code count} rows stand one behind the other. */
     private static void lanes(LaneFormat format, long x, int cols, int row, int count, long out) {
         int superBlocks = Math.ceilDiv(cols, SUPER_BLOCK);
-        long values = out + laneBytes(count) * superBlocks + WORK_BYTES * row;
+        long values = out + laneBytes(format, count) * superBlocks + WORK_BYTES * row;
         for (int b = 0; b < superBlocks; b++) {
-            long columns = out + laneBytes(count) * b;
+            long columns = out + laneBytes(format, count) * b;
             long from = x + 4L * SUPER_BLOCK * b;
             int n = Math.min(SUPER_BLOCK, cols - SUPER_BLOCK * b);
             long factors;
-            if (isFew(count)) {
+            if (hasRecords(format, count)) {
                 long record = columns + RECORD_BYTES * row;
                 factors = record + RECORD_FACTORS;
                 quantize(format, from, n, values, factors);
@@ -244,6 +221,17 @@ final class VectorActivations {
     /** Multipliers for {@link LaneRow} of pairs of elements. */
     private static void multipliers(LaneFormat format, long pairs, int n, long out) {
         switch (format) {
+            case Q8_0 -> {
+                for (int i = 0; i < n / 4; i++) {
+                    int a = Memory.getInt(Memory.known(pairs + 8L * i));
+                    long b = Memory.getInt(Memory.known(pairs + 8L * i + 4)) & LOWER;
+                    long o = Memory.known(out + 12L * i);
+                    Memory.putInt(o, a);
+                    Memory.putInt(o + 4, (int) minus(b, times(a & LOWER, 8)));
+                    // That of the sum begins with 2^15 in the lower half, so that it is not negative.
+                    Memory.putInt(o + 8, (int) minus(0x8000, times(a & LOWER, 7)));
+                }
+            }
             case Q4_0, Q4_K -> {
                 for (int i = 0; i < n / 8; i++) {
                     long p = Memory.known(pairs + 64L * (i / 4) + 8L * (i % 4));
@@ -305,13 +293,5 @@ final class VectorActivations {
 
     private static int sumOfSixteen(long values) {
         return sumOfFour(values) + sumOfFour(values + 8) + sumOfFour(values + 16) + sumOfFour(values + 24);
-    }
-
-    /** The elements as records for {@link FloatPanels}, in the same order as those of {@link #records}. */
-    private static void plainPanels(long x, int cols, int row, int count, long records) {
-        for (int b = 0; b < cols / FloatPanels.ELEMENTS; b++) {
-            long record = records + FloatPanels.RECORD_BYTES * ((long) count * b + row);
-            Memory.copy(x + 4L * FloatPanels.ELEMENTS * b, record, 4L * FloatPanels.ELEMENTS);
-        }
     }
 }

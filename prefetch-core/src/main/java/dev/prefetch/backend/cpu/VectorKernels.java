@@ -16,27 +16,20 @@ final class VectorKernels implements Kernels {
      * Weight rows that a matrix-vector kernel goes through at the same time. More would compete for the first-level cache and
      * for the hardware that fetches ahead.
      */
-    private static final int STREAMS = FloatPanels.ROWS;
+    private static final int STREAMS = 8;
 
     /** The same with a single row of activations, which waits for memory more than for sums: see docs/benchmarks.md. */
     private static final int SINGLE_ROW_STREAMS = 4;
 
     /** Rows of activations that share an unpacked weight; what is left over takes another turn over the cached weights. */
-    private static final int TOKENS = FloatPanels.TOKENS;
+    private static final int TOKENS = 16;
 
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
 
-    private static final boolean WIDE = Vectors.BITS == 512;
-
     private static final long LANES_BYTES = (long) Math.max(STREAMS, RowPacking.ROWS) * TOKENS * Vectors.BYTES;
 
     private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
-
-    /** With 512 bits, for several rows of activations and {@code Q8_0}. */
-    private final MethodHandle unpackQ80 = Isolated.unpack(WideBlocks.class, "unpackQ80");
-
-    private final MethodHandle floatPanels = Isolated.panel(FloatPanels.class, "multiply");
 
     private final LaneMatvec lanes = new LaneMatvec();
 
@@ -56,7 +49,6 @@ final class VectorKernels implements Kernels {
     VectorKernels() {
         matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
         matvecs.put(GgmlType.BF16, Isolated.matvec(VectorHalves.class, "bf16"));
-        matvecs.put(GgmlType.Q8_0, Isolated.matvec(WIDE ? WideBlocks.class : VectorMatvec.class, "q80"));
         expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
@@ -84,21 +76,11 @@ final class VectorKernels implements Kernels {
 
     @Override
     public ActivationForm activationForm(GgmlType type, int cols, int count) {
-        return switch (type) {
-            case F16, BF16 -> ActivationForm.HALVES;
-            case Q8_0 -> {
-                if (!WIDE) {
-                    yield ActivationForm.INT8;
-                }
-                yield count > 1 && cols % FloatPanels.ELEMENTS == 0
-                        ? ActivationForm.PLAIN_PANELS
-                        : ActivationForm.PLAIN;
-            }
-            default -> {
-                LaneFormat format = LaneFormat.of(type);
-                yield format != null ? format.form : ActivationForm.PLAIN;
-            }
-        };
+        if (type == GgmlType.F16 || type == GgmlType.BF16) {
+            return ActivationForm.HALVES;
+        }
+        LaneFormat format = LaneFormat.of(type);
+        return format != null ? format.form : ActivationForm.PLAIN;
     }
 
     @Override
@@ -118,7 +100,7 @@ final class VectorKernels implements Kernels {
 
     @Override
     public long matvecScratchBytes(int cols) {
-        return Math.max(LANES_BYTES + Math.max(FloatPanels.PANEL_BYTES, 4L * CHUNK), LaneMatvec.scratchBytes(cols));
+        return Math.max(LANES_BYTES + 4L * CHUNK, LaneMatvec.scratchBytes(cols));
     }
 
     @Override
@@ -167,9 +149,6 @@ final class VectorKernels implements Kernels {
         int streams = count == 1 ? SINGLE_ROW_STREAMS : STREAMS;
         int distance = rows / streams;
         int spread = distance * streams;
-        boolean panels = activationForm(type, cols, count).isPanels();
-        // Records of a super-block stand together: the step is from one super-block to the next.
-        long xStride = panels ? activationStride * count : activationStride;
         for (int first = 0; first < count; first += TOKENS) {
             int tokens = Math.min(TOKENS, count - first);
             long x = activations + activationStride * first;
@@ -177,21 +156,20 @@ final class VectorKernels implements Kernels {
             for (int r = 0; r < distance; r++) {
                 rows(
                         type,
-                        panels,
                         weights + rowBytes * r,
                         rowBytes * distance,
                         streams,
                         cols,
                         x,
-                        xStride,
+                        activationStride,
                         tokens,
                         scratch);
-                storeSums(panels, scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
+                storeSums(scratch, streams, tokens, out + 4L * r, 4L * distance, yStride);
             }
             if (spread < rows) {
                 long rest = weights + rowBytes * spread;
-                rows(type, panels, rest, rowBytes, rows - spread, cols, x, xStride, tokens, scratch);
-                storeSums(panels, scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
+                rows(type, rest, rowBytes, rows - spread, cols, x, activationStride, tokens, scratch);
+                storeSums(scratch, rows - spread, tokens, out + 4L * spread, 4, yStride);
             }
         }
     }
@@ -213,14 +191,13 @@ final class VectorKernels implements Kernels {
                 p += RowPacking.PIECE_BYTES * RowPacking.ROWS;
                 q += 4L * RowPacking.COLS;
             }
-            storeSums(false, lanes, RowPacking.ROWS, tokens, y + yStride * first, 4, yStride);
+            storeSums(lanes, RowPacking.ROWS, tokens, y + yStride * first, 4, yStride);
         }
     }
 
     /** Leaves the lanes of {@code [rows x count]} sums in {@code lanes} and uses the memory behind them. */
     private void rows(
             GgmlType type,
-            boolean panels,
             long weights,
             long rowStride,
             int rows,
@@ -229,13 +206,8 @@ final class VectorKernels implements Kernels {
             long xStride,
             int count,
             long lanes) {
-        int places = panels ? STREAMS * FloatPanels.laneTokens(count) : rows * count;
-        for (int i = 0; i < places; i++) {
+        for (int i = 0; i < rows * count; i++) {
             Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
-        }
-        if (panels) {
-            panels(weights, rowStride, rows, cols, x, xStride, count, lanes);
-            return;
         }
         MethodHandle kernel = matvecs.get(type);
         if (kernel != null) {
@@ -257,22 +229,10 @@ final class VectorKernels implements Kernels {
         }
     }
 
-    /** {@link FloatPanels#ELEMENTS} columns of each row at a time, so that unpacked weights stay in the first-level cache. */
-    private void panels(long weights, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
-        long bytes = GgmlType.Q8_0.byteSize(FloatPanels.ELEMENTS);
-        long panel = lanes + LANES_BYTES;
-        for (int b = 0; b < cols / FloatPanels.ELEMENTS; b++) {
-            Isolated.call(unpackQ80, weights + bytes * b, rowStride, rows, panel);
-            Isolated.call(floatPanels, panel, rows, x + xStride * b, count, lanes);
-        }
-    }
-
-    private static void storeSums(
-            boolean panels, long lanes, int rows, int count, long y, long rowStride, long tokenStride) {
-        int places = panels ? FloatPanels.laneTokens(count) : count;
+    private static void storeSums(long lanes, int rows, int count, long y, long rowStride, long tokenStride) {
         for (int r = 0; r < rows; r++) {
             for (int t = 0; t < count; t++) {
-                float sum = Vectors.sumLanes(lanes + (long) Vectors.BYTES * (r * places + t));
+                float sum = Vectors.sumLanes(lanes + (long) Vectors.BYTES * (r * count + t));
                 Memory.putFloat(y + rowStride * r + tokenStride * t, sum);
             }
         }
@@ -280,7 +240,8 @@ final class VectorKernels implements Kernels {
 
     @Override
     public boolean promptsByMatvec(GgmlType type) {
-        return LaneFormat.of(type) != null;
+        LaneFormat format = LaneFormat.of(type);
+        return format != null && format.manyRows();
     }
 
     @Override

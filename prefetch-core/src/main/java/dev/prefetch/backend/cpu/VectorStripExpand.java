@@ -9,6 +9,7 @@ import static dev.prefetch.backend.cpu.Vectors.LANES;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
+import static jdk.incubator.vector.VectorOperators.XOR;
 
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
@@ -124,21 +125,29 @@ final class VectorStripExpand {
                     scratch + WORDS + (long) BYTES * word,
                     BYTES);
         }
-        bytes(scratch + WORDS, scratch + SCALES, blocks, strip);
+        bytes(scratch + WORDS, 0, scratch + SCALES, blocks, strip);
+    }
+
+    /** From packed weights, see {@link LaneFormat}: words and halves instead of rows. */
+    static void lanesQ80(long words, long halves, int depth, long scratch, long strip) {
+        LaneUnpack.factorsQ80(words, halves, depth / 4, scratch + SCALES);
+        bytes(words, LanePacking.EVEN_SIGNS, scratch + SCALES, depth / 32, strip);
     }
 
     /**
      * Words of four signed bytes in the order of columns.
      *
+     * @param signs those that have to be changed
      * @param scales of every group
      */
-    private static void bytes(long words, long scales, int groups, long strip) {
+    private static void bytes(long words, int signs, long scales, int groups, long strip) {
         for (int group = 0; group < groups; group++) {
             // Of a byte at the top of a word.
             FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE)
                     .mul(0x1p-24f);
             for (int i = 8 * group; i < 8 * (group + 1); i++) {
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
+                        .lanewise(XOR, signs);
                 long o = Memory.known(strip + 4L * STRIP_BYTES * i);
                 ((FloatVector) v.lanewise(LSHL, 24).convertShape(I2F, F, 0))
                         .mul(d)

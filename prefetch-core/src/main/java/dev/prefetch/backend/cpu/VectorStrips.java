@@ -23,6 +23,7 @@ final class VectorStrips {
     private final Kernels kernels;
     private final MethodHandle multiplyKernel = Isolated.stripProduct(VectorGemm.class, "multiply");
     private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
+    private final MethodHandle lanesQ80 = Isolated.strip(VectorStripExpand.class, "lanesQ80");
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
     /** @param kernels what expands the other formats */
@@ -63,7 +64,9 @@ final class VectorStrips {
         long rowBytes = type.byteSize(cols);
         long sums = scratch + scratchBytes(0);
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
-        int packedRows = packedWeights ? rows / RowPacking.ROWS * RowPacking.ROWS : 0;
+        LaneFormat format = LaneFormat.of(type);
+        int groupRows = format != null ? LaneFormat.PAIR_ROWS : RowPacking.ROWS;
+        int packedRows = packedWeights ? rows / groupRows * groupRows : 0;
         for (int first = 0; first < rows; first += VectorGemm.ROWS) {
             int present = Math.min(VectorGemm.ROWS, rows - first);
             if (present < VectorGemm.ROWS) {
@@ -79,7 +82,11 @@ final class VectorStrips {
             for (int col = 0; col < cols; col += most) {
                 int depth = Math.min(most, cols - col);
                 int together = Math.clamp(packedRows - first, 0, present);
-                expandTurns(type, weights, first, together, cols, col, depth, scratch);
+                if (format != null) {
+                    expandLanes(format, weights, first, together, cols, col, depth, scratch);
+                } else {
+                    expandTurns(type, weights, first, together, cols, col, depth, scratch);
+                }
                 if (together < present) {
                     long in = weights + rowBytes * (first + together) + type.byteSize(col);
                     expand(type, in, rowBytes, present - together, depth, scratch, together);
@@ -119,6 +126,22 @@ final class VectorStrips {
                 }
             }
             Isolated.call(expander != null ? expander : transposer, whole, ROW_BYTES, depth, scratch, out);
+        }
+    }
+
+    /** Rows of {@link LanePacking}. */
+    private void expandLanes(
+            LaneFormat format, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
+        int block = col % LaneFormat.COLS / format.elements;
+        int unit = col - col % LaneFormat.COLS;
+        for (int first = 0; first < rows; first += Vectors.LANES) {
+            int row = firstRow + first;
+            long pair = weights + format.type.byteSize(cols) * (row - row % LaneFormat.PAIR_ROWS);
+            int group = row / Vectors.LANES % 2;
+            long words = pair + format.wordsAt(cols, unit, group) + (long) Vectors.BYTES * format.words * block;
+            long halves = pair + format.halvesAt(cols, unit, group) + 2L * Vectors.LANES * block;
+            long scratch = strip + STRIP_BYTES + Vectors.LANES * ROW_BYTES;
+            Isolated.call(lanesQ80, words, halves, depth, scratch, strip + 4L * first);
         }
     }
 
