@@ -123,16 +123,16 @@ final class LaneRow {
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                a = a.add(v.mul(pair(q)));
-                a = a.add(v.lanewise(LSHR, 4).mul(pair(q + 4)));
-                a = a.add(v.lanewise(LSHR, 8).mul(pair(q + 8)));
-                a = a.add(v.lanewise(LSHR, 12).mul(pair(q + 12)));
+                IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
+                a = a.add(v.reinterpretAsShorts().mul(pair(q)));
+                a = a.add(v.lanewise(LSHR, 4).reinterpretAsShorts().mul(pair(q + 4)));
+                a = a.add(v.lanewise(LSHR, 8).reinterpretAsShorts().mul(pair(q + 8)));
+                a = a.add(v.lanewise(LSHR, 12).reinterpretAsShorts().mul(pair(q + 12)));
                 p += BYTES;
                 q += 16;
             }
             IntVector z = a.reinterpretAsInts();
-            z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
+            z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w), LE)
                     .mul(ALL.get(Memory.FLOAT, Memory.known(f)));
             sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);

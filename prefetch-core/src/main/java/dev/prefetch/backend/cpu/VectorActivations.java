@@ -232,7 +232,17 @@ final class VectorActivations {
                     Memory.putInt(o + 8, (int) minus(0x8000, times(a & LOWER, 7)));
                 }
             }
-            case Q4_0, Q4_K -> {
+            case Q4_0 -> {
+                for (int i = 0; i < n / 8; i++) {
+                    long p = Memory.known(pairs + 64L * (i / 4) + 8L * (i % 4));
+                    long a = Memory.getInt(p) & LOWER | Memory.getLong(p + 32) << 32;
+                    long b = Memory.getLong(p) >>> 32 | Memory.getLong(p + 32) & ~LOWER;
+                    long o = Memory.known(out + 16L * i);
+                    Memory.putLong(o, minus(a, times(a << 32 | b >>> 16 & 0xffff0000L, 4)));
+                    Memory.putLong(o + 8, minus(b, times(b << 32 | a >>> 32, 4)));
+                }
+            }
+            case Q4_K -> {
                 for (int i = 0; i < n / 8; i++) {
                     long p = Memory.known(pairs + 64L * (i / 4) + 8L * (i % 4));
                     long a = Memory.getInt(p) & LOWER | Memory.getLong(p + 32) << 32;
