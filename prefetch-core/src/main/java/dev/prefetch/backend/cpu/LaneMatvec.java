@@ -34,6 +34,8 @@ final class LaneMatvec {
 
     private final Map<LaneFormat, Parts> parts = new EnumMap<>(LaneFormat.class);
     private final Map<LaneFormat, TileParts> tileParts = new EnumMap<>(LaneFormat.class);
+    private final MethodHandle twoQ80 = Isolated.panel(LaneRow.class, "twoQ80");
+    private final MethodHandle finishTwoQ80 = Isolated.panel(LaneProducts.class, "finishTwoQ80");
     private final MethodHandle two = Isolated.panel(LaneProducts.class, "two");
     private final MethodHandle four = Isolated.panel(LaneProducts.class, "four");
 
@@ -120,16 +122,25 @@ final class LaneMatvec {
             int words = Math.min(LaneFormat.COLS, left) / 4;
             for (int t = 0; t < tokens; t++) {
                 long q = record + VectorActivations.RECORD_BYTES * t;
+                boolean both = format == LaneFormat.Q8_0 && t + 1 < tokens;
                 for (int group = 0; group < 2; group++) {
                     long from = at + format.wordsAfter(left, group);
+                    long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
                     if (t == 0) {
                         // In the order of memory, of which nothing must be left out.
-                        long halves = at + format.halvesAfter(left, group);
-                        Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
+                        Isolated.call(kernels.factors, from, at + format.halvesAfter(left, group), words, factors);
                     }
-                    long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
-                    long results = scratch + RESULTS + 4L * ROWS * t + (long) BYTES * group;
-                    Isolated.call(kernels.row, from, words, q, (int) (results - factors), factors);
+                    if (both) {
+                        long sums = scratch + SUMS + (long) BYTES * group;
+                        Isolated.call(twoQ80, from, words, q, LaneProducts.DISTANCE, sums);
+                    } else {
+                        long results = scratch + RESULTS + 4L * ROWS * t + (long) BYTES * group;
+                        Isolated.call(kernels.row, from, words, q, (int) (results - factors), factors);
+                    }
+                }
+                if (both) {
+                    Isolated.call(finishTwoQ80, scratch, 2, q, words, scratch + RESULTS + 4L * ROWS * t);
+                    t++;
                 }
             }
             at += step;

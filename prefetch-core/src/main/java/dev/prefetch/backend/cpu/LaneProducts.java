@@ -6,6 +6,8 @@ import static dev.prefetch.backend.cpu.LaneUnpack.PAIR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.SCALES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
+import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.RECORD_FACTORS;
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_PAIR_BYTES;
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_ROWS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
@@ -34,7 +36,7 @@ final class LaneProducts {
     static final int DISTANCE = 2 * BYTES;
 
     /** Bytes of the sums of a row of activations, at most 16. Not a power of two, or they would compete for the same places of the cache. */
-    private static final long TOKEN_SUMS = 16L * DISTANCE + 2L * BYTES;
+    static final long TOKEN_SUMS = 16L * DISTANCE + 2L * BYTES;
 
     /** Where the sums begin in the working memory of a pair, behind the factors of both groups. */
     static final long SUMS = 2 * FACTOR_BYTES;
@@ -177,6 +179,34 @@ final class LaneProducts {
     /** A sum for each 16 columns. */
     static void finishSixteenths(long work, int tokens, long x, int words, long results) {
         withoutMinima(work, tokens, x, words / 4, results);
+    }
+
+    /** Those of {@link LaneRow#twoQ80}, where {@code x} is the first record. */
+    static void finishTwoQ80(long work, int tokens, long x, int words, long results) {
+        for (int i = 0; i < 4; i++) {
+            long w = work + SCALES + FACTOR_BYTES * (i & 1);
+            long end = w + (long) BYTES * (words / 8);
+            long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
+            long q = x + RECORD_BYTES * (i >> 1) + RECORD_FACTORS + FACTOR_SCALES;
+            long o = Memory.known(results + (long) BYTES * i);
+            FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+            while (w < end) {
+                w = Memory.known(w);
+                s = Memory.known(s);
+                IntVector upper = IntVector.fromMemorySegment(I, ALL, s + DISTANCE, LE);
+                IntVector z = IntVector.fromMemorySegment(I, ALL, s, LE)
+                        .sub(upper.lanewise(LSHL, 16))
+                        .add(upper)
+                        .sub(8 << 15);
+                FloatVector scale =
+                        FloatVector.fromMemorySegment(F, ALL, w, LE).mul(ALL.get(Memory.FLOAT, Memory.known(q)));
+                a = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, a);
+                w += BYTES;
+                s += 2 * DISTANCE;
+                q += TILE_PAIR_BYTES;
+            }
+            a.intoMemorySegment(ALL, o, LE);
+        }
     }
 
     private static void withoutMinima(long work, int tokens, long x, int groups, long results) {

@@ -3,6 +3,7 @@ package dev.prefetch.backend.cpu;
 import static dev.prefetch.backend.cpu.LaneUnpack.MINIMA;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
+import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
 import static dev.prefetch.backend.cpu.VectorActivations.RECORD_FACTORS;
 import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_PAIR_BYTES;
@@ -106,6 +107,50 @@ final class LaneRow {
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
+    }
+
+    /**
+     * Two rows of activations, whose records stand one behind the other.
+     *
+     * @param sums of a block of 32 columns first those of both halves, where the lower one is not negative, then those of the
+     *     upper one; see {@link LaneProducts#finishTwoQ80}
+     */
+    static void twoQ80(long words, int n, long x, int distance, long sums) {
+        long p = words;
+        long end = p + (long) BYTES * n;
+        long q = x;
+        long o = sums;
+        while (p < end) {
+            IntVector both = IntVector.zero(I);
+            IntVector upper = both;
+            IntVector secondBoth = both;
+            IntVector secondUpper = both;
+            long until = p + 8L * BYTES;
+            while (p < until) {
+                p = Memory.known(p);
+                q = Memory.known(q);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                ShortVector w = v.lanewise(ASHR, 8);
+                IntVector z =
+                        pair(q + 8).add(v.mul(pair(q))).add(w.mul(pair(q + 4))).reinterpretAsInts();
+                both = both.add(z);
+                upper = upper.add(z.lanewise(ASHR, 16));
+                z = pair(q + 8 + RECORD_BYTES)
+                        .add(v.mul(pair(q + RECORD_BYTES)))
+                        .add(w.mul(pair(q + 4 + RECORD_BYTES)))
+                        .reinterpretAsInts();
+                secondBoth = secondBoth.add(z);
+                secondUpper = secondUpper.add(z.lanewise(ASHR, 16));
+                p += BYTES;
+                q += 12;
+            }
+            o = Memory.known(o);
+            both.intoMemorySegment(ALL, o, LE);
+            upper.intoMemorySegment(ALL, o + LaneProducts.DISTANCE, LE);
+            secondBoth.intoMemorySegment(ALL, o + LaneProducts.TOKEN_SUMS, LE);
+            secondUpper.intoMemorySegment(ALL, o + LaneProducts.TOKEN_SUMS + LaneProducts.DISTANCE, LE);
+            o += 2 * LaneProducts.DISTANCE;
+        }
     }
 
     static void q40(long words, int n, long x, int results, long factors) {
