@@ -5,16 +5,17 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Formats whose matrices are multiplied with rows of weights in the lanes of a vector, and how two groups of {@link Vectors#LANES}
- * rows, a pair, are packed for that: the same bytes in another order.
+ * rows, a pair, are packed for that: in the same room, and the same bits in another order.
  *
  * <p>A packed pair has the words of 32 bits of its blocks, each once for every row of a group, {@link #COLS} columns at a time, and
  * in front of them, for formats whose blocks have an odd half, these:
- * {@code [256 columns]{[group][block][LANES] halves, [group][block][word][LANES] words}}. Words stand in the order in which
- * {@link LaneRow} wants them; see there. So a matrix is read from its beginning to its end without a jump, which is what processors
+ * {@code [256 columns]{[group][block][LANES] halves, [group][block][word][LANES] words}}. All elements of a word belong to one group of columns:
+ * two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
+ * {@link LanePacking} has the order. So a matrix is read from its beginning to its end without a jump, which is what processors
  * fetch ahead, and nothing has to be transposed while multiplying.
  */
 enum LaneFormat {
-    /** Blocks of 32: a scale and signed bytes. */
+    /** Blocks of 32: a scale and signed bytes, of which a packed lane has the first and the third plus 128. */
     Q8_0(GgmlType.Q8_0, 8, true, ActivationForm.BLOCK_BYTES, 127, 0, 8),
     /** Blocks of 32: a scale and nibbles with zero point 8. */
     Q4_0(GgmlType.Q4_0, 4, true, ActivationForm.BLOCK_NIBBLES, 127, 8, 8),

@@ -146,28 +146,42 @@ final class LaneProducts {
      * @param x their factors
      */
     static void finishWithMinima(long work, int tokens, long x, int words, long results) {
-        for (int i = 0; i < 2 * tokens; i++) {
-            long w = work + FACTOR_BYTES * (i & 1);
+        for (int t = 0; t < tokens; t++) {
+            long w = work;
             long end = w + 8L * BYTES;
-            long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
-            long q = x + 4L * (i >> 1);
-            long o = Memory.known(results + (long) BYTES * i);
+            long s = work + SUMS + TOKEN_SUMS * t;
+            long q = x + 4L * t;
+            long o = Memory.known(results + 2L * BYTES * t);
             FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
-            do {
+            FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+            while (w < end) {
                 w = Memory.known(w);
+                s = Memory.known(s);
                 q = Memory.known(q);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(s), LE);
-                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE)
-                        .mul(ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
+                FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
+                FloatVector sum = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
+                IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
                 v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
-                a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
-                a = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q))
-                        .fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), a);
+                a = ((FloatVector) v.convertShape(I2F, F, 0))
+                        .fma(
+                                FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE)
+                                        .mul(scale),
+                                a);
+                a = sum.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), a);
+                v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
+                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                b = ((FloatVector) v.convertShape(I2F, F, 0))
+                        .fma(
+                                FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES + SCALES, LE)
+                                        .mul(scale),
+                                b);
+                b = sum.fma(FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES + MINIMA, LE), b);
                 w += BYTES;
                 s += DISTANCE;
                 q += TILE_PAIR_BYTES;
-            } while (w < end);
+            }
             a.intoMemorySegment(ALL, o, LE);
+            b.intoMemorySegment(ALL, o + BYTES, LE);
         }
     }
 
@@ -210,25 +224,35 @@ final class LaneProducts {
     }
 
     private static void withoutMinima(long work, int tokens, long x, int groups, long results) {
-        for (int i = 0; i < 2 * tokens; i++) {
-            long w = work + SCALES + FACTOR_BYTES * (i & 1);
+        for (int t = 0; t < tokens; t++) {
+            long w = work + SCALES;
             long end = w + (long) BYTES * groups;
-            long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
-            long q = x + 4L * (i >> 1) + FACTOR_SCALES;
-            long o = Memory.known(results + (long) BYTES * i);
+            long s = work + SUMS + TOKEN_SUMS * t;
+            long q = x + 4L * t + FACTOR_SCALES;
+            long o = Memory.known(results + 2L * BYTES * t);
             FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
-            do {
+            FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+            while (w < end) {
                 w = Memory.known(w);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(s), LE);
-                FloatVector scale =
-                        FloatVector.fromMemorySegment(F, ALL, w, LE).mul(ALL.get(Memory.FLOAT, Memory.known(q)));
+                s = Memory.known(s);
+                FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(q)));
+                IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
                 v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
-                a = ((FloatVector) v.convertShape(I2F, F, 0)).fma(scale, a);
+                a = ((FloatVector) v.convertShape(I2F, F, 0))
+                        .fma(FloatVector.fromMemorySegment(F, ALL, w, LE).mul(scale), a);
+                v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
+                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                b = ((FloatVector) v.convertShape(I2F, F, 0))
+                        .fma(
+                                FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES, LE)
+                                        .mul(scale),
+                                b);
                 w += BYTES;
                 s += DISTANCE;
                 q += TILE_PAIR_BYTES;
-            } while (w < end);
+            }
             a.intoMemorySegment(ALL, o, LE);
+            b.intoMemorySegment(ALL, o + BYTES, LE);
         }
     }
 }

@@ -29,12 +29,14 @@ import jdk.incubator.vector.ShortVector;
  * the group)}. Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
  *
  * <p>Loops have their condition in front: the compiler parses the body of one that has it at the end twice, and puts off inlining
- * the rest of a method when it has grown to a limit, after which vectors stay objects in some processes. See {@link Isolated}.
+ * the rest of a method when it has grown to a limit, after which vectors stay objects in some processes. See {@link Isolated}. A body may have some
+ * thirty operations on vectors; reading a number from memory and broadcasting it counts as three. That is why the kernels repeat each other.
  */
 final class LaneRow {
 
     private LaneRow() {}
 
+    /** Four words to a sum, four elements to half a lane. */
     static void q4k(long words, int n, long x, int results, long factors) {
         long p = words + 4L * BYTES;
         long end = p + 32L * BYTES;
@@ -74,6 +76,7 @@ final class LaneRow {
         sum.intoMemorySegment(ALL, o, LE);
     }
 
+    /** Two elements to half a lane: their products fill 16 bits, so that those of each word are put together with 32. */
     static void q80(long words, int n, long x, int results, long factors) {
         long p = words;
         long end = p + (long) BYTES * n;
@@ -153,6 +156,7 @@ final class LaneRow {
         }
     }
 
+    /** As {@link #q4k}, but the sum of a whole lane fits 16 bits: the halves are one chain, and shifts by a constant exist for whole lanes only. */
     static void q40(long words, int n, long x, int results, long factors) {
         long p = words;
         long end = p + 4L * BYTES * (n / 8);
@@ -188,6 +192,7 @@ final class LaneRow {
         sum.intoMemorySegment(ALL, o, LE);
     }
 
+    /** Five words to a sum, three elements to half a lane and a bit of the sixteenth. */
     static void q5k(long words, int n, long x, int results, long factors) {
         long p = words + 4L * BYTES;
         long end = p + 40L * BYTES;
@@ -227,6 +232,7 @@ final class LaneRow {
         sum.intoMemorySegment(ALL, o, LE);
     }
 
+    /** Three words to a sum, two elements to half a lane and some bits of a third. */
     static void q6k(long words, int n, long x, int results, long factors) {
         long p = words + 4L * BYTES;
         long end = p + 48L * BYTES;

@@ -14,12 +14,13 @@ import jdk.incubator.vector.ShortVector;
  * away from zero: up to 127, or to 255 where sums of products with four bits leave room for it. llama.cpp has 127, and for super-blocks one scale
  * per 256, which loses more. They are kept in 16-bit lanes, because there is no multiplication of bytes.
  *
- * <p>How four unsigned bytes {@code u0 .. u3} in the lane of an int are multiplied: {@link LaneRow} computes, modulo 2^16 in
- * either half of the lane, {@code u * first + (u >>> 8) * second} with a 16-bit shift. That is {@code a0 u0 + a1 u1} in the lower
- * half and {@code a2 u2 + a3 u3} in the upper one when {@code first = (a0, a2)} and
- * {@code second = (a1 - 256 a0, a3 - 256 a2)}: the second multipliers cancel what the upper bytes contribute to the
- * first terms. The sums of several words begin with {@code -centre} times the sum of their activations, so that they are those
- * of the elements {@code u - centre}, which fit 16 bits; see {@link LaneFormat}.
+ * <p>How packed weights are multiplied without taking them apart: half a lane has several unsigned elements, {@code e0} in the lowest
+ * bits and {@code e1} above it, which {@link LaneRow} does not mask. Modulo 2^16 it computes {@code v * m0 + (v >>> s1) * m1 + ...},
+ * where {@code s1} is the number of bits of {@code e0}. With {@code m0 = a0} and {@code m1 = a1 - (a0 << s1)} that is
+ * {@code a0 e0 + a1 e1 + ...}: each multiplier cancels what the elements from its own on contributed to the term before. Every pair of multipliers
+ * is for the two halves of a lane. Where a sum of all elements of a lane fits 16 bits ({@code Q4_0}), the two halves are one chain of elements, and whole lanes are shifted.
+ * Sums begin with {@code -centre} times the sum of their activations, so that they are those of the elements {@code e - centre},
+ * which fit 16 bits; see {@link LaneFormat}.
  */
 final class VectorActivations {
 
