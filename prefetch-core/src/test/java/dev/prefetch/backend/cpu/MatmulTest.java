@@ -3,6 +3,7 @@ package dev.prefetch.backend.cpu;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.fail;
+import static org.assertj.core.api.Assertions.within;
 import static org.assertj.core.api.Assertions.withinPercentage;
 
 import dev.prefetch.backend.DeviceBuffer;
@@ -363,6 +364,56 @@ class MatmulTest {
                             .isEqualTo(alone);
                 }
             }
+        }
+    }
+
+    static Stream<GgmlType> blockTypes() {
+        return Stream.of(GgmlType.Q4_0, GgmlType.Q8_0);
+    }
+
+    /** Where sums of blocks are largest, with activations that lose nothing by rounding. */
+    @ParameterizedTest
+    @MethodSource("blockTypes")
+    void extremeBlocksLoseNothing(GgmlType type) {
+        int rows = 33;
+        int cols = 288;
+        int count = 5;
+        for (int bits : new int[] {0x00, 0x0f, 0x7f, 0x80, 0x81, 0xf0, 0xff}) {
+            byte[] extreme = new byte[(int) type.byteSize((long) rows * cols)];
+            Arrays.fill(extreme, (byte) bits);
+            for (int block = 0; block < extreme.length; block += type.blockBytes()) {
+                ByteBuffer.wrap(extreme).order(ByteOrder.LITTLE_ENDIAN).putShort(block, Float.floatToFloat16(0.5f));
+            }
+            for (int pattern = 0; pattern < 4; pattern++) {
+                float[] x = new float[count * cols];
+                for (int i = 0; i < x.length; i++) {
+                    x[i] = pattern == 0 || (i >> pattern - 1 & 1) != 0 ? 1 : -1;
+                }
+                for (Kernels kernels : TestData.kernelSets()) {
+                    try (CpuDevice device = TestData.device(kernels, 1)) {
+                        DeviceBuffer buffer = device.allocate(extreme.length, "w");
+                        buffer.upload(MemorySegment.ofArray(extreme), 0);
+                        Weight weight = new Weight(type, rows, cols, buffer, 0);
+                        assertDecodedExactly(device, weight, x, 1);
+                        assertDecodedExactly(device, weight, x, count);
+                    }
+                }
+            }
+        }
+    }
+
+    private static void assertDecodedExactly(CpuDevice device, Weight weight, float[] x, int count) {
+        int rows = (int) weight.rows();
+        int cols = (int) weight.cols();
+        float[] w = TestData.expand(weight);
+        float[] y = product(device, weight, Arrays.copyOf(x, count * cols), count, count);
+        for (int i = 0; i < y.length; i++) {
+            int token = i / rows * cols;
+            int row = i % rows * cols;
+            double exact = IntStream.range(0, cols)
+                    .mapToDouble(c -> (double) w[row + c] * x[token + c])
+                    .sum();
+            assertThat((double) y[i]).isCloseTo(exact, within(1e-4 * Math.abs(w[row])));
         }
     }
 
