@@ -83,7 +83,8 @@ class KvCacheTypeTest {
                     .as("prefill")
                     .isPositive()
                     .isLessThanOrEqualTo(type == KvCacheType.Q8_0 ? 1e-2 : 5e-3);
-            assertThat(relativeRms(decode, engine.logits(Arrays.copyOf(tokens, 6), true)))
+            // As a prompt: the CPU's kernels that decode round activations to 8 bits.
+            assertThat(relativeRms(decode, engine.logits(Arrays.copyOf(tokens, 6), false)))
                     .as("decode")
                     .isLessThanOrEqualTo(type == KvCacheType.Q8_0 ? 1e-2 : 5e-3);
         }
