@@ -169,7 +169,9 @@ final class VectorActivations {
                 long pairs = values + 2L * SUPER_BLOCK;
                 pairs(values, n / 4, pairs, 4);
                 multipliers(format, pairs, n, record);
-                starts(values, n / 4, format, record + STARTS);
+                if (format.centre != 0) {
+                    starts(values, n / 4, format, record + STARTS);
+                }
             } else {
                 long tile = columns + TILE_BYTES * (row / TILE_ROWS);
                 int place = 4 * (row % TILE_ROWS);

@@ -10,7 +10,6 @@ import java.nio.ByteOrder;
 import jdk.incubator.vector.ByteVector;
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
-import jdk.incubator.vector.ShortVector;
 import jdk.incubator.vector.VectorMask;
 import jdk.incubator.vector.VectorShape;
 import jdk.incubator.vector.VectorShuffle;
@@ -41,9 +40,6 @@ final class Vectors {
     static final VectorSpecies<Short> S = VectorSpecies.of(short.class, VectorShape.forBitSize(BITS));
     static final VectorSpecies<Integer> I = VectorSpecies.of(int.class, VectorShape.forBitSize(BITS));
     static final VectorSpecies<Float> F = VectorSpecies.of(float.class, VectorShape.forBitSize(BITS));
-
-    /** As many bytes as a vector has shorts. */
-    static final VectorSpecies<Byte> HALF_B = VectorSpecies.of(byte.class, VectorShape.forBitSize(BITS / 2));
 
     /** As many shorts as a vector has ints. */
     static final VectorSpecies<Short> HALF_S = VectorSpecies.of(short.class, VectorShape.forBitSize(BITS / 2));
@@ -82,10 +78,6 @@ final class Vectors {
 
     static IntVector ints(long address) {
         return IntVector.fromMemorySegment(I, Memory.ALL, address, LE);
-    }
-
-    static ShortVector shorts(long address) {
-        return ShortVector.fromMemorySegment(S, Memory.ALL, address, LE);
     }
 
     /** The lanes under the mask; memory behind them is not touched. */
@@ -135,12 +127,6 @@ final class Vectors {
         }
         return (IntVector)
                 ByteVector.fromMemorySegment(QUARTER_B, Memory.ALL, address, LE).convertShape(ZERO_EXTEND_B2I, I, 0);
-    }
-
-    /** Signed bytes as shorts, a whole vector. */
-    static ShortVector bytesAsShorts(long address) {
-        return (ShortVector)
-                ByteVector.fromMemorySegment(HALF_B, Memory.ALL, address, LE).castShape(S, 0);
     }
 
     static FloatVector toFloats(IntVector v) {
