@@ -30,9 +30,20 @@ import jdk.incubator.vector.ShortVector;
  *
  * <p>Loops have their condition in front: the compiler parses the body of one that has it at the end twice, and puts off inlining
  * the rest of a method when it has grown to a limit, after which vectors stay objects in some processes. See {@link Isolated}. A body may have some
- * thirty operations on vectors; reading a number from memory and broadcasting it counts as three. That is why the kernels repeat each other.
+ * thirty operations on vectors; reading a number from memory and broadcasting it counts as three. That is why the kernels repeat each other, and why
+ * they have loops of two rounds, which the compiler parses once and then unrolls. What such a loop counts is masked where it makes an
+ * address, so that the compiler sees its bounds before it unrolls.
+ *
+ * <p>Products of a word are put together before they are added to those of others: with 512 bits an addition that waits for the one
+ * before takes two cycles on some processors.
  */
 final class LaneRow {
+
+    private static final ShortVector FOUR = ShortVector.broadcast(S, 4);
+    private static final ShortVector FIVE = ShortVector.broadcast(S, 5);
+    private static final ShortVector SIX = ShortVector.broadcast(S, 6);
+    private static final ShortVector EIGHT = ShortVector.broadcast(S, 8);
+    private static final ShortVector TEN = ShortVector.broadcast(S, 10);
 
     private LaneRow() {}
 
@@ -53,10 +64,11 @@ final class LaneRow {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                a = a.add(v.mul(pair(q)));
-                a = a.add(v.lanewise(LSHR, 4).mul(pair(q + 4)));
-                a = a.add(v.lanewise(LSHR, 8).mul(pair(q + 8)));
-                a = a.add(v.lanewise(LSHR, 12).mul(pair(q + 12)));
+                for (int k = 0; k < 2; k++) {
+                    long m = q + 8 * (k & 1);
+                    a = a.add(v.mul(pair(m)).add(shifted(v, 4, FOUR).mul(pair(m + 4))));
+                    v = shifted(v, 8, EIGHT);
+                }
                 p += BYTES;
                 q += 16;
             }
@@ -95,7 +107,7 @@ final class LaneRow {
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                 ShortVector a = pair(q + 8).add(v.mul(pair(q)));
-                a = a.add(v.lanewise(ASHR, 8).mul(pair(q + 4)));
+                a = a.add(signed(v).mul(pair(q + 4)));
                 IntVector z = a.reinterpretAsInts();
                 both = both.add(z);
                 upper = upper.add(z.lanewise(ASHR, 16));
@@ -133,7 +145,7 @@ final class LaneRow {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = v.lanewise(ASHR, 8);
+                ShortVector w = signed(v);
                 IntVector z =
                         pair(q + 8).add(v.mul(pair(q))).add(w.mul(pair(q + 4))).reinterpretAsInts();
                 both = both.add(z);
@@ -173,18 +185,19 @@ final class LaneRow {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
-                a = a.add(v.reinterpretAsShorts().mul(pair(q)));
-                a = a.add(v.lanewise(LSHR, 4).reinterpretAsShorts().mul(pair(q + 4)));
-                a = a.add(v.lanewise(LSHR, 8).reinterpretAsShorts().mul(pair(q + 8)));
-                a = a.add(v.lanewise(LSHR, 12).reinterpretAsShorts().mul(pair(q + 12)));
+                ShortVector y = v.reinterpretAsShorts().mul(pair(q));
+                y = y.add(v.lanewise(LSHR, 4).reinterpretAsShorts().mul(pair(q + 4)));
+                ShortVector z = v.lanewise(LSHR, 8).reinterpretAsShorts().mul(pair(q + 8));
+                z = z.add(v.lanewise(LSHR, 12).reinterpretAsShorts().mul(pair(q + 12)));
+                a = a.add(y.add(z));
                 p += BYTES;
                 q += 16;
             }
-            IntVector z = a.reinterpretAsInts();
-            z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+            IntVector sums = a.reinterpretAsInts();
+            sums = sums.add(sums.lanewise(LSHL, 16)).lanewise(ASHR, 16);
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w), LE)
                     .mul(ALL.get(Memory.FLOAT, Memory.known(f)));
-            sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+            sum = ((FloatVector) sums.convertShape(I2F, F, 0)).fma(scale, sum);
             start += 4;
             f += TILE_PAIR_BYTES;
             w += BYTES;
@@ -209,10 +222,11 @@ final class LaneRow {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                a = a.add(v.mul(pair(q)));
-                a = a.add(v.lanewise(LSHR, 5).mul(pair(q + 4)));
-                a = a.add(v.lanewise(LSHR, 10).mul(pair(q + 8)));
-                a = a.add(v.lanewise(LSHR, 15).mul(pair(q + 12)));
+                for (int k = 0; k < 2; k++) {
+                    long m = q + 8 * (k & 1);
+                    a = a.add(v.mul(pair(m)).add(shifted(v, 5, FIVE).mul(pair(m + 4))));
+                    v = shifted(v, 10, TEN);
+                }
                 p += BYTES;
                 q += 16;
             }
@@ -249,16 +263,18 @@ final class LaneRow {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                a = a.add(v.mul(pair(q)));
-                a = a.add(v.lanewise(LSHR, 6).mul(pair(q + 4)));
-                a = a.add(v.lanewise(LSHR, 12).mul(pair(q + 8)));
+                ShortVector y = v.mul(pair(q));
+                for (int k = 0; k < 2; k++) {
+                    v = shifted(v, 6, SIX);
+                    y = y.add(v.mul(pair(q + 4 + 4 * (k & 1))));
+                }
+                a = a.add(y);
                 p += BYTES;
                 q += 12;
             }
             q = Memory.known(q);
-            a = a.add(ShortVector.fromMemorySegment(S, ALL, Memory.known(p - BYTES), LE)
-                    .lanewise(LSHR, 14)
-                    .mul(pair(q)));
+            ShortVector u = ShortVector.fromMemorySegment(S, ALL, Memory.known(p - BYTES), LE);
+            a = a.add(u.lanewise(LSHR, 14).mul(pair(q)));
             q += 4;
             IntVector z = a.reinterpretAsInts();
             z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
@@ -275,5 +291,18 @@ final class LaneRow {
     /** A pair of 16-bit numbers in every lane. */
     private static ShortVector pair(long address) {
         return IntVector.broadcast(I, ALL.get(Memory.INT, address)).reinterpretAsShorts();
+    }
+
+    /**
+     * Shifted right without sign, by {@code bits} or by a count in every lane: for 512 bits there is an instruction that takes a count for each lane, for
+     * fewer often none. The one that takes a single count from a register keeps multiplications waiting on some processors.
+     */
+    private static ShortVector shifted(ShortVector v, int bits, ShortVector count) {
+        return BYTES == 64 ? v.lanewise(LSHR, count) : v.lanewise(LSHR, bits);
+    }
+
+    /** Shifted right by 8 with the sign. */
+    private static ShortVector signed(ShortVector v) {
+        return BYTES == 64 ? v.lanewise(ASHR, EIGHT) : v.lanewise(ASHR, 8);
     }
 }
