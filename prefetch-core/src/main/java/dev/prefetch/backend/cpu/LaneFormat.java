@@ -81,6 +81,19 @@ enum LaneFormat {
         return this != Q8_0;
     }
 
+    /** Whether packed words are multiplied with four rows of activations at once; with two they always are. */
+    boolean fourRows() {
+        return this != Q6_K;
+    }
+
+    /** So many rows of activations are multiplied with packed words. For more it is worth the time to take these apart, where that is possible. */
+    int fewRows() {
+        if (!manyRows()) {
+            return Integer.MAX_VALUE;
+        }
+        return fourRows() ? 8 : 4;
+    }
+
     /** Whether groups have minima. */
     boolean minima() {
         return this == Q4_K || this == Q5_K;

@@ -7,6 +7,7 @@ import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
 import java.util.Locale;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Products of matrices of a {@link LaneFormat} with prepared rows of activations: a pair of groups of rows at a time, and of it 256
@@ -26,16 +27,19 @@ final class LaneMatvec {
     private static final long PACKING = RESULTS + (long) TOKENS * ROWS * 4;
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 
-    /** The kernels of a format. */
-    private record Parts(MethodHandle factors, MethodHandle row) {}
-
-    /** Those that it has for many rows of activations. */
-    private record TileParts(MethodHandle elements, MethodHandle finish) {}
+    /**
+     * The kernels of a format: one, two and four rows, for the sums of several what puts them to results, and elements for many. Those that it does not have
+     * are the ones before in that order, and elements.
+     */
+    private record Parts(
+            MethodHandle factors,
+            MethodHandle one,
+            MethodHandle two,
+            @Nullable MethodHandle four,
+            MethodHandle finish,
+            @Nullable MethodHandle elements) {}
 
     private final Map<LaneFormat, Parts> parts = new EnumMap<>(LaneFormat.class);
-    private final Map<LaneFormat, TileParts> tileParts = new EnumMap<>(LaneFormat.class);
-    private final MethodHandle twoQ80 = Isolated.panel(LaneRow.class, "twoQ80");
-    private final MethodHandle finishTwoQ80 = Isolated.panel(LaneProducts.class, "finishTwoQ80");
     private final MethodHandle two = Isolated.panel(LaneProducts.class, "two");
     private final MethodHandle four = Isolated.panel(LaneProducts.class, "four");
 
@@ -46,17 +50,21 @@ final class LaneMatvec {
                     format,
                     new Parts(
                             Isolated.unpack(LaneUnpack.class, "factors" + name),
-                            Isolated.panel(LaneRow.class, name.toLowerCase(Locale.ROOT))));
+                            Isolated.panel(LaneRow.class, name.toLowerCase(Locale.ROOT)),
+                            Isolated.unpack(LaneRows.class, "two" + name),
+                            format.fourRows() ? Isolated.unpack(LaneRows.class, "four" + name) : null,
+                            Isolated.panel(LaneProducts.class, finish(format)),
+                            format.manyRows() ? Isolated.unpack(LaneUnpack.class, "elements" + name) : null));
         }
-        addTileParts(LaneFormat.Q4_0, "finishBlocks");
-        addTileParts(LaneFormat.Q4_K, "finishWithMinima");
-        addTileParts(LaneFormat.Q5_K, "finishWithMinima");
-        addTileParts(LaneFormat.Q6_K, "finishSixteenths");
     }
 
-    private void addTileParts(LaneFormat format, String finish) {
-        MethodHandle elements = Isolated.unpack(LaneUnpack.class, "elements" + name(format));
-        tileParts.put(format, new TileParts(elements, Isolated.panel(LaneProducts.class, finish)));
+    private static String finish(LaneFormat format) {
+        return switch (format) {
+            case Q8_0 -> "finishWide";
+            case Q4_0 -> "finishBlocks";
+            case Q4_K, Q5_K -> "finishWithMinima";
+            case Q6_K -> "finishSixteenths";
+        };
     }
 
     /** As in the names of kernels: {@code Q40}, {@code Q4k}. */
@@ -116,13 +124,15 @@ final class LaneMatvec {
     private void few(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
+        int most = kernels.four == null ? 2 : TILE_ROWS;
         long at = pair;
-        long record = x;
+        long records = x;
         for (int left = cols; left > 0; left -= LaneFormat.COLS) {
             int words = Math.min(LaneFormat.COLS, left) / 4;
-            for (int t = 0; t < tokens; t++) {
-                long q = record + VectorActivations.RECORD_BYTES * t;
-                boolean both = format == LaneFormat.Q8_0 && t + 1 < tokens;
+            for (int t = 0; t < tokens; t += most) {
+                int together = Math.min(most, tokens - t);
+                long record = records + VectorActivations.RECORD_BYTES * t;
+                long results = scratch + RESULTS + 4L * ROWS * t;
                 for (int group = 0; group < 2; group++) {
                     long from = at + format.wordsAfter(left, group);
                     long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
@@ -130,28 +140,27 @@ final class LaneMatvec {
                         // In the order of memory, of which nothing must be left out.
                         Isolated.call(kernels.factors, from, at + format.halvesAfter(left, group), words, factors);
                     }
-                    if (both) {
-                        long sums = scratch + SUMS + (long) BYTES * group;
-                        Isolated.call(twoQ80, from, words, q, LaneProducts.DISTANCE, sums);
+                    if (count == 1) {
+                        int distance = (int) (results + (long) BYTES * group - factors);
+                        Isolated.call(kernels.one, from, words, record, distance, factors);
                     } else {
-                        long results = scratch + RESULTS + 4L * ROWS * t + (long) BYTES * group;
-                        Isolated.call(kernels.row, from, words, q, (int) (results - factors), factors);
+                        MethodHandle kernel = kernels.four == null || together <= 2 ? kernels.two : kernels.four;
+                        Isolated.call(kernel, from, record, words, scratch + SUMS + (long) BYTES * group);
                     }
                 }
-                if (both) {
-                    Isolated.call(finishTwoQ80, scratch, 2, q, words, scratch + RESULTS + 4L * ROWS * t);
-                    t++;
+                if (count > 1) {
+                    Isolated.call(
+                            kernels.finish, scratch, together, VectorActivations.factors(records, t), words, results);
                 }
             }
             at += step;
-            record += VectorActivations.laneBytes(format, count);
+            records += VectorActivations.laneBytes(format, count);
         }
     }
 
     /** The same with more rows of activations, for which the weights are taken apart once. */
     private void many(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
-        TileParts tiles = tileParts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
         long at = pair;
         long tile = x;
@@ -161,7 +170,7 @@ final class LaneMatvec {
                 long halves = at + format.halvesAfter(left, group);
                 long from = at + format.wordsAfter(left, group);
                 Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
-                Isolated.call(tiles.elements, from, halves, words, scratch + ELEMENTS + (long) BYTES * group);
+                Isolated.call(kernels.elements, from, halves, words, scratch + ELEMENTS + (long) BYTES * group);
             }
             int pairs = 2 * words;
             for (int t = 0; t < tokens; t += TILE_ROWS) {
@@ -175,7 +184,7 @@ final class LaneMatvec {
                         2 * format.wordsPerSum,
                         scratch + SUMS);
                 long factors = q + VectorActivations.TILE_FACTORS;
-                Isolated.call(tiles.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
+                Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
             }
             at += step;
             tile += VectorActivations.laneBytes(format, count);

@@ -6,8 +6,6 @@ import static dev.prefetch.backend.cpu.LaneUnpack.PAIR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.SCALES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
-import static dev.prefetch.backend.cpu.VectorActivations.RECORD_FACTORS;
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_PAIR_BYTES;
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_ROWS;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
@@ -195,31 +193,35 @@ final class LaneProducts {
         withoutMinima(work, tokens, x, words / 4, results);
     }
 
-    /** Those of {@link LaneRow#twoQ80}, where {@code x} is the first record. */
-    static void finishTwoQ80(long work, int tokens, long x, int words, long results) {
-        for (int i = 0; i < 4; i++) {
-            long w = work + SCALES + FACTOR_BYTES * (i & 1);
+    /** A sum for each block of 32 columns, of 32 bits and too large by 2^15 for each of its 8 words; see {@link LaneRows#twoQ80}. */
+    static void finishWide(long work, int tokens, long x, int words, long results) {
+        for (int t = 0; t < tokens; t++) {
+            long w = work + SCALES;
             long end = w + (long) BYTES * (words / 8);
-            long s = work + SUMS + TOKEN_SUMS * (i >> 1) + (long) BYTES * (i & 1);
-            long q = x + RECORD_BYTES * (i >> 1) + RECORD_FACTORS + FACTOR_SCALES;
-            long o = Memory.known(results + (long) BYTES * i);
+            long s = work + SUMS + TOKEN_SUMS * t;
+            long q = x + 4L * t + FACTOR_SCALES;
+            long o = Memory.known(results + 2L * BYTES * t);
             FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+            FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
             while (w < end) {
                 w = Memory.known(w);
                 s = Memory.known(s);
-                IntVector upper = IntVector.fromMemorySegment(I, ALL, s + DISTANCE, LE);
-                IntVector z = IntVector.fromMemorySegment(I, ALL, s, LE)
-                        .sub(upper.lanewise(LSHL, 16))
-                        .add(upper)
-                        .sub(8 << 15);
-                FloatVector scale =
-                        FloatVector.fromMemorySegment(F, ALL, w, LE).mul(ALL.get(Memory.FLOAT, Memory.known(q)));
-                a = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, a);
+                FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(q)));
+                IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE).sub(8 << 15);
+                a = ((FloatVector) v.convertShape(I2F, F, 0))
+                        .fma(FloatVector.fromMemorySegment(F, ALL, w, LE).mul(scale), a);
+                v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE).sub(8 << 15);
+                b = ((FloatVector) v.convertShape(I2F, F, 0))
+                        .fma(
+                                FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES, LE)
+                                        .mul(scale),
+                                b);
                 w += BYTES;
-                s += 2 * DISTANCE;
+                s += DISTANCE;
                 q += TILE_PAIR_BYTES;
             }
             a.intoMemorySegment(ALL, o, LE);
+            b.intoMemorySegment(ALL, o + BYTES, LE);
         }
     }
 

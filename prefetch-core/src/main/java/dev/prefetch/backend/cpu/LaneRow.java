@@ -3,7 +3,6 @@ package dev.prefetch.backend.cpu;
 import static dev.prefetch.backend.cpu.LaneUnpack.MINIMA;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
-import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
 import static dev.prefetch.backend.cpu.VectorActivations.RECORD_FACTORS;
 import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_PAIR_BYTES;
@@ -122,50 +121,6 @@ final class LaneRow {
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
-    }
-
-    /**
-     * Two rows of activations, whose records stand one behind the other.
-     *
-     * @param sums of a block of 32 columns first those of both halves, where the lower one is not negative, then those of the
-     *     upper one; see {@link LaneProducts#finishTwoQ80}
-     */
-    static void twoQ80(long words, int n, long x, int distance, long sums) {
-        long p = words;
-        long end = p + (long) BYTES * n;
-        long q = x;
-        long o = sums;
-        while (p < end) {
-            IntVector both = IntVector.zero(I);
-            IntVector upper = both;
-            IntVector secondBoth = both;
-            IntVector secondUpper = both;
-            long until = p + 8L * BYTES;
-            while (p < until) {
-                p = Memory.known(p);
-                q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = signed(v);
-                IntVector z =
-                        pair(q + 8).add(v.mul(pair(q))).add(w.mul(pair(q + 4))).reinterpretAsInts();
-                both = both.add(z);
-                upper = upper.add(z.lanewise(ASHR, 16));
-                z = pair(q + 8 + RECORD_BYTES)
-                        .add(v.mul(pair(q + RECORD_BYTES)))
-                        .add(w.mul(pair(q + 4 + RECORD_BYTES)))
-                        .reinterpretAsInts();
-                secondBoth = secondBoth.add(z);
-                secondUpper = secondUpper.add(z.lanewise(ASHR, 16));
-                p += BYTES;
-                q += 12;
-            }
-            o = Memory.known(o);
-            both.intoMemorySegment(ALL, o, LE);
-            upper.intoMemorySegment(ALL, o + LaneProducts.DISTANCE, LE);
-            secondBoth.intoMemorySegment(ALL, o + LaneProducts.TOKEN_SUMS, LE);
-            secondUpper.intoMemorySegment(ALL, o + LaneProducts.TOKEN_SUMS + LaneProducts.DISTANCE, LE);
-            o += 2 * LaneProducts.DISTANCE;
-        }
     }
 
     /** As {@link #q4k}, but the sum of a whole lane fits 16 bits: the halves are one chain, and shifts by a constant exist for whole lanes only. */
@@ -289,7 +244,7 @@ final class LaneRow {
     }
 
     /** A pair of 16-bit numbers in every lane. */
-    private static ShortVector pair(long address) {
+    static ShortVector pair(long address) {
         return IntVector.broadcast(I, ALL.get(Memory.INT, address)).reinterpretAsShorts();
     }
 
@@ -297,12 +252,12 @@ final class LaneRow {
      * Shifted right without sign, by {@code bits} or by a count in every lane: for 512 bits there is an instruction that takes a count for each lane, for
      * fewer often none. The one that takes a single count from a register keeps multiplications waiting on some processors.
      */
-    private static ShortVector shifted(ShortVector v, int bits, ShortVector count) {
+    static ShortVector shifted(ShortVector v, int bits, ShortVector count) {
         return BYTES == 64 ? v.lanewise(LSHR, count) : v.lanewise(LSHR, bits);
     }
 
     /** Shifted right by 8 with the sign. */
-    private static ShortVector signed(ShortVector v) {
+    static ShortVector signed(ShortVector v) {
         return BYTES == 64 ? v.lanewise(ASHR, EIGHT) : v.lanewise(ASHR, 8);
     }
 }

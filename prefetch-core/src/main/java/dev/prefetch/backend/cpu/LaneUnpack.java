@@ -201,22 +201,21 @@ final class LaneUnpack {
         FloatVector centred = FloatVector.broadcast(F, (float) centre);
         FloatVector minimum =
                 FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).neg();
-        for (int g = 0; g < 8; g++) {
-            long q = Memory.known(p + (2L + g / 4) * BYTES);
-            long o = Memory.known(out + SCALES + (long) BYTES * g);
-            int shift = 8 * (g % 4);
-            FloatVector scale = ((FloatVector) IntVector.fromMemorySegment(I, ALL, q, LE)
-                            .lanewise(LSHR, shift)
-                            .and(63)
-                            .convertShape(I2F, F, 0))
-                    .mul(d);
-            scale.intoMemorySegment(ALL, o, LE);
-            ((FloatVector) IntVector.fromMemorySegment(I, ALL, q + 2 * BYTES, LE)
-                            .lanewise(LSHR, shift)
-                            .and(63)
-                            .convertShape(I2F, F, 0))
-                    .fma(minimum, scale.mul(centred))
-                    .intoMemorySegment(ALL, o + (MINIMA - SCALES), LE);
+        for (int half = 0; half < 2; half++) {
+            long q = Memory.known(p + (2L + half) * BYTES);
+            long o = Memory.known(out + SCALES + 4L * BYTES * half);
+            IntVector scales = IntVector.fromMemorySegment(I, ALL, q, LE);
+            IntVector minima = IntVector.fromMemorySegment(I, ALL, q + 2 * BYTES, LE);
+            for (int i = 0; i < 4; i++) {
+                long at = o + (long) BYTES * (i & 3);
+                FloatVector scale = ((FloatVector) scales.and(63).convertShape(I2F, F, 0)).mul(d);
+                scale.intoMemorySegment(ALL, at, LE);
+                ((FloatVector) minima.and(63).convertShape(I2F, F, 0))
+                        .fma(minimum, scale.mul(centred))
+                        .intoMemorySegment(ALL, at + (MINIMA - SCALES), LE);
+                scales = scales.lanewise(LSHR, 8);
+                minima = minima.lanewise(LSHR, 8);
+            }
         }
     }
 }

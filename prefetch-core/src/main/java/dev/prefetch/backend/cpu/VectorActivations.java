@@ -18,7 +18,7 @@ import jdk.incubator.vector.ShortVector;
  * bits and {@code e1} above it, which {@link LaneRow} does not mask. Modulo 2^16 it computes {@code v * m0 + (v >>> s1) * m1 + ...},
  * where {@code s1} is the number of bits of {@code e0}. With {@code m0 = a0} and {@code m1 = a1 - (a0 << s1)} that is
  * {@code a0 e0 + a1 e1 + ...}: each multiplier cancels what the elements from its own on contributed to the term before. Every pair of multipliers
- * is for the two halves of a lane. Where a sum of all elements of a lane fits 16 bits ({@code Q4_0}), the two halves are one chain of elements, and whole lanes are shifted.
+ * is for the two halves of a lane. Where a sum of all elements of a lane fits 16 bits ({@code Q4_0}), the two halves are one chain of elements for a row alone, and whole lanes are shifted.
  * Sums begin with {@code -centre} times the sum of their activations, so that they are those of the elements {@code e - centre},
  * which fit 16 bits; see {@link LaneFormat}.
  */
@@ -36,10 +36,10 @@ final class VectorActivations {
     // Layout of a record, for few rows: at most 6 multipliers for 8 columns, then
     /** start values of at most 16 sums, */
     static final long STARTS = SUPER_BLOCK / 8 * 6 * 4;
-    /** and factors. */
+    /** and factors, in the first of as many records as a tile has rows those of all. */
     static final long RECORD_FACTORS = STARTS + 16 * 4;
 
-    /** Rows of activations of a tile, which stands for records where there are many rows. */
+    /** Rows of activations of a tile, which stands for as many records where there are many rows. */
     static final int TILE_ROWS = 4;
 
     /** Bytes from a pair of elements of a tile to the next: they stand there for each of its rows. */
@@ -91,12 +91,20 @@ final class VectorActivations {
 
     /** Bytes of 256 columns of so many rows: records, or tiles where weights are taken apart for them. */
     static long laneBytes(LaneFormat format, int count) {
-        return hasRecords(format, count) ? RECORD_BYTES * count : TILE_BYTES * Math.ceilDiv(count, TILE_ROWS);
+        int tiles = Math.ceilDiv(count, TILE_ROWS);
+        // Kernels of several rows may read records that no row has.
+        return hasRecords(format, count) ? RECORD_BYTES * (count == 1 ? 1 : TILE_ROWS * tiles) : TILE_BYTES * tiles;
     }
 
-    /** Whether so few rows of activations, or rows for that format, have records. */
+    /** Whether so many rows of activations have records. */
     static boolean hasRecords(LaneFormat format, int count) {
-        return count < TILE_ROWS || !format.manyRows();
+        return count <= format.fewRows();
+    }
+
+    /** Where a row's factors are, of records that begin there. */
+    static long factors(long records, int row) {
+        int place = row % TILE_ROWS;
+        return records + RECORD_BYTES * (row - place) + RECORD_FACTORS + 4L * place;
     }
 
     /** Prepares a row; parameters as {@link Kernels#prepare}. */
@@ -164,11 +172,11 @@ final class VectorActivations {
             long factors;
             if (hasRecords(format, count)) {
                 long record = columns + RECORD_BYTES * row;
-                factors = record + RECORD_FACTORS;
+                factors = factors(columns, row);
                 quantize(format, from, n, values, factors);
                 long pairs = values + 2L * SUPER_BLOCK;
                 pairs(values, n / 4, pairs, 4);
-                multipliers(format, pairs, n, record);
+                multipliers(format, count, pairs, n, record);
                 if (format.centre != 0) {
                     starts(values, n / 4, format, record + STARTS);
                 }
@@ -221,9 +229,9 @@ final class VectorActivations {
         }
     }
 
-    /** Multipliers for {@link LaneRow} of pairs of elements. */
-    private static void multipliers(LaneFormat format, long pairs, int n, long out) {
-        switch (format) {
+    /** Multipliers for {@link LaneRow}, or {@link LaneRows} for more than one row, of pairs of elements. */
+    private static void multipliers(LaneFormat format, int count, long pairs, int n, long out) {
+        switch (format == LaneFormat.Q4_0 && count > 1 ? LaneFormat.Q4_K : format) {
             case Q8_0 -> {
                 for (int i = 0; i < n / 4; i++) {
                     int a = Memory.getInt(Memory.known(pairs + 8L * i));
