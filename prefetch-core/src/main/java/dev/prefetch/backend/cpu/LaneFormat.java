@@ -88,10 +88,12 @@ enum LaneFormat {
 
     /** So many rows of activations are multiplied with packed words. For more it is worth the time to take these apart, where that is possible. */
     int fewRows() {
-        if (!manyRows()) {
-            return Integer.MAX_VALUE;
-        }
-        return fourRows() ? 8 : 4;
+        return switch (this) {
+            case Q8_0 -> Integer.MAX_VALUE;
+            case Q4_0, Q4_K -> Vectors.BYTES == 64 ? 16 : 8;
+            case Q5_K -> 8;
+            case Q6_K -> 4;
+        };
     }
 
     /** Whether groups have minima. */

@@ -124,37 +124,72 @@ final class LaneMatvec {
     private void few(LaneFormat format, long pair, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
         long step = format.pairBytes(LaneFormat.COLS);
-        int most = kernels.four == null ? 2 : TILE_ROWS;
+        long recordBytes = VectorActivations.laneBytes(format, count);
         long at = pair;
         long records = x;
-        for (int left = cols; left > 0; left -= LaneFormat.COLS) {
-            int words = Math.min(LaneFormat.COLS, left) / 4;
-            for (int t = 0; t < tokens; t += most) {
-                int together = Math.min(most, tokens - t);
-                long record = records + VectorActivations.RECORD_BYTES * t;
-                long results = scratch + RESULTS + 4L * ROWS * t;
-                for (int group = 0; group < 2; group++) {
-                    long from = at + format.wordsAfter(left, group);
-                    long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
-                    if (t == 0) {
-                        // In the order of memory, of which nothing must be left out.
-                        Isolated.call(kernels.factors, from, at + format.halvesAfter(left, group), words, factors);
-                    }
-                    if (count == 1) {
-                        int distance = (int) (results + (long) BYTES * group - factors);
-                        Isolated.call(kernels.one, from, words, record, distance, factors);
-                    } else {
-                        MethodHandle kernel = kernels.four == null || together <= 2 ? kernels.two : kernels.four;
-                        Isolated.call(kernel, from, record, words, scratch + SUMS + (long) BYTES * group);
-                    }
+        int left = cols;
+        while (left > 0) {
+            // Of all that have 256 columns the places are the same.
+            int width = Math.min(LaneFormat.COLS, left);
+            long halves = format.halvesAfter(width, 0);
+            long words = format.wordsAfter(width, 0);
+            long nextHalves = format.halvesAfter(width, 1);
+            long nextWords = format.wordsAfter(width, 1);
+            for (; left >= width; left -= width) {
+                // In the order of memory, of which nothing must be left out.
+                if (count == 1) {
+                    one(kernels, at + words, at + halves, width / 4, records, scratch, 0);
+                    one(kernels, at + nextWords, at + nextHalves, width / 4, records, scratch, 1);
+                } else {
+                    several(
+                            kernels,
+                            at + words,
+                            at + halves,
+                            at + nextWords,
+                            at + nextHalves,
+                            width / 4,
+                            records,
+                            tokens,
+                            scratch);
                 }
-                if (count > 1) {
-                    Isolated.call(
-                            kernels.finish, scratch, together, VectorActivations.factors(records, t), words, results);
-                }
+                at += step;
+                records += recordBytes;
             }
-            at += step;
-            records += VectorActivations.laneBytes(format, count);
+        }
+    }
+
+    private static void one(Parts kernels, long from, long halves, int words, long record, long scratch, int group) {
+        long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
+        long results = scratch + RESULTS + (long) BYTES * group;
+        Isolated.call(kernels.factors, from, halves, words, factors);
+        Isolated.call(kernels.one, from, words, record, (int) (results - factors), factors);
+    }
+
+    private static void several(
+            Parts kernels,
+            long from,
+            long halves,
+            long nextFrom,
+            long nextHalves,
+            int words,
+            long records,
+            int tokens,
+            long scratch) {
+        int most = kernels.four == null ? 2 : TILE_ROWS;
+        for (int t = 0; t < tokens; t += most) {
+            int together = Math.min(most, tokens - t);
+            MethodHandle kernel = kernels.four == null || together <= 2 ? kernels.two : kernels.four;
+            long record = records + VectorActivations.RECORD_BYTES * t;
+            if (t == 0) {
+                Isolated.call(kernels.factors, from, halves, words, scratch);
+            }
+            Isolated.call(kernel, from, record, words, scratch + SUMS);
+            if (t == 0) {
+                Isolated.call(kernels.factors, nextFrom, nextHalves, words, scratch + LaneUnpack.FACTOR_BYTES);
+            }
+            Isolated.call(kernel, nextFrom, record, words, scratch + SUMS + BYTES);
+            long factors = VectorActivations.factors(records, t);
+            Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
         }
     }
 
