@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * Products of matrices of a {@link LaneFormat} with prepared rows of activations: a pair of groups of rows at a time, and of it 256
- * columns. With several rows of activations these are taken apart once for all. Pairs that are not packed are packed on
+ * columns. With many rows of activations these are taken apart once for all. Pairs that are not packed are packed on
  * the way, which takes about as long as multiplying them twice.
  */
 final class LaneMatvec {
@@ -28,8 +28,13 @@ final class LaneMatvec {
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 
     /**
-     * The kernels of a format: one, two and four rows, for the sums of several what puts them to results, and elements for many. Those that it does not have
-     * are the ones before in that order, and elements.
+     * The kernels of a format.
+     *
+     * @param one for a row alone, to its results
+     * @param two for two rows, to sums
+     * @param four for four, where they are faster than two times two
+     * @param finish from sums to results
+     * @param elements what takes words apart for {@link LaneProducts}, where many rows are multiplied by integers
      */
     private record Parts(
             MethodHandle factors,
