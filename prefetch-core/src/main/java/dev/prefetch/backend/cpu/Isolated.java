@@ -62,6 +62,8 @@ final class Isolated {
             int.class,
             long.class);
 
+    private static final MethodType GATE = MethodType.methodType(void.class, long.class, long.class, long.class);
+
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
     private static final MethodType STRIP_PRODUCT = MethodType.methodType(
@@ -121,6 +123,11 @@ final class Isolated {
     /** A static kernel {@code (values, n, parameter)} of this package. */
     static MethodHandle inPlace(Class<?> owner, String name) {
         return find(owner, name, IN_PLACE);
+    }
+
+    /** A static kernel {@code (gate, up, n)} of this package. */
+    static MethodHandle gate(Class<?> owner, String name) {
+        return find(owner, name, GATE);
     }
 
     /** A static kernel {@code (weights, elements, out)} of this package. */
@@ -285,6 +292,16 @@ final class Isolated {
     static void call(MethodHandle kernel, long values, int n, float parameter) {
         try {
             kernel.invokeExact(values, n, parameter);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long gate, long up, long n) {
+        try {
+            kernel.invokeExact(gate, up, n);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -35,6 +35,8 @@ final class VectorKernels implements Kernels {
 
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
+    private final MethodHandle swiGlu = Isolated.gate(VectorElementwise.class, "swiGlu");
+    private final MethodHandle geGlu = Isolated.gate(VectorGates.class, "geGlu");
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
     private final MethodHandle deltaKernel = Isolated.delta(VectorDelta.class, "step");
@@ -316,12 +318,12 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void swiGlu(long gate, long up, long n) {
-        VectorElementwise.swiGlu(gate, up, n);
+        Isolated.call(swiGlu, gate, up, n);
     }
 
     @Override
     public void geGlu(long gate, long up, long n) {
-        VectorGates.geGlu(gate, up, n);
+        Isolated.call(geGlu, gate, up, n);
     }
 
     @Override
