@@ -95,7 +95,7 @@ final class Isolated {
         return find(owner, name, DOT);
     }
 
-    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link LaneUnpack}. */
+    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link LaneUnpack}, {@link LaneRows}. */
     static MethodHandle unpack(Class<?> owner, String name) {
         return find(owner, name, UNPACK);
     }

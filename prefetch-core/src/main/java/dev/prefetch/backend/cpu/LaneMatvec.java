@@ -183,7 +183,7 @@ final class LaneMatvec {
         int most = kernels.four == null ? 2 : TILE_ROWS;
         for (int t = 0; t < tokens; t += most) {
             int together = Math.min(most, tokens - t);
-            MethodHandle kernel = kernels.four == null || together <= 2 ? kernels.two : kernels.four;
+            MethodHandle kernel = together <= 2 ? kernels.two : kernels.four;
             long record = records + VectorActivations.RECORD_BYTES * t;
             if (t == 0) {
                 Isolated.call(kernels.factors, from, halves, words, scratch);

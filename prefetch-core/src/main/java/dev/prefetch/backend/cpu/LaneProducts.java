@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.LaneRow.pair;
 import static dev.prefetch.backend.cpu.LaneUnpack.FACTOR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.MINIMA;
 import static dev.prefetch.backend.cpu.LaneUnpack.PAIR_BYTES;
@@ -71,16 +72,16 @@ final class LaneProducts {
                 w = Memory.known(w);
                 ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + BYTES, LE);
-                ShortVector m = IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts();
+                ShortVector m = pair(q);
                 a = a.add(u.mul(m));
                 b = b.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts();
+                m = pair(q + 4);
                 c = c.add(u.mul(m));
                 d = d.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 8)).reinterpretAsShorts();
+                m = pair(q + 8);
                 e = e.add(u.mul(m));
                 f = f.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 12)).reinterpretAsShorts();
+                m = pair(q + 12);
                 g = g.add(u.mul(m));
                 h = h.add(v.mul(m));
                 w += PAIR_BYTES;
@@ -117,10 +118,10 @@ final class LaneProducts {
                 q = Memory.known(q);
                 ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + BYTES, LE);
-                ShortVector m = IntVector.broadcast(I, ALL.get(Memory.INT, q)).reinterpretAsShorts();
+                ShortVector m = pair(q);
                 a = a.add(u.mul(m));
                 b = b.add(v.mul(m));
-                m = IntVector.broadcast(I, ALL.get(Memory.INT, q + 4)).reinterpretAsShorts();
+                m = pair(q + 4);
                 c = c.add(u.mul(m));
                 d = d.add(v.mul(m));
                 w += PAIR_BYTES;

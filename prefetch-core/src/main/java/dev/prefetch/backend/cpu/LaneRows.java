@@ -4,6 +4,7 @@ import static dev.prefetch.backend.cpu.LaneProducts.DISTANCE;
 import static dev.prefetch.backend.cpu.LaneProducts.TOKEN_SUMS;
 import static dev.prefetch.backend.cpu.LaneRow.pair;
 import static dev.prefetch.backend.cpu.LaneRow.shifted;
+import static dev.prefetch.backend.cpu.LaneRow.signed;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
 import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
@@ -182,7 +183,7 @@ final class LaneRows {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = LaneRow.signed(v);
+                ShortVector w = signed(v);
                 for (int row = 0; row < 2; row++) {
                     long m = q + RECORD_BYTES * (row & 1);
                     IntVector z = pair(m + 8)
@@ -229,7 +230,7 @@ final class LaneRows {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = LaneRow.signed(v);
+                ShortVector w = signed(v);
                 for (int row = 0; row < 4; row++) {
                     long m = q + RECORD_BYTES * (row & 3);
                     IntVector z = pair(m + 8)
