@@ -4,8 +4,6 @@ package dev.prefetch.backend.cpu;
 enum ActivationForm {
     /** The f32 row itself. */
     PLAIN,
-    /** f32, even and odd elements apart. */
-    HALVES,
     /** Multipliers for {@link LaneFormat#Q8_0}. */
     BLOCK_BYTES,
     /** Multipliers for {@link LaneFormat#Q4_0}. */

@@ -14,9 +14,6 @@ import java.lang.invoke.MethodType;
  */
 final class Isolated {
 
-    private static final MethodType MATVEC = MethodType.methodType(
-            void.class, long.class, long.class, int.class, int.class, long.class, long.class, int.class, long.class);
-
     private static final MethodType DOT =
             MethodType.methodType(void.class, long.class, int.class, long.class, long.class, int.class, long.class);
 
@@ -85,11 +82,6 @@ final class Isolated {
 
     private Isolated() {}
 
-    /** A static kernel {@code (weights, rowStride, rows, cols, activations, activationStride, count, lanes)}. */
-    static MethodHandle matvec(Class<?> owner, String name) {
-        return find(owner, name, MATVEC);
-    }
-
     /** A static kernel {@code (weights, n, x, xStride, count, lanes)} of this package. */
     static MethodHandle dot(Class<?> owner, String name) {
         return find(owner, name, DOT);
@@ -100,7 +92,8 @@ final class Isolated {
         return find(owner, name, UNPACK);
     }
 
-    /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link LaneRow}, {@link LaneProducts}. */
+    /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link LaneRow}, {@link LaneProducts},
+     * {@link VectorHalves}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
     }
@@ -165,25 +158,6 @@ final class Isolated {
             return MethodHandles.lookup().findStatic(owner, name, type);
         } catch (NoSuchMethodException | IllegalAccessException e) {
             throw new IllegalStateException("no kernel " + owner.getSimpleName() + "." + name, e);
-        }
-    }
-
-    static void call(
-            MethodHandle kernel,
-            long weights,
-            long rowStride,
-            int rows,
-            int cols,
-            long activations,
-            long activationStride,
-            int count,
-            long lanes) {
-        try {
-            kernel.invokeExact(weights, rowStride, rows, cols, activations, activationStride, count, lanes);
-        } catch (RuntimeException | Error e) {
-            throw e;
-        } catch (Throwable e) {
-            throw unexpected(e);
         }
     }
 

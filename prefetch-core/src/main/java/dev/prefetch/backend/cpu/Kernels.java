@@ -63,9 +63,12 @@ interface Kernels {
             long yStride,
             long scratch);
 
-    /** Whether prompts of weights of that type are multiplied by {@link #matvec} too, and get the bits of decode rows. */
-    default boolean promptsByMatvec(GgmlType type) {
-        return false;
+    /**
+     * How many of {@code rows} rows of activations, the first ones, are multiplied by {@link #matvec}, the others by
+     * {@link #matmul}. Anything but {@code decodeRows} only where both, or {@link #matvec} alone, give the same bits to all.
+     */
+    default int matvecRows(GgmlType type, int cols, int decodeRows, int rows) {
+        return decodeRows;
     }
 
     /** Whether {@link #matvec} and {@link #matmul} are faster with a matrix of that shape when it is packed. */

@@ -149,38 +149,49 @@ final class MatmulRunner implements AutoCloseable {
      */
     void run(int cols, int decodeRows, int rows) {
         matvecs(cols, decodeRows, rows, false);
-        if (inPanels(decodeRows, rows) == 0) {
+        // Of some formats all rows go through panels, of others those that do not decode.
+        panels(cols, 0, rows);
+        if (decodeRows > 0) {
+            panels(cols, decodeRows, rows);
+        }
+    }
+
+    /** Multiplies the rows from {@code firstRow} on with the weights whose panels begin there. */
+    private void panels(int cols, int firstRow, int rows) {
+        if (!anyInPanels(firstRow, rows)) {
             return;
         }
-        for (int first = decodeRows; first < rows; first += PASS_TOKENS) {
+        for (int first = firstRow; first < rows; first += PASS_TOKENS) {
             int tokens = Math.min(PASS_TOKENS, rows - first);
             Product any = products[0];
             long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens);
-            panels(input, cols, first, tokens);
+            panels(input, cols, firstRow, first, tokens);
         }
     }
 
     /** Computes all products, each of an input of its own and of the same weight format: the same bits as one by one. */
     void runApart(int cols, int decodeRows, int rows) {
         matvecs(cols, decodeRows, rows, true);
-        if (inPanels(decodeRows, rows) > 0) {
-            parts.multiply(cols, decodeRows, rows);
+        int first = count == 0 ? rows : products[0].matvecRows;
+        if (first < rows) {
+            parts.multiply(cols, first, rows);
         }
     }
 
-    /** How many products have rows that are multiplied by panels. */
-    private int inPanels(int decodeRows, int rows) {
-        int found = 0;
-        for (int i = 0; i < count && decodeRows < rows; i++) {
-            found += products[i].matvecRows < rows ? 1 : 0;
+    /** Whether any product has panels that begin with that row. */
+    private boolean anyInPanels(int firstRow, int rows) {
+        for (int i = 0; i < count && firstRow < rows; i++) {
+            if (products[i].matvecRows == firstRow) {
+                return true;
+            }
         }
-        return found;
+        return false;
     }
 
     // decode
 
     /**
-     * Multiplies decode rows, and all rows where a format has no other kernels.
+     * Multiplies the rows that the kernels want to multiply so.
      *
      * @param apart whether every product has an input of its own
      */
@@ -188,7 +199,7 @@ final class MatmulRunner implements AutoCloseable {
         int most = 0;
         for (int i = 0; i < count; i++) {
             Product product = products[i];
-            product.matvecRows = kernels.promptsByMatvec(product.type) ? rows : decodeRows;
+            product.matvecRows = kernels.matvecRows(product.type, cols, decodeRows, rows);
             most = Math.max(most, product.matvecRows);
         }
         for (int first = 0; first < most; first += PASS_TOKENS) {
@@ -374,12 +385,12 @@ final class MatmulRunner implements AutoCloseable {
         }
     }
 
-    private void panels(long input, int cols, int firstToken, int tokens) {
+    private void panels(long input, int cols, int firstRow, int firstToken, int tokens) {
         int items = 0;
         for (int i = 0; i < count; i++) {
             products[i].firstItem = items;
             // All have the same number of rows, of which those of some formats are done.
-            items += products[i].matvecRows > firstToken ? 0 : Math.ceilDiv(products[i].rows, PANEL_ROWS);
+            items += products[i].matvecRows != firstRow ? 0 : Math.ceilDiv(products[i].rows, PANEL_ROWS);
         }
         panels.input = input;
         panels.cols = cols;

@@ -71,7 +71,7 @@ final class VectorActivations {
     /** See {@link Kernels#activationStride}. Not a power of two, or the rows would compete for the same places of the cache. */
     static long stride(ActivationForm form, int cols) {
         return switch (form) {
-            case PLAIN, HALVES -> padded(4L * cols);
+            case PLAIN -> padded(4L * cols);
             case BLOCK_BYTES, BLOCK_NIBBLES, GROUP_NIBBLES, GROUP_FIVE_BITS, SIXTEENTHS -> RECORD_BYTES;
         };
     }
@@ -109,29 +109,12 @@ final class VectorActivations {
 
     /** Prepares a row; parameters as {@link Kernels#prepare}. */
     static void prepare(ActivationForm form, long x, int cols, int row, int count, long rows) {
-        long out = rows + stride(form, cols) * row;
         LaneFormat format = LaneFormat.of(form);
         if (format != null) {
             lanes(format, x, cols, row, count, rows);
-        } else if (form == ActivationForm.HALVES) {
-            halves(x, cols, out);
         } else {
-            Memory.copy(x, out, 4L * cols);
+            Memory.copy(x, rows + stride(form, cols) * row, 4L * cols);
         }
-    }
-
-    /** Two vectors at a time: first the even elements, then the odd ones. What fills no {@link VectorHalves#STEP} stays as it is. */
-    static void halves(long x, int cols, long out) {
-        int whole = cols / VectorHalves.STEP * VectorHalves.STEP;
-        for (int group = 0; group < whole; group += 2 * Vectors.LANES) {
-            long in = Memory.known(x + 4L * group);
-            long even = Memory.known(out + 4L * group);
-            for (int i = 0; i < Vectors.LANES; i++) {
-                Memory.putFloat(even + 4L * i, Memory.getFloat(in + 8L * i));
-                Memory.putFloat(even + Vectors.BYTES + 4L * i, Memory.getFloat(in + 8L * i + 4));
-            }
-        }
-        Memory.copy(x + 4L * whole, out + 4L * whole, 4L * (cols - whole));
     }
 
     /** 16-bit values, whose scale is the result. A NaN or infinity makes that NaN or infinite. */

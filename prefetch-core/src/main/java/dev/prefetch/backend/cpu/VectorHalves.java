@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.HalfPacking.STEP_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
@@ -12,15 +13,17 @@ import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 
 /**
- * Matrix-vector kernels for 16-bit floats. Parameters are those of {@link VectorMatvec}.
+ * Multiplies packed 16-bit floats, see {@link HalfPacking}, with one, two or four rows of activations.
  *
- * <p>An int lane holds two weights, the even one in its lower half; {@link VectorActivations#halves} puts activations in the
- * same order. Straight-line, see {@link VectorGemm}.
+ * <p>Kernels have the arguments {@code (words, columns / 2, first row of activations, bytes to the next, sums)}, the sums {@code [row of
+ * activations][HalfPacking.ROWS]}, to which they add. A sum runs in ascending order of columns by itself, as those of {@link VectorGemm} do: a row of
+ * activations gets the same bits from all of them.
+ *
+ * <p>Loops of two or four rounds are parsed once and then unrolled, see {@link LaneRow}; in that of four, rows of activations take turns in the
+ * same variables. Their addresses are not {@link Memory#known} there: with them the compiler loads all activations first, for which 16 registers
+ * are not enough.
  */
 final class VectorHalves {
-
-    /** Elements taken from a row at a time: four vectors. */
-    static final int STEP = 8 * Vectors.LANES;
 
     static final int SIGN = 0x80000000;
     private static final int UPPER_HALVES = 0xffff0000;
@@ -30,71 +33,254 @@ final class VectorHalves {
     private VectorHalves() {}
 
     /** IEEE halves; see {@link VectorExpand#f16} for the subnormal ones. */
-    static void f16(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
+    static void f16(long words, int n, long x, int distance, long sums) {
         FloatVector two = FloatVector.broadcast(F, 2f);
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
-        int steps = cols / STEP;
-        for (int step = 0; step < steps; step++) {
-            for (int r = 0; r < rows; r++) {
-                long p = Memory.known(w + rowStride * r + 2L * STEP * step);
-                IntVector z;
-                IntVector s;
-                IntVector m;
-                z = IntVector.fromMemorySegment(I, ALL, p, LE);
-                s = z.lanewise(LSHL, 16);
-                m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector even0 = m.or(s.and(SIGN)).reinterpretAsFloats();
-                m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector odd0 = m.or(z.and(SIGN)).reinterpretAsFloats();
-                z = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
-                s = z.lanewise(LSHL, 16);
-                m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector even1 = m.or(s.and(SIGN)).reinterpretAsFloats();
-                m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector odd1 = m.or(z.and(SIGN)).reinterpretAsFloats();
-                z = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
-                s = z.lanewise(LSHL, 16);
-                m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector even2 = m.or(s.and(SIGN)).reinterpretAsFloats();
-                m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector odd2 = m.or(z.and(SIGN)).reinterpretAsFloats();
-                z = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
-                s = z.lanewise(LSHL, 16);
-                m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector even3 = m.or(s.and(SIGN)).reinterpretAsFloats();
-                m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-                m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-                FloatVector odd3 = m.or(z.and(SIGN)).reinterpretAsFloats();
-                for (int t = 0; t < count; t++) {
-                    long q = Memory.known(x + xStride * t + 4L * STEP * step);
-                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
-                    FloatVector a = even0.fma(
-                            FloatVector.fromMemorySegment(F, ALL, q, LE),
-                            FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    a = odd0.fma(FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE), a);
-                    a = even1.fma(FloatVector.fromMemorySegment(F, ALL, q + 2 * BYTES, LE), a);
-                    a = odd1.fma(FloatVector.fromMemorySegment(F, ALL, q + 3 * BYTES, LE), a);
-                    a = even2.fma(FloatVector.fromMemorySegment(F, ALL, q + 4 * BYTES, LE), a);
-                    a = odd2.fma(FloatVector.fromMemorySegment(F, ALL, q + 5 * BYTES, LE), a);
-                    a = even3.fma(FloatVector.fromMemorySegment(F, ALL, q + 6 * BYTES, LE), a);
-                    a = odd3.fma(FloatVector.fromMemorySegment(F, ALL, q + 7 * BYTES, LE), a);
-                    a.intoMemorySegment(ALL, at, LE);
+        long p = words;
+        long end = words + STEP_BYTES * n;
+        long q = x;
+        long o = Memory.known(sums);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        while (p < end) {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector s = u.lanewise(LSHL, 16);
+            IntVector t = v.lanewise(LSHL, 16);
+            for (int k = 0; k < 2; k++) {
+                FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4 * (k & 1)));
+                a = floats(s, two, limit).fma(y, a);
+                b = floats(t, two, limit).fma(y, b);
+                s = u;
+                t = v;
+            }
+            p += STEP_BYTES;
+            q += 8;
+        }
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+    }
+
+    static void twoF16(long words, int n, long x, int distance, long sums) {
+        FloatVector two = FloatVector.broadcast(F, 2f);
+        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
+        long p = words;
+        long end = words + STEP_BYTES * n;
+        long q = x;
+        long o = Memory.known(sums);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE);
+        FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
+        while (p < end) {
+            p = Memory.known(p);
+            IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector s = u.lanewise(LSHL, 16);
+            IntVector t = v.lanewise(LSHL, 16);
+            for (int k = 0; k < 2; k++) {
+                FloatVector f = floats(s, two, limit);
+                FloatVector g = floats(t, two, limit);
+                long m = Memory.known(q + 4 * k);
+                FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, m));
+                a = f.fma(y, a);
+                b = g.fma(y, b);
+                y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(m + distance)));
+                c = f.fma(y, c);
+                d = g.fma(y, d);
+                s = u;
+                t = v;
+            }
+            p += STEP_BYTES;
+            q += 8;
+        }
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+        c.intoMemorySegment(ALL, o + 2 * BYTES, LE);
+        d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
+    }
+
+    static void fourF16(long words, int n, long x, int distance, long sums) {
+        FloatVector two = FloatVector.broadcast(F, 2f);
+        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
+        long p = words;
+        long end = words + STEP_BYTES * n;
+        long q = x;
+        long o = Memory.known(sums);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE);
+        FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
+        FloatVector e = FloatVector.fromMemorySegment(F, ALL, o + 4 * BYTES, LE);
+        FloatVector h = FloatVector.fromMemorySegment(F, ALL, o + 5 * BYTES, LE);
+        FloatVector i = FloatVector.fromMemorySegment(F, ALL, o + 6 * BYTES, LE);
+        FloatVector j = FloatVector.fromMemorySegment(F, ALL, o + 7 * BYTES, LE);
+        while (p < end) {
+            p = Memory.known(p);
+            IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector s = u.lanewise(LSHL, 16);
+            IntVector t = v.lanewise(LSHL, 16);
+            for (int k = 0; k < 2; k++) {
+                FloatVector f = floats(s, two, limit);
+                FloatVector g = floats(t, two, limit);
+                long m = q + 4 * k;
+                for (int row = 0; row < 4; row++) {
+                    FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, m));
+                    FloatVector first = f.fma(y, a);
+                    FloatVector second = g.fma(y, b);
+                    a = c;
+                    b = d;
+                    c = e;
+                    d = h;
+                    e = i;
+                    h = j;
+                    i = first;
+                    j = second;
+                    m += distance;
                 }
+                s = u;
+                t = v;
             }
+            p += STEP_BYTES;
+            q += 8;
         }
-        for (int i = steps * STEP; i < cols; i++) {
-            for (int r = 0; r < rows; r++) {
-                float weight = Memory.getHalf(w + rowStride * r + 2L * i);
-                addProducts(weight, x + 4L * i, xStride, count, lanes + (long) BYTES * r * count);
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+        c.intoMemorySegment(ALL, o + 2 * BYTES, LE);
+        d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
+        e.intoMemorySegment(ALL, o + 4 * BYTES, LE);
+        h.intoMemorySegment(ALL, o + 5 * BYTES, LE);
+        i.intoMemorySegment(ALL, o + 6 * BYTES, LE);
+        j.intoMemorySegment(ALL, o + 7 * BYTES, LE);
+    }
+
+    /** The upper halves of floats. */
+    static void bf16(long words, int n, long x, int distance, long sums) {
+        long p = words;
+        long end = words + STEP_BYTES * n;
+        long q = x;
+        long o = Memory.known(sums);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        while (p < end) {
+            p = Memory.known(p);
+            q = Memory.known(q);
+            IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector s = u.lanewise(LSHL, 16);
+            IntVector t = v.lanewise(LSHL, 16);
+            for (int k = 0; k < 2; k++) {
+                FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + 4 * (k & 1)));
+                a = s.reinterpretAsFloats().fma(y, a);
+                b = t.reinterpretAsFloats().fma(y, b);
+                s = u.and(UPPER_HALVES);
+                t = v.and(UPPER_HALVES);
             }
+            p += STEP_BYTES;
+            q += 8;
         }
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+    }
+
+    static void twoBf16(long words, int n, long x, int distance, long sums) {
+        long p = words;
+        long end = words + STEP_BYTES * n;
+        long q = x;
+        long o = Memory.known(sums);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE);
+        FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
+        while (p < end) {
+            p = Memory.known(p);
+            IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector s = u.lanewise(LSHL, 16);
+            IntVector t = v.lanewise(LSHL, 16);
+            for (int k = 0; k < 2; k++) {
+                FloatVector f = s.reinterpretAsFloats();
+                FloatVector g = t.reinterpretAsFloats();
+                long m = Memory.known(q + 4 * k);
+                FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, m));
+                a = f.fma(y, a);
+                b = g.fma(y, b);
+                y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(m + distance)));
+                c = f.fma(y, c);
+                d = g.fma(y, d);
+                s = u.and(UPPER_HALVES);
+                t = v.and(UPPER_HALVES);
+            }
+            p += STEP_BYTES;
+            q += 8;
+        }
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+        c.intoMemorySegment(ALL, o + 2 * BYTES, LE);
+        d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
+    }
+
+    static void fourBf16(long words, int n, long x, int distance, long sums) {
+        long p = words;
+        long end = words + STEP_BYTES * n;
+        long q = x;
+        long o = Memory.known(sums);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE);
+        FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
+        FloatVector e = FloatVector.fromMemorySegment(F, ALL, o + 4 * BYTES, LE);
+        FloatVector h = FloatVector.fromMemorySegment(F, ALL, o + 5 * BYTES, LE);
+        FloatVector i = FloatVector.fromMemorySegment(F, ALL, o + 6 * BYTES, LE);
+        FloatVector j = FloatVector.fromMemorySegment(F, ALL, o + 7 * BYTES, LE);
+        while (p < end) {
+            p = Memory.known(p);
+            IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector s = u.lanewise(LSHL, 16);
+            IntVector t = v.lanewise(LSHL, 16);
+            for (int k = 0; k < 2; k++) {
+                FloatVector f = s.reinterpretAsFloats();
+                FloatVector g = t.reinterpretAsFloats();
+                long m = q + 4 * k;
+                for (int row = 0; row < 4; row++) {
+                    FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, m));
+                    FloatVector first = f.fma(y, a);
+                    FloatVector second = g.fma(y, b);
+                    a = c;
+                    b = d;
+                    c = e;
+                    d = h;
+                    e = i;
+                    h = j;
+                    i = first;
+                    j = second;
+                    m += distance;
+                }
+                s = u.and(UPPER_HALVES);
+                t = v.and(UPPER_HALVES);
+            }
+            p += STEP_BYTES;
+            q += 8;
+        }
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+        c.intoMemorySegment(ALL, o + 2 * BYTES, LE);
+        d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
+        e.intoMemorySegment(ALL, o + 4 * BYTES, LE);
+        h.intoMemorySegment(ALL, o + 5 * BYTES, LE);
+        i.intoMemorySegment(ALL, o + 6 * BYTES, LE);
+        j.intoMemorySegment(ALL, o + 7 * BYTES, LE);
+    }
+
+    /** The upper half of each word. */
+    private static FloatVector floats(IntVector z, FloatVector two, FloatVector limit) {
+        IntVector m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
+        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
+        return m.or(z.and(SIGN)).reinterpretAsFloats();
     }
 
     /** The two halves of each word of a vector as floats, the upper ones {@code distance} bytes behind the lower. As {@link #f16}. */
@@ -103,64 +289,7 @@ final class VectorHalves {
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE);
         long o = Memory.known(out);
-        IntVector s = z.lanewise(LSHL, 16);
-        IntVector m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-        m.or(s.and(SIGN)).intoMemorySegment(ALL, o, LE);
-        m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-        m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
-        m.or(z.and(SIGN)).intoMemorySegment(ALL, Memory.known(o + distance), LE);
-    }
-
-    /** The upper halves of floats. */
-    static void bf16(long w, long rowStride, int rows, int cols, long x, long xStride, int count, long lanes) {
-        int steps = cols / STEP;
-        for (int step = 0; step < steps; step++) {
-            for (int r = 0; r < rows; r++) {
-                long p = Memory.known(w + rowStride * r + 2L * STEP * step);
-                IntVector z;
-                z = IntVector.fromMemorySegment(I, ALL, p, LE);
-                FloatVector even0 = z.lanewise(LSHL, 16).reinterpretAsFloats();
-                FloatVector odd0 = z.and(UPPER_HALVES).reinterpretAsFloats();
-                z = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
-                FloatVector even1 = z.lanewise(LSHL, 16).reinterpretAsFloats();
-                FloatVector odd1 = z.and(UPPER_HALVES).reinterpretAsFloats();
-                z = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
-                FloatVector even2 = z.lanewise(LSHL, 16).reinterpretAsFloats();
-                FloatVector odd2 = z.and(UPPER_HALVES).reinterpretAsFloats();
-                z = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
-                FloatVector even3 = z.lanewise(LSHL, 16).reinterpretAsFloats();
-                FloatVector odd3 = z.and(UPPER_HALVES).reinterpretAsFloats();
-                for (int t = 0; t < count; t++) {
-                    long q = Memory.known(x + xStride * t + 4L * STEP * step);
-                    long at = Memory.known(lanes + (long) BYTES * (r * count + t));
-                    FloatVector a = even0.fma(
-                            FloatVector.fromMemorySegment(F, ALL, q, LE),
-                            FloatVector.fromMemorySegment(F, ALL, at, LE));
-                    a = odd0.fma(FloatVector.fromMemorySegment(F, ALL, q + BYTES, LE), a);
-                    a = even1.fma(FloatVector.fromMemorySegment(F, ALL, q + 2 * BYTES, LE), a);
-                    a = odd1.fma(FloatVector.fromMemorySegment(F, ALL, q + 3 * BYTES, LE), a);
-                    a = even2.fma(FloatVector.fromMemorySegment(F, ALL, q + 4 * BYTES, LE), a);
-                    a = odd2.fma(FloatVector.fromMemorySegment(F, ALL, q + 5 * BYTES, LE), a);
-                    a = even3.fma(FloatVector.fromMemorySegment(F, ALL, q + 6 * BYTES, LE), a);
-                    a = odd3.fma(FloatVector.fromMemorySegment(F, ALL, q + 7 * BYTES, LE), a);
-                    a.intoMemorySegment(ALL, at, LE);
-                }
-            }
-        }
-        for (int i = steps * STEP; i < cols; i++) {
-            for (int r = 0; r < rows; r++) {
-                float weight = Float.intBitsToFloat(Memory.getShort(w + rowStride * r + 2L * i) << 16);
-                addProducts(weight, x + 4L * i, xStride, count, lanes + (long) BYTES * r * count);
-            }
-        }
-    }
-
-    /** Adds a single weight's products to the first lanes. */
-    private static void addProducts(float weight, long x, long xStride, int count, long lanes) {
-        for (int t = 0; t < count; t++) {
-            long lane = lanes + (long) BYTES * t;
-            Memory.putFloat(lane, Memory.getFloat(lane) + weight * Memory.getFloat(x + xStride * t));
-        }
+        floats(z.lanewise(LSHL, 16), two, limit).intoMemorySegment(ALL, o, LE);
+        floats(z, two, limit).intoMemorySegment(ALL, Memory.known(o + distance), LE);
     }
 }

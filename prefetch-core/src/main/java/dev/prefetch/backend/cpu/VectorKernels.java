@@ -27,12 +27,10 @@ final class VectorKernels implements Kernels {
     /** Columns that are expanded at a time where there is no kernel for the type itself. */
     private static final int CHUNK = 256;
 
-    private static final long LANES_BYTES = (long) Math.max(STREAMS, RowPacking.ROWS) * TOKENS * Vectors.BYTES;
-
-    private final Map<GgmlType, MethodHandle> matvecs = new EnumMap<>(GgmlType.class);
+    private static final long LANES_BYTES = (long) STREAMS * TOKENS * Vectors.BYTES;
 
     private final LaneMatvec lanes = new LaneMatvec();
-
+    private final HalfMatvec halves = new HalfMatvec();
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
     private final MethodHandle swiGlu = Isolated.gate(VectorElementwise.class, "swiGlu");
@@ -49,8 +47,6 @@ final class VectorKernels implements Kernels {
     private final VectorStrips strips = new VectorStrips(this);
 
     VectorKernels() {
-        matvecs.put(GgmlType.F16, Isolated.matvec(VectorHalves.class, "f16"));
-        matvecs.put(GgmlType.BF16, Isolated.matvec(VectorHalves.class, "bf16"));
         expanders.put(GgmlType.F16, Isolated.expand(VectorExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.expand(VectorExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.expand(VectorExpand.class, "q80"));
@@ -78,9 +74,6 @@ final class VectorKernels implements Kernels {
 
     @Override
     public ActivationForm activationForm(GgmlType type, int cols, int count) {
-        if (type == GgmlType.F16 || type == GgmlType.BF16) {
-            return ActivationForm.HALVES;
-        }
         LaneFormat format = LaneFormat.of(type);
         return format != null ? format.form : ActivationForm.PLAIN;
     }
@@ -102,7 +95,8 @@ final class VectorKernels implements Kernels {
 
     @Override
     public long matvecScratchBytes(int cols) {
-        return Math.max(LANES_BYTES + 4L * CHUNK, LaneMatvec.scratchBytes(cols));
+        return Math.max(
+                LANES_BYTES + 4L * CHUNK, Math.max(LaneMatvec.scratchBytes(cols), HalfMatvec.scratchBytes(cols)));
     }
 
     @Override
@@ -123,31 +117,12 @@ final class VectorKernels implements Kernels {
             lanes.multiply(format, weights, packed, rows, cols, activations, count, y, yStride, scratch);
             return;
         }
-        long rowBytes = type.byteSize(cols);
-        if (packed) {
-            int whole = rows / RowPacking.ROWS * RowPacking.ROWS;
-            for (int row = 0; row < whole; row += RowPacking.ROWS) {
-                long group = weights + rowBytes * row;
-                packedRows(type, group, cols, activations, activationStride, count, y + 4L * row, yStride, scratch);
-            }
-            if (whole < rows) {
-                long rest = weights + rowBytes * whole;
-                long out = y + 4L * whole;
-                matvec(
-                        type,
-                        rest,
-                        false,
-                        rows - whole,
-                        cols,
-                        activations,
-                        activationStride,
-                        count,
-                        out,
-                        yStride,
-                        scratch);
-            }
+        if (HalfPacking.packs(type, cols)) {
+            halves.multiply(
+                    type, weights, packed, rows, cols, activations, activationStride, count, y, yStride, scratch);
             return;
         }
+        long rowBytes = type.byteSize(cols);
         int streams = count == 1 ? SINGLE_ROW_STREAMS : STREAMS;
         int distance = rows / streams;
         int spread = distance * streams;
@@ -176,27 +151,6 @@ final class VectorKernels implements Kernels {
         }
     }
 
-    /** A group of {@link RowPacking}. */
-    private void packedRows(
-            GgmlType type, long group, int cols, long x, long xStride, int count, long y, long yStride, long lanes) {
-        MethodHandle kernel = matvecs.get(type);
-        for (int first = 0; first < count; first += TOKENS) {
-            int tokens = Math.min(TOKENS, count - first);
-            for (int i = 0; i < RowPacking.ROWS * tokens; i++) {
-                Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
-            }
-            long p = group;
-            long q = x + xStride * first;
-            for (int col = 0; col < cols; col += RowPacking.COLS) {
-                Isolated.call(
-                        kernel, p, RowPacking.PIECE_BYTES, RowPacking.ROWS, RowPacking.COLS, q, xStride, tokens, lanes);
-                p += RowPacking.PIECE_BYTES * RowPacking.ROWS;
-                q += 4L * RowPacking.COLS;
-            }
-            storeSums(lanes, RowPacking.ROWS, tokens, y + yStride * first, 4, yStride);
-        }
-    }
-
     /** Leaves the lanes of {@code [rows x count]} sums in {@code lanes} and uses the memory behind them. */
     private void rows(
             GgmlType type,
@@ -210,11 +164,6 @@ final class VectorKernels implements Kernels {
             long lanes) {
         for (int i = 0; i < rows * count; i++) {
             Vectors.store(Vectors.zero(), lanes + (long) Vectors.BYTES * i);
-        }
-        MethodHandle kernel = matvecs.get(type);
-        if (kernel != null) {
-            Isolated.call(kernel, weights, rowStride, rows, cols, x, xStride, count, lanes);
-            return;
         }
         long expanded = lanes + LANES_BYTES;
         for (int col = 0; col < cols; col += CHUNK) {
@@ -241,14 +190,17 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public boolean promptsByMatvec(GgmlType type) {
+    public int matvecRows(GgmlType type, int cols, int decodeRows, int rows) {
+        if (HalfPacking.packs(type, cols)) {
+            return rows <= HalfMatvec.fewRows(type) ? rows : 0;
+        }
         LaneFormat format = LaneFormat.of(type);
-        return format != null && format.manyRows();
+        return format != null && format.manyRows() ? rows : decodeRows;
     }
 
     @Override
     public boolean packs(GgmlType type, long rows, long cols) {
-        return LaneFormat.packs(type, rows, cols) || RowPacking.packs(type, rows, cols);
+        return LaneFormat.packs(type, rows, cols) || HalfPacking.packs(type, rows, cols);
     }
 
     @Override
@@ -261,7 +213,7 @@ final class VectorKernels implements Kernels {
         if (format != null) {
             LanePacking.packInPlace(format, weights, rows, cols);
         } else {
-            RowPacking.packInPlace(weights, rows, cols);
+            HalfPacking.packInPlace(weights, rows, cols);
         }
     }
 

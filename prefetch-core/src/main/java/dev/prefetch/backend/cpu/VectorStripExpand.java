@@ -94,6 +94,22 @@ final class VectorStripExpand {
         }
     }
 
+    /** From packed weights, see {@link HalfPacking}: so many words of a vector of rows. */
+    static void lanesBf16(long words, int n, long strip) {
+        for (int i = 0; i < n; i++) {
+            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + HalfPacking.STEP_BYTES * i), LE);
+            long o = Memory.known(strip + 2L * STRIP_BYTES * i);
+            v.lanewise(LSHL, 16).intoMemorySegment(ALL, o, LE);
+            v.and(0xffff0000).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
+        }
+    }
+
+    static void lanesF16(long words, int n, long strip) {
+        for (int i = 0; i < n; i++) {
+            VectorHalves.toFloats(words + HalfPacking.STEP_BYTES * i, strip + 2L * STRIP_BYTES * i, STRIP_BYTES);
+        }
+    }
+
     /** Two halves to a word. */
     private static void halves(long words, long strip) {
         for (int i = 0; i < LANES; i++) {

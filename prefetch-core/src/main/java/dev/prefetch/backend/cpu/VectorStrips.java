@@ -24,6 +24,8 @@ final class VectorStrips {
     private final MethodHandle multiplyKernel = Isolated.stripProduct(VectorGemm.class, "multiply");
     private final MethodHandle transposer = Isolated.strip(VectorStripExpand.class, "f32");
     private final MethodHandle lanesQ80 = Isolated.strip(VectorStripExpand.class, "lanesQ80");
+    private final MethodHandle lanesF16 = Isolated.expand(VectorStripExpand.class, "lanesF16");
+    private final MethodHandle lanesBf16 = Isolated.expand(VectorStripExpand.class, "lanesBf16");
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
     /** @param kernels what expands the other formats */
@@ -65,8 +67,7 @@ final class VectorStrips {
         long sums = scratch + scratchBytes(0);
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
         LaneFormat format = LaneFormat.of(type);
-        int groupRows = format != null ? LaneFormat.PAIR_ROWS : RowPacking.ROWS;
-        int packedRows = packedWeights ? rows / groupRows * groupRows : 0;
+        int packedRows = packedWeights ? rows / LaneFormat.PAIR_ROWS * LaneFormat.PAIR_ROWS : 0;
         for (int first = 0; first < rows; first += VectorGemm.ROWS) {
             int present = Math.min(VectorGemm.ROWS, rows - first);
             if (present < VectorGemm.ROWS) {
@@ -85,7 +86,7 @@ final class VectorStrips {
                 if (format != null) {
                     expandLanes(format, weights, first, together, cols, col, depth, scratch);
                 } else {
-                    expandTurns(type, weights, first, together, cols, col, depth, scratch);
+                    expandHalves(type, weights, first, together, cols, col, depth, scratch);
                 }
                 if (together < present) {
                     long in = weights + rowBytes * (first + together) + type.byteSize(col);
@@ -145,24 +146,16 @@ final class VectorStrips {
         }
     }
 
-    /** Rows of {@link RowPacking}. */
-    private void expandTurns(
+    /** Rows of {@link HalfPacking}. */
+    private void expandHalves(
             GgmlType type, long weights, int firstRow, int rows, int cols, int col, int depth, long strip) {
-        MethodHandle expander = expanders.get(type);
-        long whole = strip + STRIP_BYTES;
-        long scratch = whole + Vectors.LANES * ROW_BYTES;
+        MethodHandle expander = type == GgmlType.F16 ? lanesF16 : lanesBf16;
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int row = firstRow + first;
-            long group = weights + type.byteSize(cols) * (row - row % RowPacking.ROWS);
-            for (int done = 0; done < depth; done += RowPacking.COLS) {
-                long piece = (long) (col + done) / RowPacking.COLS * RowPacking.ROWS + row % RowPacking.ROWS;
-                long out = strip + (long) VectorGemm.STRIP_BYTES * done + 4L * first;
-                long in = group + RowPacking.PIECE_BYTES * piece;
-                for (int r = 0; r < Vectors.LANES; r++) {
-                    Memory.copy(in + RowPacking.PIECE_BYTES * r, whole + ROW_BYTES * r, RowPacking.PIECE_BYTES);
-                }
-                Isolated.call(expander, whole, ROW_BYTES, RowPacking.COLS, scratch, out);
-            }
+            int lane = row % HalfPacking.ROWS;
+            long pair = weights + type.byteSize(cols) * (row - lane);
+            Isolated.call(
+                    expander, pair + HalfPacking.STEP_BYTES * (col / 2) + 4L * lane, depth / 2, strip + 4L * first);
         }
     }
 }
