@@ -6,6 +6,7 @@ import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
 import static dev.prefetch.backend.cpu.Vectors.LE;
+import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
@@ -278,9 +279,19 @@ final class VectorHalves {
 
     /** The upper half of each word. */
     private static FloatVector floats(IntVector z, FloatVector two, FloatVector limit) {
+        return Subnormals.FAST ? byProduct(z) : byMinimum(z, two, limit);
+    }
+
+    /** Without a subnormal float on the way: of a subnormal half the minimum takes the right one of two numbers, see {@link VectorExpand#f16}. */
+    static FloatVector byMinimum(IntVector z, FloatVector two, FloatVector limit) {
         IntVector m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
         m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
         return m.or(z.and(SIGN)).reinterpretAsFloats();
+    }
+
+    /** The exponent is too small by 112 at first, and with it a subnormal half is a subnormal float. */
+    static FloatVector byProduct(IntVector z) {
+        return z.lanewise(ASHR, 3).and(SIGN | MAGNITUDE).reinterpretAsFloats().mul(0x1p112f);
     }
 
     /** The two halves of each word of a vector as floats, the upper ones {@code distance} bytes behind the lower. As {@link #f16}. */
@@ -289,7 +300,7 @@ final class VectorHalves {
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE);
         long o = Memory.known(out);
-        floats(z.lanewise(LSHL, 16), two, limit).intoMemorySegment(ALL, o, LE);
-        floats(z, two, limit).intoMemorySegment(ALL, Memory.known(o + distance), LE);
+        byMinimum(z.lanewise(LSHL, 16), two, limit).intoMemorySegment(ALL, o, LE);
+        byMinimum(z, two, limit).intoMemorySegment(ALL, Memory.known(o + distance), LE);
     }
 }
