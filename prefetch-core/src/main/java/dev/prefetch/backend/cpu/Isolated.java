@@ -61,6 +61,11 @@ final class Isolated {
 
     private static final MethodType GATE = MethodType.methodType(void.class, long.class, long.class, long.class);
 
+    private static final MethodType FUNCTION = MethodType.methodType(void.class, long.class, long.class);
+
+    private static final MethodType CLAMPED_GATE =
+            MethodType.methodType(void.class, long.class, long.class, float.class, float.class, long.class);
+
     private static final MethodType EXPAND = MethodType.methodType(void.class, long.class, int.class, long.class);
 
     private static final MethodType STRIP_PRODUCT = MethodType.methodType(
@@ -121,6 +126,16 @@ final class Isolated {
     /** A static kernel {@code (gate, up, n)} of this package. */
     static MethodHandle gate(Class<?> owner, String name) {
         return find(owner, name, GATE);
+    }
+
+    /** A static kernel {@code (values, n)} of this package. */
+    static MethodHandle function(Class<?> owner, String name) {
+        return find(owner, name, FUNCTION);
+    }
+
+    /** A static kernel {@code (gate, up, slope, limit, n)} of this package. */
+    static MethodHandle clampedGate(Class<?> owner, String name) {
+        return find(owner, name, CLAMPED_GATE);
     }
 
     /** A static kernel {@code (weights, elements, out)} of this package. */
@@ -276,6 +291,26 @@ final class Isolated {
     static void call(MethodHandle kernel, long gate, long up, long n) {
         try {
             kernel.invokeExact(gate, up, n);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long values, long n) {
+        try {
+            kernel.invokeExact(values, n);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long gate, long up, float slope, float limit, long n) {
+        try {
+            kernel.invokeExact(gate, up, slope, limit, n);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

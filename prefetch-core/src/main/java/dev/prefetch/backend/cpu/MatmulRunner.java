@@ -6,8 +6,8 @@ import java.util.Arrays;
 /**
  * Matrix products of one input with several weights, as one parallel region per regime.
  *
- * <p>Decode rows, and all rows of formats whose kernels are as good for many: matrix-vector kernels, row by row over a group of weight rows that stays in the cache, so weights are
- * read from memory once. Prefill rows: panels of weights are expanded to f32 and multiplied with tiles of packed tokens;
+ * <p>Which rows of activations go which way, {@link Kernels#matvecRows} says. Matrix-vector kernels take a group of weight rows that stays in the cache, so weights are
+ * read from memory once. Otherwise panels of weights are expanded to f32 and multiplied with tiles of packed tokens;
  * every sum is one of its own and runs in ascending order, so the bits of a row's result depend neither on how many rows
  * there are nor on its place among them.
  */
@@ -144,8 +144,7 @@ final class MatmulRunner implements AutoCloseable {
     }
 
     /**
-     * Computes all products, which have the same input {@code [rows x cols]}, the first {@code decodeRows} rows by
-     * matrix-vector kernels.
+     * Computes all products, which have the same input {@code [rows x cols]}, of which the first {@code decodeRows} rows decode.
      */
     void run(int cols, int decodeRows, int rows) {
         matvecs(cols, decodeRows, rows, false);

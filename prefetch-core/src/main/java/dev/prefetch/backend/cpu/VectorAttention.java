@@ -53,10 +53,14 @@ final class VectorAttention {
             c = Vectors.floats(p + 2 * stride).fma(x, c);
             d = Vectors.floats(p + 3 * stride).fma(x, d);
         }
-        Memory.putFloat(scores, Vectors.sum(a));
-        Memory.putFloat(scores + 4, Vectors.sum(b));
-        Memory.putFloat(scores + 8, Vectors.sum(c));
-        Memory.putFloat(scores + 12, Vectors.sum(d));
+        // A loop, since the compiler parses its body once: four sums in a row were more than it inlines.
+        long o = Memory.known(scores);
+        for (int key = 0; key < 4; key++) {
+            Memory.putFloat(o + 4 * (key & 3), Vectors.sum(a));
+            a = b;
+            b = c;
+            c = d;
+        }
     }
 
     private static void oneKey(long q, long k, int dim, long scores) {

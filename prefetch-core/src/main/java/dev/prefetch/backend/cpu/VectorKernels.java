@@ -35,6 +35,10 @@ final class VectorKernels implements Kernels {
     private final MethodHandle dotKernel = Isolated.dot(VectorMatvec.class, "f32");
     private final MethodHandle swiGlu = Isolated.gate(VectorElementwise.class, "swiGlu");
     private final MethodHandle geGlu = Isolated.gate(VectorGates.class, "geGlu");
+    private final MethodHandle gelu = Isolated.function(VectorGates.class, "gelu");
+    private final MethodHandle silu = Isolated.function(VectorGates.class, "silu");
+    private final MethodHandle sigmoidGate = Isolated.gate(VectorGates.class, "sigmoidGate");
+    private final MethodHandle clampedSwiGlu = Isolated.clampedGate(VectorGates.class, "clampedSwiGlu");
     private final MethodHandle prepareKernel = Isolated.prepare(VectorActivations.class, "prepare");
     private final MethodHandle scoresKernel = Isolated.attention(VectorAttention.class, "scores");
     private final MethodHandle deltaKernel = Isolated.delta(VectorDelta.class, "step");
@@ -280,22 +284,22 @@ final class VectorKernels implements Kernels {
 
     @Override
     public void gelu(long x, long n) {
-        VectorGates.gelu(x, n);
+        Isolated.call(gelu, x, n);
     }
 
     @Override
     public void clampedSwiGlu(long gate, long up, float slope, float limit, long n) {
-        VectorGates.clampedSwiGlu(gate, up, slope, limit, n);
+        Isolated.call(clampedSwiGlu, gate, up, slope, limit, n);
     }
 
     @Override
     public void silu(long x, long n) {
-        VectorGates.silu(x, n);
+        Isolated.call(silu, x, n);
     }
 
     @Override
     public void sigmoidGate(long x, long gate, long n) {
-        VectorGates.sigmoidGate(x, gate, n);
+        Isolated.call(sigmoidGate, x, gate, n);
     }
 
     @Override

@@ -4,14 +4,7 @@ import static dev.prefetch.backend.cpu.Vectors.BYTES;
 
 import jdk.incubator.vector.FloatVector;
 
-/**
- * The matrix-vector kernel for f32, and what those for other formats than {@link LaneFormat} have in common.
- *
- * <p>Those have the parameters: address of the first row, bytes from row to row, rows, columns, first prepared row
- * of activations, bytes from one to the next, their count, and where the sums of lanes stand, {@code [rows x count]} vectors,
- * to which they add. They go through all rows a few hundred elements at a time. The rows of a call lie far apart, in pages of
- * their own: the hardware fetches ahead for each page, so several streams hide the latency of memory that one does not.
- */
+/** The matrix-vector kernel for f32, and for rows of other formats that have been expanded to it. */
 final class VectorMatvec {
 
     private VectorMatvec() {}
