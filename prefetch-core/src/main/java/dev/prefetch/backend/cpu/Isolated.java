@@ -97,8 +97,7 @@ final class Isolated {
         return find(owner, name, UNPACK);
     }
 
-    /** A static kernel {@code (weights, int, x, int, sums)} of this package, see {@link LaneRow}, {@link LaneProducts},
-     * {@link VectorHalves}. */
+    /** A static kernel {@code (weights, int, x, int, sums)} of this package: {@link LaneRow}, {@link LaneProducts}, {@link VectorHalves}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
     }

@@ -22,7 +22,7 @@ import jdk.incubator.vector.IntVector;
  *
  * <p>Loops of two or four rounds are parsed once and then unrolled, see {@link LaneRow}; in that of four, rows of activations take turns in the
  * same variables. Their addresses are not {@link Memory#known} there: with them the compiler loads all activations first, for which 16 registers
- * are not enough.
+ * are not enough. The kernels of the two formats differ in nothing but how a word becomes floats; {@link LaneRow} says why kernels repeat each other.
  */
 final class VectorHalves {
 
