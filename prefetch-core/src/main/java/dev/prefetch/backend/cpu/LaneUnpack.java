@@ -1,9 +1,6 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.Memory.ALL;
-import static dev.prefetch.backend.cpu.VectorHalves.MAGNITUDE;
-import static dev.prefetch.backend.cpu.VectorHalves.REBIAS;
-import static dev.prefetch.backend.cpu.VectorHalves.SIGN;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.HALF_S;
@@ -169,12 +166,8 @@ final class LaneUnpack {
         IntVector s = ((IntVector) ShortVector.fromMemorySegment(HALF_S, ALL, Memory.known(halves), LE)
                         .castShape(I, 0))
                 .lanewise(LSHL, 16);
-        IntVector m = s.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
-        FloatVector two = FloatVector.broadcast(F, 2f);
-        m = m.min(m.reinterpretAsFloats()
-                .fma(two, FloatVector.broadcast(F, -0x1p-14f))
-                .reinterpretAsInts());
-        m.or(s.and(SIGN)).intoMemorySegment(ALL, Memory.known(out), LE);
+        VectorHalves.byMinimum(s, FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f))
+                .intoMemorySegment(ALL, Memory.known(out), LE);
     }
 
     /** From the first four words of {@code Q4_K} and {@code Q5_K}: two units as floats, scales and minima as bytes of four words. */

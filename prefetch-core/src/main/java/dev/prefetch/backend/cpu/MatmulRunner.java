@@ -187,7 +187,7 @@ final class MatmulRunner implements AutoCloseable {
         return false;
     }
 
-    // decode
+    // matrix-vector kernels
 
     /**
      * Multiplies the rows that the kernels want to multiply so.
@@ -338,7 +338,7 @@ final class MatmulRunner implements AutoCloseable {
         }
     }
 
-    // prefill
+    // panels
 
     /** Packs the tokens in tiles: {@code [tile][cols][tileTokens]}. */
     private long pack(long x, long xStride, int cols, int tokens) {

@@ -26,10 +26,10 @@ import jdk.incubator.vector.IntVector;
  */
 final class VectorHalves {
 
-    static final int SIGN = 0x80000000;
-    private static final int UPPER_HALVES = 0xffff0000;
-    static final int MAGNITUDE = 0x0fffe000;
-    static final int REBIAS = 112 << 23;
+    private static final int SIGN = 0x80000000;
+    static final int UPPER_HALVES = 0xffff0000;
+    private static final int MAGNITUDE = 0x0fffe000;
+    private static final int REBIAS = 112 << 23;
 
     private VectorHalves() {}
 

@@ -66,12 +66,7 @@ final class VectorStripExpand {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
-            for (int i = 0; i < LANES; i++) {
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(scratch + WORDS + (long) BYTES * i), LE);
-                long o = Memory.known(strip + (long) STRIP_BYTES * (k + 2 * i));
-                v.lanewise(LSHL, 16).intoMemorySegment(ALL, o, LE);
-                v.and(0xffff0000).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
-            }
+            wordsBf16(scratch + WORDS, BYTES, LANES, strip + (long) STRIP_BYTES * k);
         }
         for (; k < depth; k++) {
             for (int r = 0; r < LANES; r++) {
@@ -85,7 +80,7 @@ final class VectorStripExpand {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
-            halves(scratch + WORDS, strip + (long) STRIP_BYTES * k);
+            wordsF16(scratch + WORDS, BYTES, LANES, strip + (long) STRIP_BYTES * k);
         }
         for (; k < depth; k++) {
             for (int r = 0; r < LANES; r++) {
@@ -96,24 +91,26 @@ final class VectorStripExpand {
 
     /** From packed weights, see {@link HalfPacking}: so many words of a vector of rows. */
     static void lanesBf16(long words, int n, long strip) {
-        for (int i = 0; i < n; i++) {
-            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + HalfPacking.STEP_BYTES * i), LE);
-            long o = Memory.known(strip + 2L * STRIP_BYTES * i);
-            v.lanewise(LSHL, 16).intoMemorySegment(ALL, o, LE);
-            v.and(0xffff0000).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
-        }
+        wordsBf16(words, HalfPacking.STEP_BYTES, n, strip);
     }
 
     static void lanesF16(long words, int n, long strip) {
+        wordsF16(words, HalfPacking.STEP_BYTES, n, strip);
+    }
+
+    /** Two columns to a word, and vectors of words so many bytes apart. */
+    private static void wordsBf16(long words, long distance, int n, long strip) {
         for (int i = 0; i < n; i++) {
-            VectorHalves.toFloats(words + HalfPacking.STEP_BYTES * i, strip + 2L * STRIP_BYTES * i, STRIP_BYTES);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + distance * i), LE);
+            long o = Memory.known(strip + 2L * STRIP_BYTES * i);
+            v.lanewise(LSHL, 16).intoMemorySegment(ALL, o, LE);
+            v.and(VectorHalves.UPPER_HALVES).intoMemorySegment(ALL, o + STRIP_BYTES, LE);
         }
     }
 
-    /** Two halves to a word. */
-    private static void halves(long words, long strip) {
-        for (int i = 0; i < LANES; i++) {
-            VectorHalves.toFloats(words + (long) BYTES * i, strip + 2L * STRIP_BYTES * i, STRIP_BYTES);
+    private static void wordsF16(long words, long distance, int n, long strip) {
+        for (int i = 0; i < n; i++) {
+            VectorHalves.toFloats(words + distance * i, strip + 2L * STRIP_BYTES * i, STRIP_BYTES);
         }
     }
 

@@ -248,7 +248,7 @@ class MatmulTest {
     @MethodSource("packedTypes")
     void packedWeightsGiveTheSameBits(GgmlType type) {
         SplittableRandom random = new SplittableRandom(700 + type.id());
-        int block = Math.max(type.blockElements(), type.blockElements() == 1 ? 2 : 1);
+        int block = Math.max(type.blockElements(), 2);
         int packed = 0;
         for (Kernels kernels : TestData.kernelSets()) {
             try (CpuDevice device = TestData.device(kernels, 1);
