@@ -90,8 +90,12 @@ interface Kernels {
      */
     void packTokens(long x, long xStride, int tokens, int width, int depth, long packed);
 
-    /** Tokens of a tile of {@link #matmul}. */
-    int matmulTokens();
+    /**
+     * Tokens of the tiles that {@link #matmul} wants for a product of that shape; it takes those of another one as well, if they are wider.
+     *
+     * @param packedWeights whether the weights are packed, see {@link #packs}
+     */
+    int matmulTokens(GgmlType type, boolean packedWeights, int rows, int tokens);
 
     /** Scratch bytes that {@link #matmul} needs. */
     long matmulScratchBytes(int tokens);
@@ -103,7 +107,8 @@ interface Kernels {
      *
      * @param packedWeights whether the weights are packed, see {@link #packs}; then the first row is the first of a group
      * @param following how many rows behind these will be wanted next: they may be read ahead
-     * @param packed the activations in tiles, {@code [tile][cols][matmulTokens]}, see {@link #packTokens}
+     * @param packed the activations in tiles, {@code [tile][cols][tileTokens]}, see {@link #packTokens}
+     * @param tileTokens see {@link #matmulTokens}
      * @param yStride bytes between the rows of results
      * @param scratch {@link #matmulScratchBytes} bytes, 64-byte aligned
      */
@@ -115,6 +120,7 @@ interface Kernels {
             int following,
             int cols,
             long packed,
+            int tileTokens,
             int tokens,
             long y,
             long yStride,

@@ -9,13 +9,14 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>A packed pair has the words of 32 bits of its blocks, each once for every row of a group, {@link #COLS} columns at a time, and
  * in front of them, for formats whose blocks have an odd half, these:
- * {@code [256 columns]{[group][block][LANES] halves, [group][block][word][LANES] words}}. All elements of a word belong to one group of columns:
+ * {@code [256 columns]{[group][block][LANES] halves, [group][block][word][LANES] words}}, or {@code [block][word][group][LANES] words} for formats whose
+ * groups {@link #alternate}. All elements of a word belong to one group of columns:
  * two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
  * {@link LanePacking} has the order. So a matrix is read from its beginning to its end without a jump, which is what processors
  * fetch ahead, and nothing has to be transposed while multiplying.
  */
 enum LaneFormat {
-    /** Blocks of 32: a scale and signed bytes, of which a packed lane has the first and the third plus 128. */
+    /** Blocks of 32: a scale and signed bytes, of which a packed lane has four in falling order, the second and the fourth of them plus 128. */
     Q8_0(GgmlType.Q8_0, 8, true, ActivationForm.BLOCK_BYTES, 127, 0, 8),
     /** Blocks of 32: a scale and nibbles with zero point 8. */
     Q4_0(GgmlType.Q4_0, 4, true, ActivationForm.BLOCK_NIBBLES, 127, 8, 8),
@@ -83,7 +84,17 @@ enum LaneFormat {
 
     /** Whether packed words are multiplied with four rows of activations at once; with two they always are. */
     boolean fourRows() {
-        return this != Q6_K;
+        return this != Q6_K && (this != Q8_0 || Vectors.BYTES == 64);
+    }
+
+    /** Whether the words of both groups of a pair alternate, so that one kernel takes both. */
+    boolean alternate() {
+        return this == Q8_0;
+    }
+
+    /** Bytes from a word of a group to its next. */
+    long wordStep() {
+        return alternate() ? 2L * Vectors.BYTES : Vectors.BYTES;
     }
 
     /** So many rows of activations are multiplied with packed words. For more it is worth the time to take these apart, where that is possible. */
@@ -148,7 +159,8 @@ enum LaneFormat {
     /** Behind the beginning of at most {@link #COLS} columns of a pair, of which so many are left: where the words are. */
     long wordsAfter(int left, int group) {
         int blocks = Math.min(COLS, left) / elements;
-        return halvesAfter(left, half ? 2 : 0) + (long) group * blocks * words * Vectors.BYTES;
+        long groupBytes = alternate() ? Vectors.BYTES : (long) blocks * words * Vectors.BYTES;
+        return halvesAfter(left, half ? 2 : 0) + group * groupBytes;
     }
 
     /** As {@link #wordsAfter}, where the halves are. */

@@ -142,7 +142,10 @@ final class LaneMatvec {
             long nextWords = format.wordsAfter(width, 1);
             for (; left >= width; left -= width) {
                 // In the order of memory, of which nothing must be left out.
-                if (count == 1) {
+                if (format.alternate()) {
+                    factors(kernels, at + halves, at + nextHalves, width / 4, scratch);
+                    together(kernels, at + words, width / 4, records, tokens, count, scratch);
+                } else if (count == 1) {
                     one(kernels, at + words, at + halves, width / 4, records, scratch, 0);
                     one(kernels, at + nextWords, at + nextHalves, width / 4, records, scratch, 1);
                 } else {
@@ -163,6 +166,41 @@ final class LaneMatvec {
         }
     }
 
+    /** Where groups need nothing but halves for their factors. */
+    private static void factors(Parts kernels, long halves, long nextHalves, int words, long scratch) {
+        Isolated.call(kernels.factors, halves, halves, words, scratch);
+        Isolated.call(kernels.factors, nextHalves, nextHalves, words, scratch + LaneUnpack.FACTOR_BYTES);
+    }
+
+    /** Both groups of a pair, whose words alternate. */
+    private static void together(
+            Parts kernels, long from, int words, long records, int tokens, int count, long scratch) {
+        if (count == 1) {
+            Isolated.call(kernels.one, from, words, records, (int) RESULTS, scratch);
+            return;
+        }
+        int most = most(kernels);
+        for (int t = 0; t < tokens; t += most) {
+            int together = Math.min(most, tokens - t);
+            long record = records + VectorActivations.RECORD_BYTES * t;
+            Isolated.call(kernel(kernels, together), from, record, words, scratch + SUMS);
+            finish(kernels, together, records, t, words, scratch);
+        }
+    }
+
+    private static int most(Parts kernels) {
+        return kernels.four == null ? 2 : TILE_ROWS;
+    }
+
+    private static MethodHandle kernel(Parts kernels, int together) {
+        return together <= 2 || kernels.four == null ? kernels.two : kernels.four;
+    }
+
+    private static void finish(Parts kernels, int together, long records, int token, int words, long scratch) {
+        long factors = VectorActivations.factors(records, token);
+        Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * token);
+    }
+
     private static void one(Parts kernels, long from, long halves, int words, long record, long scratch, int group) {
         long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
         long results = scratch + RESULTS + (long) BYTES * group;
@@ -180,10 +218,10 @@ final class LaneMatvec {
             long records,
             int tokens,
             long scratch) {
-        int most = kernels.four == null ? 2 : TILE_ROWS;
+        int most = most(kernels);
         for (int t = 0; t < tokens; t += most) {
             int together = Math.min(most, tokens - t);
-            MethodHandle kernel = together <= 2 ? kernels.two : kernels.four;
+            MethodHandle kernel = kernel(kernels, together);
             long record = records + VectorActivations.RECORD_BYTES * t;
             if (t == 0) {
                 Isolated.call(kernels.factors, from, halves, words, scratch);
@@ -193,8 +231,7 @@ final class LaneMatvec {
                 Isolated.call(kernels.factors, nextFrom, nextHalves, words, scratch + LaneUnpack.FACTOR_BYTES);
             }
             Isolated.call(kernel, nextFrom, record, words, scratch + SUMS + BYTES);
-            long factors = VectorActivations.factors(records, t);
-            Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
+            finish(kernels, together, records, t, words, scratch);
         }
     }
 

@@ -7,6 +7,7 @@ import static dev.prefetch.backend.cpu.Vectors.LANES;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
+import static jdk.incubator.vector.VectorOperators.REVERSE_BYTES;
 import static jdk.incubator.vector.VectorOperators.XOR;
 
 import jdk.incubator.vector.ByteVector;
@@ -21,8 +22,10 @@ final class LanePacking {
 
     private static final long COMPACT = (long) LANES * BYTES;
 
+    private static final long BLOCKS = COMPACT + LANES * COMPACT_BYTES;
+
     /** Scratch bytes that {@link #pack} needs. */
-    static final long SCRATCH_BYTES = COMPACT + Math.max(LANES * COMPACT_BYTES, (52L + 16) * BYTES);
+    static final long SCRATCH_BYTES = Math.max(BLOCKS + 64L * BYTES, COMPACT + (52L + 16) * BYTES);
 
     private static final int NIBBLES = 0x0f0f0f0f;
     private static final int EVEN_BYTES = 0x00ff00ff;
@@ -213,12 +216,18 @@ final class LanePacking {
                 .intoMemorySegment(ALL, o, LE);
     }
 
-    /** The elements of at most 8 blocks; of two bytes that share a half of a lane the lower one becomes unsigned. */
+    /**
+     * The elements of at most 8 blocks, the first of a word on top; of two bytes that share a half of a lane the lower one becomes unsigned. The words of the
+     * other group are in between.
+     */
     private static void q80(long in, long rowBytes, int blocks, long out, long scratch) {
-        blocks(in, rowBytes, blocks, 32, out, scratch);
+        long words = scratch + BLOCKS;
+        blocks(in, rowBytes, blocks, 32, words, scratch);
         for (int i = 0; i < 8 * blocks; i++) {
-            long o = Memory.known(out + (long) BYTES * i);
-            IntVector.fromMemorySegment(I, ALL, o, LE).lanewise(XOR, EVEN_SIGNS).intoMemorySegment(ALL, o, LE);
+            IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
+                    .lanewise(REVERSE_BYTES)
+                    .lanewise(XOR, EVEN_SIGNS)
+                    .intoMemorySegment(ALL, Memory.known(out + 2L * BYTES * i), LE);
         }
     }
 

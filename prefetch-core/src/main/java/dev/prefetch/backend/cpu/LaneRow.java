@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.LaneUnpack.FACTOR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.MINIMA;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
@@ -87,40 +88,61 @@ final class LaneRow {
         sum.intoMemorySegment(ALL, o, LE);
     }
 
-    /** Two elements to half a lane: their products fill 16 bits, so that those of each word are put together with 32. */
+    /**
+     * Of both groups of a pair, whose words alternate. Two elements to half a lane: their products fill 16 bits, so that those of each word are put
+     * together with 32.
+     */
     static void q80(long words, int n, long x, int results, long factors) {
         long p = words;
-        long end = p + (long) BYTES * n;
+        long end = p + 2L * BYTES * n;
         long q = x;
         long f = x + RECORD_FACTORS + FACTOR_SCALES;
         long w = factors;
         long o = Memory.known(factors + results);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             // Of both halves of a lane, where the lower one is not negative, and of the upper one.
             IntVector both = IntVector.zero(I);
             IntVector upper = both;
-            long until = p + 8L * BYTES;
+            IntVector nextBoth = both;
+            IntVector nextUpper = both;
+            long until = p + 16L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector a = pair(q + 8).add(v.mul(pair(q)));
-                a = a.add(signed(v).mul(pair(q + 4)));
-                IntVector z = a.reinterpretAsInts();
-                both = both.add(z);
-                upper = upper.add(z.lanewise(ASHR, 16));
-                p += BYTES;
+                ShortVector a = pair(q);
+                ShortVector b = pair(q + 4);
+                ShortVector start = pair(q + 8);
+                for (int group = 0; group < 2; group++) {
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    IntVector z = start.add(v.mul(a)).add(signed(v).mul(b)).reinterpretAsInts();
+                    IntVector thisBoth = both.add(z);
+                    IntVector thisUpper = upper.add(z.lanewise(ASHR, 16));
+                    both = nextBoth;
+                    upper = nextUpper;
+                    nextBoth = thisBoth;
+                    nextUpper = thisUpper;
+                }
+                p += 2 * BYTES;
                 q += 12;
             }
-            IntVector z = both.sub(upper.lanewise(LSHL, 16)).add(upper).sub(8 << 15);
-            FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w), LE)
-                    .mul(ALL.get(Memory.FLOAT, Memory.known(f)));
-            sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(f)));
+            for (int group = 0; group < 2; group++) {
+                long d = Memory.known(w + FACTOR_BYTES * (group & 1));
+                IntVector z = both.sub(upper.lanewise(LSHL, 16)).add(upper).sub(8 << 15);
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
+                FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+                sum = nextSum;
+                nextSum = thisSum;
+                both = nextBoth;
+                upper = nextUpper;
+            }
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
+        nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** As {@link #q4k}, but the sum of a whole lane fits 16 bits: the halves are one chain, and shifts by a constant exist for whole lanes only. */

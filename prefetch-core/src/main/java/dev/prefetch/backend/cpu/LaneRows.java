@@ -164,47 +164,64 @@ final class LaneRows {
     }
 
     /**
-     * Products of bytes fill half a lane, so that the sums of a block of 32 columns have 32 bits; see {@link LaneProducts#finishWide}. The sums of the
-     * rows take turns in the first variable, so that the body is written, and parsed, once.
+     * Of both groups of a pair, whose words alternate. Products of bytes fill half a lane, so that the sums of a block of 32 columns have 32 bits; see
+     * {@link LaneProducts#finishWide}. The sums of the rows take turns in the first variables, so that the body is written, and parsed, once.
      */
     static void twoQ80(long words, long x, int n, long sums) {
         long p = words;
-        long end = p + (long) BYTES * n;
+        long end = p + 2L * BYTES * n;
         long q = x;
         long o = sums;
         while (p < end) {
-            // Of both halves of a lane, where the lower one is not negative, and of the upper one.
-            IntVector a = IntVector.zero(I);
-            IntVector b = a;
-            IntVector upperA = a;
-            IntVector upperB = a;
-            long until = p + 8L * BYTES;
+            // Of both halves of a lane, where the lower one is not negative, and of the upper one; of either group.
+            IntVector a0 = IntVector.zero(I);
+            IntVector a1 = a0;
+            IntVector b0 = a0;
+            IntVector b1 = a0;
+            IntVector upperA0 = a0;
+            IntVector upperA1 = a0;
+            IntVector upperB0 = a0;
+            IntVector upperB1 = a0;
+            long until = p + 16L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                 ShortVector w = signed(v);
+                ShortVector nextV = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector nextW = signed(nextV);
                 for (int row = 0; row < 2; row++) {
                     long m = q + RECORD_BYTES * (row & 1);
-                    IntVector z = pair(m + 8)
-                            .add(v.mul(pair(m)))
-                            .add(w.mul(pair(m + 4)))
-                            .reinterpretAsInts();
-                    IntVector both = a.add(z);
-                    IntVector upper = upperA.add(z.lanewise(ASHR, 16));
-                    a = b;
-                    b = both;
-                    upperA = upperB;
-                    upperB = upper;
+                    ShortVector y = pair(m);
+                    ShortVector z = pair(m + 4);
+                    ShortVector start = pair(m + 8);
+                    IntVector s = start.add(v.mul(y)).add(w.mul(z)).reinterpretAsInts();
+                    IntVector both = a0.add(s);
+                    IntVector upper = upperA0.add(s.lanewise(ASHR, 16));
+                    s = start.add(nextV.mul(y)).add(nextW.mul(z)).reinterpretAsInts();
+                    IntVector nextBoth = a1.add(s);
+                    IntVector nextUpper = upperA1.add(s.lanewise(ASHR, 16));
+                    a0 = b0;
+                    a1 = b1;
+                    b0 = both;
+                    b1 = nextBoth;
+                    upperA0 = upperB0;
+                    upperA1 = upperB1;
+                    upperB0 = upper;
+                    upperB1 = nextUpper;
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 12;
             }
             o = Memory.known(o);
             for (int row = 0; row < 2; row++) {
-                a.sub(upperA.lanewise(LSHL, 16)).add(upperA).intoMemorySegment(ALL, o + TOKEN_SUMS * (row & 1), LE);
-                a = b;
-                upperA = upperB;
+                long at = o + TOKEN_SUMS * (row & 1);
+                a0.sub(upperA0.lanewise(LSHL, 16)).add(upperA0).intoMemorySegment(ALL, at, LE);
+                a1.sub(upperA1.lanewise(LSHL, 16)).add(upperA1).intoMemorySegment(ALL, at + BYTES, LE);
+                a0 = b0;
+                a1 = b1;
+                upperA0 = upperB0;
+                upperA1 = upperB1;
             }
             o += DISTANCE;
         }
@@ -213,53 +230,82 @@ final class LaneRows {
     /** As {@link #twoQ80}. */
     static void fourQ80(long words, long x, int n, long sums) {
         long p = words;
-        long end = p + (long) BYTES * n;
+        long end = p + 2L * BYTES * n;
         long q = x;
         long o = sums;
         while (p < end) {
-            IntVector a = IntVector.zero(I);
-            IntVector b = a;
-            IntVector c = a;
-            IntVector d = a;
-            IntVector upperA = a;
-            IntVector upperB = a;
-            IntVector upperC = a;
-            IntVector upperD = a;
-            long until = p + 8L * BYTES;
+            IntVector a0 = IntVector.zero(I);
+            IntVector a1 = a0;
+            IntVector b0 = a0;
+            IntVector b1 = a0;
+            IntVector c0 = a0;
+            IntVector c1 = a0;
+            IntVector d0 = a0;
+            IntVector d1 = a0;
+            IntVector upperA0 = a0;
+            IntVector upperA1 = a0;
+            IntVector upperB0 = a0;
+            IntVector upperB1 = a0;
+            IntVector upperC0 = a0;
+            IntVector upperC1 = a0;
+            IntVector upperD0 = a0;
+            IntVector upperD1 = a0;
+            long until = p + 16L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                 ShortVector w = signed(v);
+                ShortVector nextV = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector nextW = signed(nextV);
                 for (int row = 0; row < 4; row++) {
                     long m = q + RECORD_BYTES * (row & 3);
-                    IntVector z = pair(m + 8)
-                            .add(v.mul(pair(m)))
-                            .add(w.mul(pair(m + 4)))
-                            .reinterpretAsInts();
-                    IntVector both = a.add(z);
-                    IntVector upper = upperA.add(z.lanewise(ASHR, 16));
-                    a = b;
-                    b = c;
-                    c = d;
-                    d = both;
-                    upperA = upperB;
-                    upperB = upperC;
-                    upperC = upperD;
-                    upperD = upper;
+                    ShortVector y = pair(m);
+                    ShortVector z = pair(m + 4);
+                    ShortVector start = pair(m + 8);
+                    IntVector s = start.add(v.mul(y)).add(w.mul(z)).reinterpretAsInts();
+                    IntVector both = a0.add(s);
+                    IntVector upper = upperA0.add(s.lanewise(ASHR, 16));
+                    s = start.add(nextV.mul(y)).add(nextW.mul(z)).reinterpretAsInts();
+                    IntVector nextBoth = a1.add(s);
+                    IntVector nextUpper = upperA1.add(s.lanewise(ASHR, 16));
+                    a0 = b0;
+                    a1 = b1;
+                    b0 = c0;
+                    b1 = c1;
+                    c0 = d0;
+                    c1 = d1;
+                    d0 = both;
+                    d1 = nextBoth;
+                    upperA0 = upperB0;
+                    upperA1 = upperB1;
+                    upperB0 = upperC0;
+                    upperB1 = upperC1;
+                    upperC0 = upperD0;
+                    upperC1 = upperD1;
+                    upperD0 = upper;
+                    upperD1 = nextUpper;
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 12;
             }
             o = Memory.known(o);
             for (int row = 0; row < 4; row++) {
-                a.sub(upperA.lanewise(LSHL, 16)).add(upperA).intoMemorySegment(ALL, o + TOKEN_SUMS * (row & 3), LE);
-                a = b;
-                b = c;
-                c = d;
-                upperA = upperB;
-                upperB = upperC;
-                upperC = upperD;
+                long at = o + TOKEN_SUMS * (row & 3);
+                a0.sub(upperA0.lanewise(LSHL, 16)).add(upperA0).intoMemorySegment(ALL, at, LE);
+                a1.sub(upperA1.lanewise(LSHL, 16)).add(upperA1).intoMemorySegment(ALL, at + BYTES, LE);
+                a0 = b0;
+                a1 = b1;
+                b0 = c0;
+                b1 = c1;
+                c0 = d0;
+                c1 = d1;
+                upperA0 = upperB0;
+                upperA1 = upperB1;
+                upperB0 = upperC0;
+                upperB1 = upperC1;
+                upperC0 = upperD0;
+                upperC1 = upperD1;
             }
             o += DISTANCE;
         }

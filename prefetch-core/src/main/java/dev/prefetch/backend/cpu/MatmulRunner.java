@@ -37,7 +37,6 @@ final class MatmulRunner implements AutoCloseable {
     private static final long ALIGNMENT = 64;
 
     private final Kernels kernels;
-    private final int tileTokens;
     private final WorkerPool pool;
     private final Scratch packed = new Scratch("packed activations");
     /** By form. */
@@ -89,6 +88,11 @@ final class MatmulRunner implements AutoCloseable {
 
         private int firstItem;
 
+        /** See {@link Kernels#matmulTokens}. */
+        int tileTokens(Kernels kernels, int tokens) {
+            return kernels.matmulTokens(type, packed, rows, tokens);
+        }
+
         /** How many of {@link #matvecRows} there are in the pass that begins with that row. */
         int passRows(int first) {
             return Math.clamp(matvecRows - first, 0, PASS_TOKENS);
@@ -97,7 +101,6 @@ final class MatmulRunner implements AutoCloseable {
 
     MatmulRunner(Kernels kernels, WorkerPool pool) {
         this.kernels = kernels;
-        this.tileTokens = kernels.matmulTokens();
         this.pool = pool;
         this.perWorker = new Scratch[pool.threads()];
         Arrays.setAll(prepared, i -> new Scratch("prepared activations"));
@@ -163,9 +166,21 @@ final class MatmulRunner implements AutoCloseable {
         for (int first = firstRow; first < rows; first += PASS_TOKENS) {
             int tokens = Math.min(PASS_TOKENS, rows - first);
             Product any = products[0];
-            long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens);
-            panels(input, cols, firstRow, first, tokens);
+            int tile = tileTokens(firstRow, tokens);
+            long input = pack(any.input + any.inputStride * first, any.inputStride, cols, tokens, tile);
+            panels(input, cols, firstRow, first, tokens, tile);
         }
+    }
+
+    /** Tokens of the tiles that serve all products whose panels begin with that row. */
+    private int tileTokens(int firstRow, int tokens) {
+        int most = 0;
+        for (int i = 0; i < count; i++) {
+            if (products[i].matvecRows == firstRow) {
+                most = Math.max(most, products[i].tileTokens(kernels, tokens));
+            }
+        }
+        return most;
     }
 
     /** Computes all products, each of an input of its own and of the same weight format: the same bits as one by one. */
@@ -341,20 +356,21 @@ final class MatmulRunner implements AutoCloseable {
     // panels
 
     /** Packs the tokens in tiles: {@code [tile][cols][tileTokens]}. */
-    private long pack(long x, long xStride, int cols, int tokens) {
+    private long pack(long x, long xStride, int cols, int tokens, int tileTokens) {
         int tiles = Math.ceilDiv(tokens, tileTokens);
         int stretches = Math.ceilDiv(cols, PACKED_COLS);
         packing.x = x;
         packing.xStride = xStride;
         packing.cols = cols;
         packing.tokens = tokens;
+        packing.tileTokens = tileTokens;
         packing.stretches = stretches;
-        packing.target = packed.ensure(packedBytes(cols, tokens));
+        packing.target = packed.ensure(packedBytes(cols, tokens, tileTokens));
         pool.run(tiles * stretches, 4, packing);
         return packing.target;
     }
 
-    private long packedBytes(int cols, int tokens) {
+    private static long packedBytes(int cols, int tokens, int tileTokens) {
         long bytes = 4L * tileTokens * cols * Math.ceilDiv(tokens, tileTokens);
         return Math.ceilDiv(bytes, ALIGNMENT) * ALIGNMENT;
     }
@@ -365,6 +381,7 @@ final class MatmulRunner implements AutoCloseable {
         private long xStride;
         private int cols;
         private int tokens;
+        private int tileTokens;
         private int stretches;
         private long target;
 
@@ -384,7 +401,7 @@ final class MatmulRunner implements AutoCloseable {
         }
     }
 
-    private void panels(long input, int cols, int firstRow, int firstToken, int tokens) {
+    private void panels(long input, int cols, int firstRow, int firstToken, int tokens, int tileTokens) {
         int items = 0;
         for (int i = 0; i < count; i++) {
             products[i].firstItem = items;
@@ -395,6 +412,7 @@ final class MatmulRunner implements AutoCloseable {
         panels.cols = cols;
         panels.firstToken = firstToken;
         panels.tokens = tokens;
+        panels.tileTokens = tileTokens;
         pool.run(items, 1, panels);
     }
 
@@ -404,6 +422,7 @@ final class MatmulRunner implements AutoCloseable {
         private int cols;
         private int firstToken;
         private int tokens;
+        private int tileTokens;
 
         @Override
         public void run(int from, int to, int worker) {
@@ -414,7 +433,7 @@ final class MatmulRunner implements AutoCloseable {
                 int firstRow = (item - product.firstItem) * PANEL_ROWS;
                 int present = Math.min(PANEL_ROWS, product.rows - firstRow);
                 long memory = perWorker[worker].ensure(kernels.matmulScratchBytes(tokens));
-                panel(product, firstRow, present, input, cols, firstToken, tokens, memory);
+                panel(product, firstRow, present, input, cols, firstToken, tokens, tileTokens, memory);
             }
         }
     }
@@ -446,18 +465,19 @@ final class MatmulRunner implements AutoCloseable {
                 Product product = products[item / cuts];
                 int first = item % cuts * each;
                 int present = Math.min(each, tokens - first);
-                long packedBytes = packedBytes(cols, present);
+                int tile = product.tileTokens(kernels, present);
+                long packedBytes = packedBytes(cols, present, tile);
                 long input = perWorker[worker].ensure(packedBytes + kernels.matmulScratchBytes(present));
-                for (int token = 0; token < present; token += tileTokens) {
+                for (int token = 0; token < present; token += tile) {
                     kernels.packTokens(
                             product.input + product.inputStride * (firstToken + first + token),
                             product.inputStride,
-                            Math.min(tileTokens, present - token),
-                            tileTokens,
+                            Math.min(tile, present - token),
+                            tile,
                             cols,
                             input + 4L * cols * token);
                 }
-                panel(product, 0, product.rows, input, cols, firstToken + first, present, input + packedBytes);
+                panel(product, 0, product.rows, input, cols, firstToken + first, present, tile, input + packedBytes);
             }
         }
     }
@@ -475,6 +495,7 @@ final class MatmulRunner implements AutoCloseable {
             int cols,
             int firstToken,
             int tokens,
+            int tileTokens,
             long memory) {
         kernels.matmul(
                 product.type,
@@ -484,6 +505,7 @@ final class MatmulRunner implements AutoCloseable {
                 Math.min(PANEL_ROWS, product.rows - firstRow - weightRows),
                 cols,
                 input,
+                tileTokens,
                 tokens,
                 product.output + product.outputStride * firstToken + 4L * firstRow,
                 product.outputStride,

@@ -110,7 +110,7 @@ final class ScalarKernels implements Kernels {
     }
 
     @Override
-    public int matmulTokens() {
+    public int matmulTokens(GgmlType type, boolean packedWeights, int rows, int tokens) {
         return TILE_TOKENS;
     }
 
@@ -128,6 +128,7 @@ final class ScalarKernels implements Kernels {
             int following,
             int cols,
             long packed,
+            int tileTokens,
             int tokens,
             long y,
             long yStride,

@@ -217,8 +217,9 @@ final class VectorActivations {
         switch (format == LaneFormat.Q4_0 && count > 1 ? LaneFormat.Q4_K : format) {
             case Q8_0 -> {
                 for (int i = 0; i < n / 4; i++) {
-                    int a = Memory.getInt(Memory.known(pairs + 8L * i));
-                    long b = Memory.getInt(Memory.known(pairs + 8L * i + 4)) & LOWER;
+                    // Elements stand in falling order.
+                    int a = Integer.rotateLeft(Memory.getInt(Memory.known(pairs + 8L * i + 4)), 16);
+                    long b = Integer.rotateLeft(Memory.getInt(Memory.known(pairs + 8L * i)), 16) & LOWER;
                     long o = Memory.known(out + 12L * i);
                     Memory.putInt(o, a);
                     Memory.putInt(o + 4, (int) minus(b, times(a & LOWER, 8)));

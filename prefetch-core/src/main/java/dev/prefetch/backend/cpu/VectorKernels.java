@@ -237,8 +237,8 @@ final class VectorKernels implements Kernels {
     }
 
     @Override
-    public int matmulTokens() {
-        return VectorGemm.TOKENS;
+    public int matmulTokens(GgmlType type, boolean packedWeights, int rows, int tokens) {
+        return VectorStrips.tileTokens(type, packedWeights, rows, tokens);
     }
 
     @Override
@@ -255,11 +255,13 @@ final class VectorKernels implements Kernels {
             int following,
             int cols,
             long packed,
+            int tileTokens,
             int tokens,
             long y,
             long yStride,
             long scratch) {
-        strips.multiply(type, weights, packedWeights, rows, following, cols, packed, tokens, y, yStride, scratch);
+        strips.multiply(
+                type, weights, packedWeights, rows, following, cols, packed, tileTokens, tokens, y, yStride, scratch);
     }
 
     @Override

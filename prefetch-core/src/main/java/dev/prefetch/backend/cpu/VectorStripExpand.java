@@ -138,42 +138,52 @@ final class VectorStripExpand {
                     scratch + WORDS + (long) BYTES * word,
                     BYTES);
         }
-        bytes(scratch + WORDS, 0, scratch + SCALES, blocks, strip);
+        bytes(scratch + WORDS, BYTES, 0, scratch + SCALES, blocks, strip + 3 * STRIP_BYTES, -STRIP_BYTES);
     }
 
     /** From packed weights, see {@link LaneFormat}: words and halves instead of rows. */
     static void lanesQ80(long words, long halves, int depth, long scratch, long strip) {
         LaneUnpack.factorsQ80(words, halves, depth / 4, scratch + SCALES);
-        bytes(words, LanePacking.EVEN_SIGNS, scratch + SCALES, depth / 32, strip);
+        bytes(
+                words,
+                LaneFormat.Q8_0.wordStep(),
+                LanePacking.EVEN_SIGNS,
+                scratch + SCALES,
+                depth / 32,
+                strip,
+                STRIP_BYTES);
     }
 
     /**
-     * Words of four signed bytes in the order of columns.
+     * Words of four signed bytes.
      *
+     * @param distance bytes between vectors of words
      * @param signs those that have to be changed
      * @param scales of every group
+     * @param first the strip's column of the byte on top of a word
+     * @param step bytes of the strip from it to the next
      */
-    private static void bytes(long words, int signs, long scales, int groups, long strip) {
+    private static void bytes(long words, long distance, int signs, long scales, int groups, long first, long step) {
         for (int group = 0; group < groups; group++) {
             // Of a byte at the top of a word.
             FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE)
                     .mul(0x1p-24f);
             for (int i = 8 * group; i < 8 * (group + 1); i++) {
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + distance * i), LE)
                         .lanewise(XOR, signs);
-                long o = Memory.known(strip + 4L * STRIP_BYTES * i);
-                ((FloatVector) v.lanewise(LSHL, 24).convertShape(I2F, F, 0))
-                        .mul(d)
-                        .intoMemorySegment(ALL, o, LE);
-                ((FloatVector) v.lanewise(LSHL, 16).and(255 << 24).convertShape(I2F, F, 0))
-                        .mul(d)
-                        .intoMemorySegment(ALL, o + STRIP_BYTES, LE);
-                ((FloatVector) v.lanewise(LSHL, 8).and(255 << 24).convertShape(I2F, F, 0))
-                        .mul(d)
-                        .intoMemorySegment(ALL, o + 2 * STRIP_BYTES, LE);
+                long o = first + 4L * STRIP_BYTES * i;
                 ((FloatVector) v.and(255 << 24).convertShape(I2F, F, 0))
                         .mul(d)
-                        .intoMemorySegment(ALL, o + 3 * STRIP_BYTES, LE);
+                        .intoMemorySegment(ALL, Memory.known(o), LE);
+                ((FloatVector) v.lanewise(LSHL, 8).and(255 << 24).convertShape(I2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, Memory.known(o + step), LE);
+                ((FloatVector) v.lanewise(LSHL, 16).and(255 << 24).convertShape(I2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, Memory.known(o + 2 * step), LE);
+                ((FloatVector) v.lanewise(LSHL, 24).convertShape(I2F, F, 0))
+                        .mul(d)
+                        .intoMemorySegment(ALL, Memory.known(o + 3 * step), LE);
             }
         }
     }

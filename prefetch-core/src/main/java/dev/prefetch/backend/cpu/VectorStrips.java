@@ -26,6 +26,7 @@ final class VectorStrips {
     private final MethodHandle lanesQ80 = Isolated.strip(VectorStripExpand.class, "lanesQ80");
     private final MethodHandle lanesF16 = Isolated.expand(VectorStripExpand.class, "lanesF16");
     private final MethodHandle lanesBf16 = Isolated.expand(VectorStripExpand.class, "lanesBf16");
+    private final FewTokens few = new FewTokens();
     private final Map<GgmlType, MethodHandle> expanders = new EnumMap<>(GgmlType.class);
 
     /** @param kernels what expands the other formats */
@@ -35,6 +36,12 @@ final class VectorStrips {
         expanders.put(GgmlType.F16, Isolated.strip(VectorStripExpand.class, "f16"));
         expanders.put(GgmlType.BF16, Isolated.strip(VectorStripExpand.class, "bf16"));
         expanders.put(GgmlType.Q8_0, Isolated.strip(VectorStripExpand.class, "q80"));
+    }
+
+    /** See {@link Kernels#matmulTokens}. */
+    static int tileTokens(GgmlType type, boolean packedWeights, int rows, int tokens) {
+        boolean allFew = packedWeights && rows % LaneFormat.PAIR_ROWS == 0 && FewTokens.takes(type, tokens);
+        return allFew ? FewTokens.tileTokens(tokens) : VectorGemm.TOKENS;
     }
 
     static long scratchBytes(int tokens) {
@@ -58,6 +65,7 @@ final class VectorStrips {
             int following,
             int cols,
             long packed,
+            int tileTokens,
             int tokens,
             long y,
             long yStride,
@@ -68,7 +76,12 @@ final class VectorStrips {
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
         LaneFormat format = LaneFormat.of(type);
         int packedRows = packedWeights ? rows / LaneFormat.PAIR_ROWS * LaneFormat.PAIR_ROWS : 0;
-        for (int first = 0; first < rows; first += VectorGemm.ROWS) {
+        int done = 0;
+        if (packedRows > 0 && FewTokens.takes(type, tokens)) {
+            few.multiply(weights, packedRows, cols, packed, tileTokens, tokens, y, yStride, scratch);
+            done = packedRows;
+        }
+        for (int first = done; first < rows; first += VectorGemm.ROWS) {
             int present = Math.min(VectorGemm.ROWS, rows - first);
             if (present < VectorGemm.ROWS) {
                 // The sums of rows beyond the last one are of no use, but computing with whatever is there may be slow.
@@ -139,7 +152,7 @@ final class VectorStrips {
             int row = firstRow + first;
             long pair = weights + format.type.byteSize(cols) * (row - row % LaneFormat.PAIR_ROWS);
             int group = row / Vectors.LANES % 2;
-            long words = pair + format.wordsAt(cols, unit, group) + (long) Vectors.BYTES * format.words * block;
+            long words = pair + format.wordsAt(cols, unit, group) + format.wordStep() * format.words * block;
             long halves = pair + format.halvesAt(cols, unit, group) + 2L * Vectors.LANES * block;
             long scratch = strip + STRIP_BYTES + Vectors.LANES * ROW_BYTES;
             Isolated.call(lanesQ80, words, halves, depth, scratch, strip + 4L * first);

@@ -1,0 +1,74 @@
+package dev.prefetch.backend.cpu;
+
+import dev.prefetch.gguf.GgmlType;
+import java.lang.invoke.MethodHandle;
+
+/**
+ * Products of few tokens with packed {@code Q8_0}, straight from packed words: making floats of the weights first, as {@link VectorStrips}
+ * does for more, takes longer than multiplying them. The bits are the same.
+ */
+final class FewTokens {
+
+    /** Whether there are registers for the sums of eight tokens and both groups of a pair, or of two tokens. */
+    private static final boolean MANY_REGISTERS = Vectors.BYTES == 64;
+
+    private static final int MOST = MANY_REGISTERS ? 16 : 8;
+
+    private static final long FACTOR_BYTES = 2L * LaneFormat.COLS / LaneFormat.Q8_0.elements * Vectors.BYTES;
+    private static final long ALL_SUM_BYTES = VectorBytes.SUM_BYTES * MOST;
+
+    /** Scratch bytes that {@link #multiply} needs. */
+    static final long SCRATCH_BYTES = FACTOR_BYTES + ALL_SUM_BYTES;
+
+    private final MethodHandle factors = Isolated.unpack(LaneUnpack.class, "factorsQ80");
+    private final MethodHandle two = Isolated.strip(VectorBytes.class, "twoOfPair");
+    private final MethodHandle four = Isolated.strip(VectorBytes.class, "fourOfPair");
+    private final MethodHandle eight =
+            Isolated.strip(VectorBytes.class, MANY_REGISTERS ? "eightOfPair" : "eightOfGroup");
+
+    /** Whether so many tokens are multiplied here with packed weights of that type. */
+    static boolean takes(GgmlType type, int tokens) {
+        return type == GgmlType.Q8_0 && tokens <= MOST;
+    }
+
+    /** Tokens of the tiles that so many stand in: what is read of a tile for every row is read for nothing where tokens are absent. */
+    static int tileTokens(int tokens) {
+        if (tokens > 4) {
+            return VectorGemm.TOKENS;
+        }
+        return MANY_REGISTERS && tokens > 2 ? 4 : 2;
+    }
+
+    /** See {@link Kernels#matmul}, for whole pairs of groups of rows. */
+    void multiply(
+            long weights, int rows, int cols, long packed, int tile, int tokens, long y, long yStride, long scratch) {
+        LaneFormat format = LaneFormat.Q8_0;
+        MethodHandle kernel = switch (tile) {
+            case 2 -> two;
+            case 4 -> four;
+            default -> eight;
+        };
+        int groups = tile == VectorGemm.TOKENS && !MANY_REGISTERS ? 1 : 2;
+        long sums = scratch + FACTOR_BYTES;
+        for (int row = 0; row < rows; row += LaneFormat.PAIR_ROWS) {
+            long pair = weights + format.type.byteSize(cols) * row;
+            Memory.clear(sums, ALL_SUM_BYTES);
+            for (int col = 0; col < cols; col += LaneFormat.COLS) {
+                int blocks = Math.min(LaneFormat.COLS, cols - col) / format.elements;
+                Isolated.call(factors, pair, pair + format.halvesAt(cols, col, 0), 16 * blocks, scratch);
+                for (int group = 0; group < 2; group += groups) {
+                    long words = pair + format.wordsAt(cols, col, group);
+                    long bytes = (long) Vectors.BYTES * group;
+                    for (int t = 0; t < tokens; t += tile) {
+                        long x = packed + 4L * cols * t + 4L * tile * col;
+                        long out = sums + VectorBytes.SUM_BYTES * t + bytes;
+                        Isolated.call(kernel, words, scratch + bytes * blocks, blocks, x, out);
+                    }
+                }
+            }
+            for (int t = 0; t < tokens; t++) {
+                Memory.copy(sums + VectorBytes.SUM_BYTES * t, y + yStride * t + 4L * row, VectorBytes.SUM_BYTES);
+            }
+        }
+    }
+}
