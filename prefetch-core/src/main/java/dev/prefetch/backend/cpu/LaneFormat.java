@@ -9,8 +9,7 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>A packed pair has the words of 32 bits of its blocks, each once for every row of a group, {@link #COLS} columns at a time, and
  * in front of them, for formats whose blocks have an odd half, these:
- * {@code [256 columns]{[group][block][LANES] halves, [group][block][word][LANES] words}}, or {@code [block][word][group][LANES] words} for formats whose
- * groups {@link #alternate}. All elements of a word belong to one group of columns:
+ * {@code [256 columns]{[group][block][LANES] halves, [group][word][LANES] scales, [block][word][group][LANES] words}}. All elements of a word belong to one group of columns:
  * two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
  * {@link LanePacking} has the order. So a matrix is read from its beginning to its end without a jump, which is what processors
  * fetch ahead, and nothing has to be transposed while multiplying.
@@ -31,6 +30,9 @@ enum LaneFormat {
 
     /** Rows of a pair of groups. */
     static final int PAIR_ROWS = 2 * Vectors.LANES;
+
+    /** Bytes from a vector of words of a group to its next: those of the other group are in between, so that a kernel takes both in the order of memory. */
+    static final long STEP_BYTES = 2L * Vectors.BYTES;
 
     /** Columns that are multiplied at a time: a super-block, or as many blocks as make 256. */
     static final int COLS = 256;
@@ -87,16 +89,6 @@ enum LaneFormat {
         return this != Q6_K && (this != Q8_0 || Vectors.BYTES == 64);
     }
 
-    /** Whether the words of both groups of a pair alternate, so that one kernel takes both. */
-    boolean alternate() {
-        return this == Q8_0;
-    }
-
-    /** Bytes from a word of a group to its next. */
-    long wordStep() {
-        return alternate() ? 2L * Vectors.BYTES : Vectors.BYTES;
-    }
-
     /** So many rows of activations are multiplied with packed words. For more it is worth the time to take these apart, where that is possible. */
     int fewRows() {
         return switch (this) {
@@ -105,6 +97,11 @@ enum LaneFormat {
             case Q5_K -> 8;
             case Q6_K -> 4;
         };
+    }
+
+    /** Words of a block in front of the others: scales and minima. */
+    private int front() {
+        return elements == COLS ? 4 : 0;
     }
 
     /** Whether groups have minima. */
@@ -146,6 +143,11 @@ enum LaneFormat {
         return pairBytes(col) + wordsAfter(cols - col, group);
     }
 
+    /** Where in a packed pair the words in front of the others are, for formats that have any. */
+    long frontAt(int cols, int col, int group) {
+        return pairBytes(col) + frontAfter(cols - col, group);
+    }
+
     /** Where in a packed pair the halves of the blocks from that column on are, for formats that have any. */
     long halvesAt(int cols, int col, int group) {
         return pairBytes(col) + halvesAfter(cols - col, group);
@@ -158,9 +160,12 @@ enum LaneFormat {
 
     /** Behind the beginning of at most {@link #COLS} columns of a pair, of which so many are left: where the words are. */
     long wordsAfter(int left, int group) {
-        int blocks = Math.min(COLS, left) / elements;
-        long groupBytes = alternate() ? Vectors.BYTES : (long) blocks * words * Vectors.BYTES;
-        return halvesAfter(left, half ? 2 : 0) + group * groupBytes;
+        return frontAfter(left, 2) + (long) Vectors.BYTES * group;
+    }
+
+    /** As {@link #wordsAfter}, where the words in front of the others are. */
+    long frontAfter(int left, int group) {
+        return halvesAfter(left, half ? 2 : 0) + (long) front() * Vectors.BYTES * group;
     }
 
     /** As {@link #wordsAfter}, where the halves are. */

@@ -1,7 +1,6 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.VectorActivations.TILE_ROWS;
-import static dev.prefetch.backend.cpu.Vectors.BYTES;
 
 import java.lang.invoke.MethodHandle;
 import java.util.EnumMap;
@@ -137,28 +136,18 @@ final class LaneMatvec {
             // Of all that have 256 columns the places are the same.
             int width = Math.min(LaneFormat.COLS, left);
             long halves = format.halvesAfter(width, 0);
-            long words = format.wordsAfter(width, 0);
+            long front = format.frontAfter(width, 0);
             long nextHalves = format.halvesAfter(width, 1);
-            long nextWords = format.wordsAfter(width, 1);
+            long nextFront = format.frontAfter(width, 1);
+            long words = format.wordsAfter(width, 0);
             for (; left >= width; left -= width) {
-                // In the order of memory, of which nothing must be left out.
-                if (format.alternate()) {
-                    factors(kernels, at + halves, at + nextHalves, width / 4, scratch);
-                    together(kernels, at + words, width / 4, records, tokens, count, scratch);
-                } else if (count == 1) {
-                    one(kernels, at + words, at + halves, width / 4, records, scratch, 0);
-                    one(kernels, at + nextWords, at + nextHalves, width / 4, records, scratch, 1);
+                long nextFactors = scratch + LaneUnpack.FACTOR_BYTES;
+                Isolated.call(kernels.factors, at + front, at + halves, width / 4, scratch);
+                Isolated.call(kernels.factors, at + nextFront, at + nextHalves, width / 4, nextFactors);
+                if (count == 1) {
+                    Isolated.call(kernels.one, at + words, width / 4, records, (int) RESULTS, scratch);
                 } else {
-                    several(
-                            kernels,
-                            at + words,
-                            at + halves,
-                            at + nextWords,
-                            at + nextHalves,
-                            width / 4,
-                            records,
-                            tokens,
-                            scratch);
+                    several(kernels, at + words, width / 4, records, tokens, scratch);
                 }
                 at += step;
                 records += recordBytes;
@@ -166,72 +155,15 @@ final class LaneMatvec {
         }
     }
 
-    /** Where groups need nothing but halves for their factors. */
-    private static void factors(Parts kernels, long halves, long nextHalves, int words, long scratch) {
-        Isolated.call(kernels.factors, halves, halves, words, scratch);
-        Isolated.call(kernels.factors, nextHalves, nextHalves, words, scratch + LaneUnpack.FACTOR_BYTES);
-    }
-
-    /** Both groups of a pair, whose words alternate. */
-    private static void together(
-            Parts kernels, long from, int words, long records, int tokens, int count, long scratch) {
-        if (count == 1) {
-            Isolated.call(kernels.one, from, words, records, (int) RESULTS, scratch);
-            return;
-        }
-        int most = most(kernels);
+    private static void several(Parts kernels, long from, int words, long records, int tokens, long scratch) {
+        int most = kernels.four == null ? 2 : TILE_ROWS;
         for (int t = 0; t < tokens; t += most) {
             int together = Math.min(most, tokens - t);
+            MethodHandle kernel = together <= 2 || kernels.four == null ? kernels.two : kernels.four;
             long record = records + VectorActivations.RECORD_BYTES * t;
-            Isolated.call(kernel(kernels, together), from, record, words, scratch + SUMS);
-            finish(kernels, together, records, t, words, scratch);
-        }
-    }
-
-    private static int most(Parts kernels) {
-        return kernels.four == null ? 2 : TILE_ROWS;
-    }
-
-    private static MethodHandle kernel(Parts kernels, int together) {
-        return together <= 2 || kernels.four == null ? kernels.two : kernels.four;
-    }
-
-    private static void finish(Parts kernels, int together, long records, int token, int words, long scratch) {
-        long factors = VectorActivations.factors(records, token);
-        Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * token);
-    }
-
-    private static void one(Parts kernels, long from, long halves, int words, long record, long scratch, int group) {
-        long factors = scratch + LaneUnpack.FACTOR_BYTES * group;
-        long results = scratch + RESULTS + (long) BYTES * group;
-        Isolated.call(kernels.factors, from, halves, words, factors);
-        Isolated.call(kernels.one, from, words, record, (int) (results - factors), factors);
-    }
-
-    private static void several(
-            Parts kernels,
-            long from,
-            long halves,
-            long nextFrom,
-            long nextHalves,
-            int words,
-            long records,
-            int tokens,
-            long scratch) {
-        int most = most(kernels);
-        for (int t = 0; t < tokens; t += most) {
-            int together = Math.min(most, tokens - t);
-            MethodHandle kernel = kernel(kernels, together);
-            long record = records + VectorActivations.RECORD_BYTES * t;
-            if (t == 0) {
-                Isolated.call(kernels.factors, from, halves, words, scratch);
-            }
             Isolated.call(kernel, from, record, words, scratch + SUMS);
-            if (t == 0) {
-                Isolated.call(kernels.factors, nextFrom, nextHalves, words, scratch + LaneUnpack.FACTOR_BYTES);
-            }
-            Isolated.call(kernel, nextFrom, record, words, scratch + SUMS + BYTES);
-            finish(kernels, together, records, t, words, scratch);
+            long factors = VectorActivations.factors(records, t);
+            Isolated.call(kernels.finish, scratch, together, factors, words, scratch + RESULTS + 4L * ROWS * t);
         }
     }
 
@@ -245,10 +177,11 @@ final class LaneMatvec {
             int words = Math.min(LaneFormat.COLS, left) / 4;
             for (int group = 0; group < 2; group++) {
                 long halves = at + format.halvesAfter(left, group);
-                long from = at + format.wordsAfter(left, group);
-                Isolated.call(kernels.factors, from, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
-                Isolated.call(kernels.elements, from, halves, words, scratch + ELEMENTS + (long) BYTES * group);
+                long front = at + format.frontAfter(left, group);
+                Isolated.call(kernels.factors, front, halves, words, scratch + LaneUnpack.FACTOR_BYTES * group);
             }
+            long from = at + format.wordsAfter(left, 0);
+            Isolated.call(kernels.elements, from, at, words, scratch + ELEMENTS);
             int pairs = 2 * words;
             for (int t = 0; t < tokens; t += TILE_ROWS) {
                 int together = Math.min(TILE_ROWS, tokens - t);

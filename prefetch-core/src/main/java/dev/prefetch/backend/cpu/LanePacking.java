@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.LaneFormat.STEP_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -49,13 +50,14 @@ final class LanePacking {
             for (int col = 0; col < cols; col += LaneFormat.COLS) {
                 long from = rows + format.type.byteSize(col);
                 long to = out + format.wordsAt(cols, col, group);
+                long front = out + format.frontAt(cols, col, group);
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.type.blockElements();
                 switch (format) {
                     case Q8_0 -> q80(from, rowBytes, blocks, to, scratch);
                     case Q4_0 -> q40(from, rowBytes, blocks, to, scratch);
-                    case Q4_K -> q4k(from, rowBytes, to, scratch);
-                    case Q5_K -> q5k(from, rowBytes, to, scratch);
-                    case Q6_K -> q6k(from, rowBytes, to, scratch);
+                    case Q4_K -> q4k(from, rowBytes, front, to, scratch);
+                    case Q5_K -> q5k(from, rowBytes, front, to, scratch);
+                    case Q6_K -> q6k(from, rowBytes, front, to, scratch);
                 }
                 if (format.half) {
                     // In front of the elements, or behind them.
@@ -111,34 +113,34 @@ final class LanePacking {
     }
 
     /** Scales, then for each group of 32 columns four words: bytes with nibbles of one group instead of two. */
-    private static void q4k(long in, long rowBytes, long out, long scratch) {
+    private static void q4k(long in, long rowBytes, long front, long out, long scratch) {
         long words = scratch + COMPACT;
         transpose(in, rowBytes, 36, words, scratch);
-        Memory.copy(words, out, 4L * BYTES);
+        Memory.copy(words, front, 4L * BYTES);
         for (int i = 0; i < 16; i++) {
             int word = i / 4 * 8 + i % 4;
             long p = Memory.known(words + (4L + word) * BYTES);
-            long o = Memory.known(out + (4L + word) * BYTES);
+            long o = Memory.known(out + STEP_BYTES * word);
             IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
             IntVector b = IntVector.fromMemorySegment(I, ALL, p + 4 * BYTES, LE);
             a.and(NIBBLES).or(b.and(NIBBLES).lanewise(LSHL, 4)).intoMemorySegment(ALL, o, LE);
-            a.lanewise(LSHR, 4).and(NIBBLES).or(b.and(~NIBBLES)).intoMemorySegment(ALL, o + 4 * BYTES, LE);
+            a.lanewise(LSHR, 4).and(NIBBLES).or(b.and(~NIBBLES)).intoMemorySegment(ALL, o + 4 * STEP_BYTES, LE);
         }
     }
 
     /** Scales, then for each group of 32 columns five words with three elements in either half, and a bit of the sixteenth on top. */
-    private static void q5k(long in, long rowBytes, long out, long scratch) {
+    private static void q5k(long in, long rowBytes, long front, long out, long scratch) {
         long words = scratch + COMPACT;
         long pairs = words + 52L * BYTES;
         transpose(in, rowBytes, 44, words, scratch);
-        Memory.copy(words, out, 4L * BYTES);
+        Memory.copy(words, front, 4L * BYTES);
         for (int group = 0; group < 8; group++) {
             for (int i = 0; i < 8; i++) {
                 long nibbles = words + (12L + group / 2 * 8 + i) * BYTES;
                 elements(nibbles, group % 2 * 4, words + (4L + i) * BYTES, group, 0x01010101, pairs + 2L * BYTES * i);
             }
             for (int i = 0; i < 5; i++) {
-                five(pairs + 3L * BYTES * i, pairs + 15L * BYTES, i, out + (4L + 5 * group + i) * BYTES);
+                five(pairs + 3L * BYTES * i, pairs + 15L * BYTES, i, out + (5L * group + i) * STEP_BYTES);
             }
         }
     }
@@ -147,11 +149,11 @@ final class LanePacking {
      * Scales, then for each group of 16 columns three words with two elements in either half, and on top the lower bits of a third
      * in the first two, and the upper ones of both in the last.
      */
-    private static void q6k(long in, long rowBytes, long out, long scratch) {
+    private static void q6k(long in, long rowBytes, long front, long out, long scratch) {
         long words = scratch + COMPACT;
         long pairs = words + 52L * BYTES;
         transpose(in, rowBytes, 52, words, scratch);
-        Memory.copy(words + 48L * BYTES, out, 4L * BYTES);
+        Memory.copy(words + 48L * BYTES, front, 4L * BYTES);
         for (int group = 0; group < 16; group++) {
             // Of each half of 128 columns the first 64 are low nibbles and the second high ones.
             int half = group / 8;
@@ -162,11 +164,11 @@ final class LanePacking {
                 long upper = words + (32L + 8 * half + word) * BYTES;
                 elements(nibbles, quarter / 2 * 4, upper, 2 * quarter, 0x03030303, pairs + 2L * BYTES * i);
             }
-            long o = out + (4L + 3 * group) * BYTES;
+            long o = out + 3 * STEP_BYTES * group;
             six(pairs, pairs + 2 * BYTES, 0, 0x000f000f, 12, o);
-            six(pairs + 3 * BYTES, pairs + 5 * BYTES, 0, 0x000f000f, 12, o + BYTES);
-            six(pairs + 6 * BYTES, pairs + 2 * BYTES, 4, 0x00030003, 12, o + 2 * BYTES);
-            add(pairs + 5 * BYTES, 4, 0x00030003, 14, o + 2 * BYTES);
+            six(pairs + 3 * BYTES, pairs + 5 * BYTES, 0, 0x000f000f, 12, o + STEP_BYTES);
+            six(pairs + 6 * BYTES, pairs + 2 * BYTES, 4, 0x00030003, 12, o + 2 * STEP_BYTES);
+            add(pairs + 5 * BYTES, 4, 0x00030003, 14, o + 2 * STEP_BYTES);
         }
     }
 
@@ -217,8 +219,7 @@ final class LanePacking {
     }
 
     /**
-     * The elements of at most 8 blocks, the first of a word on top; of two bytes that share a half of a lane the lower one becomes unsigned. The words of the
-     * other group are in between.
+     * The elements of at most 8 blocks, the first of a word on top; of two bytes that share a half of a lane the lower one becomes unsigned.
      */
     private static void q80(long in, long rowBytes, int blocks, long out, long scratch) {
         long words = scratch + BLOCKS;
@@ -227,12 +228,22 @@ final class LanePacking {
             IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
                     .lanewise(REVERSE_BYTES)
                     .lanewise(XOR, EVEN_SIGNS)
-                    .intoMemorySegment(ALL, Memory.known(out + 2L * BYTES * i), LE);
+                    .intoMemorySegment(ALL, Memory.known(out + STEP_BYTES * i), LE);
         }
     }
 
     private static void q40(long in, long rowBytes, int blocks, long out, long scratch) {
-        blocks(in, rowBytes, blocks, 16, out, scratch);
+        long words = scratch + BLOCKS;
+        blocks(in, rowBytes, blocks, 16, words, scratch);
+        copy(words, 4 * blocks, out);
+    }
+
+    /** So many vectors of words to their places among those of the other group. */
+    private static void copy(long words, int n, long out) {
+        for (int i = 0; i < n; i++) {
+            IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
+                    .intoMemorySegment(ALL, Memory.known(out + STEP_BYTES * i), LE);
+        }
     }
 
     /** The words of at most 8 blocks with so many bytes behind their half. */

@@ -22,11 +22,11 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Multiplies 256 columns of a packed group of rows with one row of activations: what waits for memory must not
+ * Multiplies 256 columns of a packed pair of groups of rows with one row of activations: what waits for memory must not
  * store much, or the processor does not look far enough ahead.
  *
- * <p>Kernels have the arguments {@code (words of the group, columns / 4, record of the activations, from the factors to the results, factors of
- * the group)}. Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
+ * <p>Kernels have the arguments {@code (words, columns / 4, record of the activations, from the factors to the results, factors)}; the factors of the
+ * second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first, and its results beside them. In turn the groups take the same variables. Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
  *
  * <p>Loops have their condition in front: the compiler parses the body of one that has it at the end twice, and puts off inlining
  * the rest of a method when it has grown to a limit, after which vectors stay objects in some processes. See {@link Isolated}. A body may have some
@@ -49,49 +49,59 @@ final class LaneRow {
 
     /** Four words to a sum, four elements to half a lane. */
     static void q4k(long words, int n, long x, int results, long factors) {
-        long p = words + 4L * BYTES;
-        long end = p + 32L * BYTES;
+        long p = words;
+        long end = p + 64L * BYTES;
         long q = x;
         long f = x + RECORD_FACTORS;
         long start = x + STARTS;
         long w = factors;
         long o = Memory.known(factors + results);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
-            long until = p + 4L * BYTES;
+            ShortVector b = a;
+            long until = p + 8L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                for (int k = 0; k < 2; k++) {
-                    long m = q + 8 * (k & 1);
-                    a = a.add(v.mul(pair(m)).add(shifted(v, 4, FOUR).mul(pair(m + 4))));
-                    v = shifted(v, 8, EIGHT);
+                for (int group = 0; group < 2; group++) {
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector c = a;
+                    for (int k = 0; k < 2; k++) {
+                        long m = q + 8 * (k & 1);
+                        c = c.add(v.mul(pair(m)).add(shifted(v, 4, FOUR).mul(pair(m + 4))));
+                        v = shifted(v, 8, EIGHT);
+                    }
+                    a = b;
+                    b = c;
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 16;
             }
-            w = Memory.known(w);
             f = Memory.known(f);
-            IntVector z = a.reinterpretAsInts();
-            z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
-            FloatVector scale =
-                    FloatVector.fromMemorySegment(F, ALL, w, LE).mul(ALL.get(Memory.FLOAT, f + FACTOR_SCALES));
-            sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
-            sum = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f))
-                    .fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), sum);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTOR_SCALES));
+            FloatVector m = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f));
+            for (int group = 0; group < 2; group++) {
+                long d = Memory.known(w + FACTOR_BYTES * (group & 1));
+                IntVector z = a.reinterpretAsInts();
+                z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
+                FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+                thisSum = m.fma(FloatVector.fromMemorySegment(F, ALL, d + MINIMA, LE), thisSum);
+                sum = nextSum;
+                nextSum = thisSum;
+                a = b;
+            }
             start += 4;
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
+        nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
-    /**
-     * Of both groups of a pair, whose words alternate. Two elements to half a lane: their products fill 16 bits, so that those of each word are put
-     * together with 32.
-     */
+    /** Two elements to half a lane: their products fill 16 bits, so that those of each word are put together with 32. */
     static void q80(long words, int n, long x, int results, long factors) {
         long p = words;
         long end = p + 2L * BYTES * n;
@@ -148,121 +158,162 @@ final class LaneRow {
     /** As {@link #q4k}, but the sum of a whole lane fits 16 bits: the halves are one chain, and shifts by a constant exist for whole lanes only. */
     static void q40(long words, int n, long x, int results, long factors) {
         long p = words;
-        long end = p + 4L * BYTES * (n / 8);
+        long end = p + 8L * BYTES * (n / 8);
         long q = x;
         long f = x + RECORD_FACTORS + FACTOR_SCALES;
         long start = x + STARTS;
         long w = factors;
         long o = Memory.known(factors + results);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
-            long until = p + 4L * BYTES;
+            ShortVector b = a;
+            long until = p + 8L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
-                ShortVector y = v.reinterpretAsShorts().mul(pair(q));
-                y = y.add(v.lanewise(LSHR, 4).reinterpretAsShorts().mul(pair(q + 4)));
-                ShortVector z = v.lanewise(LSHR, 8).reinterpretAsShorts().mul(pair(q + 8));
-                z = z.add(v.lanewise(LSHR, 12).reinterpretAsShorts().mul(pair(q + 12)));
-                a = a.add(y.add(z));
-                p += BYTES;
+                for (int group = 0; group < 2; group++) {
+                    IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector y = v.reinterpretAsShorts().mul(pair(q));
+                    y = y.add(v.lanewise(LSHR, 4).reinterpretAsShorts().mul(pair(q + 4)));
+                    ShortVector z = v.lanewise(LSHR, 8).reinterpretAsShorts().mul(pair(q + 8));
+                    z = z.add(v.lanewise(LSHR, 12).reinterpretAsShorts().mul(pair(q + 12)));
+                    ShortVector c = a.add(y.add(z));
+                    a = b;
+                    b = c;
+                }
+                p += 2 * BYTES;
                 q += 16;
             }
-            IntVector sums = a.reinterpretAsInts();
-            sums = sums.add(sums.lanewise(LSHL, 16)).lanewise(ASHR, 16);
-            FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w), LE)
-                    .mul(ALL.get(Memory.FLOAT, Memory.known(f)));
-            sum = ((FloatVector) sums.convertShape(I2F, F, 0)).fma(scale, sum);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(f)));
+            for (int group = 0; group < 2; group++) {
+                long d = Memory.known(w + FACTOR_BYTES * (group & 1));
+                IntVector z = a.reinterpretAsInts();
+                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
+                FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+                sum = nextSum;
+                nextSum = thisSum;
+                a = b;
+            }
             start += 4;
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
+        nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** Five words to a sum, three elements to half a lane and a bit of the sixteenth. */
     static void q5k(long words, int n, long x, int results, long factors) {
-        long p = words + 4L * BYTES;
-        long end = p + 40L * BYTES;
+        long p = words;
+        long end = p + 80L * BYTES;
         long q = x;
         long f = x + RECORD_FACTORS;
         long start = x + STARTS;
         long w = factors;
         long o = Memory.known(factors + results);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
-            long until = p + 5L * BYTES;
+            ShortVector b = a;
+            long until = p + 10L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                for (int k = 0; k < 2; k++) {
-                    long m = q + 8 * (k & 1);
-                    a = a.add(v.mul(pair(m)).add(shifted(v, 5, FIVE).mul(pair(m + 4))));
-                    v = shifted(v, 10, TEN);
+                for (int group = 0; group < 2; group++) {
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector c = a;
+                    for (int k = 0; k < 2; k++) {
+                        long m = q + 8 * (k & 1);
+                        c = c.add(v.mul(pair(m)).add(shifted(v, 5, FIVE).mul(pair(m + 4))));
+                        v = shifted(v, 10, TEN);
+                    }
+                    a = b;
+                    b = c;
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 16;
             }
-            w = Memory.known(w);
             f = Memory.known(f);
-            IntVector z = a.reinterpretAsInts();
-            z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
-            FloatVector scale =
-                    FloatVector.fromMemorySegment(F, ALL, w, LE).mul(ALL.get(Memory.FLOAT, f + FACTOR_SCALES));
-            sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
-            sum = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f))
-                    .fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), sum);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + FACTOR_SCALES));
+            FloatVector m = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f));
+            for (int group = 0; group < 2; group++) {
+                long d = Memory.known(w + FACTOR_BYTES * (group & 1));
+                IntVector z = a.reinterpretAsInts();
+                z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
+                FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+                thisSum = m.fma(FloatVector.fromMemorySegment(F, ALL, d + MINIMA, LE), thisSum);
+                sum = nextSum;
+                nextSum = thisSum;
+                a = b;
+            }
             start += 4;
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
+        nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** Three words to a sum, two elements to half a lane and some bits of a third. */
     static void q6k(long words, int n, long x, int results, long factors) {
-        long p = words + 4L * BYTES;
-        long end = p + 48L * BYTES;
+        long p = words;
+        long end = p + 96L * BYTES;
         long q = x;
         long f = x + RECORD_FACTORS + FACTOR_SCALES;
         long start = x + STARTS;
         long w = factors;
         long o = Memory.known(factors + results);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
-            long until = p + 3L * BYTES;
+            ShortVector b = a;
+            long until = p + 6L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector y = v.mul(pair(q));
-                for (int k = 0; k < 2; k++) {
-                    v = shifted(v, 6, SIX);
-                    y = y.add(v.mul(pair(q + 4 + 4 * (k & 1))));
+                for (int group = 0; group < 2; group++) {
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector y = v.mul(pair(q));
+                    for (int k = 0; k < 2; k++) {
+                        v = shifted(v, 6, SIX);
+                        y = y.add(v.mul(pair(q + 4 + 4 * (k & 1))));
+                    }
+                    ShortVector c = a.add(y);
+                    a = b;
+                    b = c;
                 }
-                a = a.add(y);
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 12;
             }
             q = Memory.known(q);
-            ShortVector u = ShortVector.fromMemorySegment(S, ALL, Memory.known(p - BYTES), LE);
-            a = a.add(u.lanewise(LSHR, 14).mul(pair(q)));
+            ShortVector last = pair(q);
             q += 4;
-            IntVector z = a.reinterpretAsInts();
-            z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
-            FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(w), LE)
-                    .mul(ALL.get(Memory.FLOAT, Memory.known(f)));
-            sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+            p = Memory.known(p);
+            FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(f)));
+            for (int group = 0; group < 2; group++) {
+                long d = Memory.known(w + FACTOR_BYTES * (group & 1));
+                ShortVector u =
+                        ShortVector.fromMemorySegment(S, ALL, Memory.known(p + BYTES * (group & 1) - 2 * BYTES), LE);
+                IntVector z = a.add(u.lanewise(LSHR, 14).mul(last)).reinterpretAsInts();
+                z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
+                FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
+                sum = nextSum;
+                nextSum = thisSum;
+                a = b;
+            }
             start += 4;
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
         sum.intoMemorySegment(ALL, o, LE);
+        nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** A pair of 16-bit numbers in every lane. */

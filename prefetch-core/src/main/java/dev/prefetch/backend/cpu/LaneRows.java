@@ -20,10 +20,10 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Multiplies 256 columns of a packed group of rows with two or four rows of activations, as {@link LaneRow} with one. Their sums are those
+ * Multiplies 256 columns of a packed pair of groups of rows with two or four rows of activations, as {@link LaneRow} with one. Their sums are those
  * that {@link LaneProducts} has of elements taken apart, and stand where these stand.
  *
- * <p>Kernels have the arguments {@code (words of the group, the first row's record, columns / 4, sums)}; the other rows' records are behind the first.
+ * <p>Kernels have the arguments {@code (words, the first row's record, columns / 4, sums)}; the other rows' records are behind the first.
  */
 final class LaneRows {
 
@@ -34,11 +34,11 @@ final class LaneRows {
     }
 
     static void twoQ4k(long words, long x, int n, long sums) {
-        two(words + 4L * BYTES, n / 8, 4, x, sums);
+        two(words, n / 8, 4, x, sums);
     }
 
     static void twoQ5k(long words, long x, int n, long sums) {
-        two(words + 4L * BYTES, n / 8, 5, x, sums);
+        two(words, n / 8, 5, x, sums);
     }
 
     static void fourQ40(long words, long x, int n, long sums) {
@@ -46,18 +46,18 @@ final class LaneRows {
     }
 
     static void fourQ4k(long words, long x, int n, long sums) {
-        four(words + 4L * BYTES, n / 8, 4, x, sums);
+        four(words, n / 8, 4, x, sums);
     }
 
     static void fourQ5k(long words, long x, int n, long sums) {
-        four(words + 4L * BYTES, n / 8, 5, x, sums);
+        four(words, n / 8, 5, x, sums);
     }
 
     /** Groups of 32 columns, each with as many words as an element has bits, and four elements to half a lane or less. */
     private static void two(long words, int groups, int bits, long x, long sums) {
         ShortVector count = ShortVector.broadcast(S, bits);
         long p = words;
-        long end = p + (long) BYTES * bits * groups;
+        long end = p + 2L * BYTES * bits * groups;
         long q = x;
         long start = x + STARTS;
         long o = sums;
@@ -65,32 +65,43 @@ final class LaneRows {
             start = Memory.known(start);
             ShortVector a = pair(start);
             ShortVector b = pair(start + RECORD_BYTES);
-            long until = p + (long) BYTES * bits;
+            ShortVector nextA = a;
+            ShortVector nextB = b;
+            long until = p + 2L * BYTES * bits;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
                 for (int k = 0; k < 4; k++) {
                     long m = q + 4 * (k & 3);
-                    a = a.add(v.mul(pair(m)));
-                    b = b.add(v.mul(pair(m + RECORD_BYTES)));
+                    ShortVector y = pair(apart(m));
+                    a = a.add(v.mul(y));
+                    nextA = nextA.add(w.mul(y));
+                    y = pair(apart(m + RECORD_BYTES));
+                    b = b.add(v.mul(y));
+                    nextB = nextB.add(w.mul(y));
                     v = shifted(v, bits, count);
+                    w = shifted(w, bits, count);
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 16;
             }
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
+            nextA.intoMemorySegment(ALL, o + BYTES, LE);
             b.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
+            nextB.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
             start += 4;
             o += DISTANCE;
         }
     }
 
+    /** The sums of the rows take turns in the first variables. */
     private static void four(long words, int groups, int bits, long x, long sums) {
         ShortVector count = ShortVector.broadcast(S, bits);
         long p = words;
-        long end = p + (long) BYTES * bits * groups;
+        long end = p + 2L * BYTES * bits * groups;
         long q = x;
         long start = x + STARTS;
         long o = sums;
@@ -100,36 +111,62 @@ final class LaneRows {
             ShortVector b = pair(start + RECORD_BYTES);
             ShortVector c = pair(start + 2 * RECORD_BYTES);
             ShortVector d = pair(start + 3 * RECORD_BYTES);
-            long until = p + (long) BYTES * bits;
+            ShortVector nextA = a;
+            ShortVector nextB = b;
+            ShortVector nextC = c;
+            ShortVector nextD = d;
+            long until = p + 2L * BYTES * bits;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
                 for (int k = 0; k < 4; k++) {
                     long m = q + 4 * (k & 3);
-                    a = a.add(v.mul(pair(m)));
-                    b = b.add(v.mul(pair(m + RECORD_BYTES)));
-                    c = c.add(v.mul(pair(m + 2 * RECORD_BYTES)));
-                    d = d.add(v.mul(pair(m + 3 * RECORD_BYTES)));
+                    for (int row = 0; row < 4; row++) {
+                        ShortVector y = pair(apart(m + RECORD_BYTES * (row & 3)));
+                        ShortVector sum = a.add(v.mul(y));
+                        ShortVector nextSum = nextA.add(w.mul(y));
+                        a = b;
+                        b = c;
+                        c = d;
+                        d = sum;
+                        nextA = nextB;
+                        nextB = nextC;
+                        nextC = nextD;
+                        nextD = nextSum;
+                    }
                     v = shifted(v, bits, count);
+                    w = shifted(w, bits, count);
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 16;
             }
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
+            nextA.intoMemorySegment(ALL, o + BYTES, LE);
             b.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
+            nextB.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
             c.intoMemorySegment(ALL, o + 2 * TOKEN_SUMS, LE);
+            nextC.intoMemorySegment(ALL, o + 2 * TOKEN_SUMS + BYTES, LE);
             d.intoMemorySegment(ALL, o + 3 * TOKEN_SUMS, LE);
+            nextD.intoMemorySegment(ALL, o + 3 * TOKEN_SUMS + BYTES, LE);
             start += 4;
             o += DISTANCE;
         }
     }
 
+    /**
+     * Where 32 registers tempt the compiler to multiply with everything first, after which sums go through memory, an address that it takes for a number of its own.
+     */
+    private static long apart(long address) {
+        return BYTES == 64 ? Memory.known(address) : address;
+    }
+
     static void twoQ6k(long words, long x, int n, long sums) {
         ShortVector count = ShortVector.broadcast(S, 6);
-        long p = words + 4L * BYTES;
-        long end = p + 48L * BYTES;
+        long p = words;
+        long end = p + 96L * BYTES;
         long q = x;
         long start = x + STARTS;
         long o = sums;
@@ -137,26 +174,41 @@ final class LaneRows {
             start = Memory.known(start);
             ShortVector a = pair(start);
             ShortVector b = pair(start + RECORD_BYTES);
-            long until = p + 3L * BYTES;
+            ShortVector nextA = a;
+            ShortVector nextB = b;
+            long until = p + 6L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
                 for (int k = 0; k < 3; k++) {
                     long m = q + 4 * (k & 3);
-                    a = a.add(v.mul(pair(m)));
-                    b = b.add(v.mul(pair(m + RECORD_BYTES)));
+                    ShortVector y = pair(m);
+                    a = a.add(v.mul(y));
+                    nextA = nextA.add(w.mul(y));
+                    y = pair(m + RECORD_BYTES);
+                    b = b.add(v.mul(y));
+                    nextB = nextB.add(w.mul(y));
                     v = shifted(v, 6, count);
+                    w = shifted(w, 6, count);
                 }
-                p += BYTES;
+                p += 2 * BYTES;
                 q += 12;
             }
             q = Memory.known(q);
-            ShortVector u = ShortVector.fromMemorySegment(S, ALL, Memory.known(p - BYTES), LE)
-                    .lanewise(LSHR, 14);
+            ShortVector y = pair(q);
+            ShortVector z = pair(q + RECORD_BYTES);
             o = Memory.known(o);
-            a.add(u.mul(pair(q))).intoMemorySegment(ALL, o, LE);
-            b.add(u.mul(pair(q + RECORD_BYTES))).intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
+            for (int group = 0; group < 2; group++) {
+                long at = Memory.known(p + BYTES * (group & 1) - 2 * BYTES);
+                ShortVector u = ShortVector.fromMemorySegment(S, ALL, at, LE).lanewise(LSHR, 14);
+                long out = o + BYTES * (group & 1);
+                a.add(u.mul(y)).intoMemorySegment(ALL, out, LE);
+                b.add(u.mul(z)).intoMemorySegment(ALL, out + TOKEN_SUMS, LE);
+                a = nextA;
+                b = nextB;
+            }
             q += 4;
             start += 4;
             o += DISTANCE;
@@ -164,7 +216,7 @@ final class LaneRows {
     }
 
     /**
-     * Of both groups of a pair, whose words alternate. Products of bytes fill half a lane, so that the sums of a block of 32 columns have 32 bits; see
+     * Products of bytes fill half a lane, so that the sums of a block of 32 columns have 32 bits; see
      * {@link LaneProducts#finishWide}. The sums of the rows take turns in the first variables, so that the body is written, and parsed, once.
      */
     static void twoQ80(long words, long x, int n, long sums) {

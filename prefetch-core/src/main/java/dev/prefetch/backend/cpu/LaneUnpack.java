@@ -1,5 +1,6 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.LaneFormat.STEP_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
@@ -18,13 +19,13 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Takes 256 columns of a packed group (see {@link LaneFormat}) apart: to elements in halves of lanes and to factors as floats.
+ * Takes 256 columns of packed rows (see {@link LaneFormat}) apart: a pair of groups to elements in halves of lanes, or a group to factors as floats.
  * Everything stands there once for each row, in its lane.
  *
  * <p>Elements have the format's centre taken away. They stand in pairs, of a word of four the first and the third and then the second and the
  * fourth, as {@link VectorActivations} has the activations; a pair of the one group is beside that of the other.
  *
- * <p>Kernels have the arguments {@code (words, halves, words of the elements, out)}.
+ * <p>Kernels have the arguments {@code (words, halves, columns / 4, out)}; to make factors, the words in front of the others.
  */
 final class LaneUnpack {
 
@@ -71,12 +72,15 @@ final class LaneUnpack {
 
     static void elementsQ40(long words, long halves, int n, long out) {
         for (int i = 0; i < n / 2; i++) {
-            nibbles(words + (long) BYTES * i, out + (long) WORD_BYTES * (i + (i & -4)), 4L * WORD_BYTES);
+            long from = words + STEP_BYTES * i;
+            long to = out + (long) WORD_BYTES * (i + (i & -4));
+            nibbles(from, to, 4L * WORD_BYTES);
+            nibbles(from + BYTES, to + BYTES, 4L * WORD_BYTES);
         }
     }
 
     static void elementsQ4k(long words, long halves, int n, long out) {
-        elementsQ40(words + 4L * BYTES, halves, n, out);
+        elementsQ40(words, halves, n, out);
     }
 
     /** A word of low nibbles, and so far behind it one of high ones. */
@@ -100,43 +104,56 @@ final class LaneUnpack {
     }
 
     static void elementsQ5k(long words, long halves, int n, long out) {
-        ShortVector centre = ShortVector.broadcast(S, (short) 16);
         for (int group = 0; group < 8; group++) {
-            ShortVector last = ShortVector.zero(S);
-            for (int i = 0; i < 5; i++) {
-                long o = Memory.known(out + (16L * group + 3 * i) * PAIR_BYTES);
-                ShortVector v =
-                        ShortVector.fromMemorySegment(S, ALL, Memory.known(words + (4L + 5 * group + i) * BYTES), LE);
-                v.and((short) 31).sub(centre).intoMemorySegment(ALL, o, LE);
-                v.lanewise(LSHR, 5).and((short) 31).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
-                v.lanewise(LSHR, 10).and((short) 31).sub(centre).intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
-                last = last.lanewise(LSHR, 1).or(v.and((short) 0x8000));
-            }
-            last.lanewise(LSHR, 11)
-                    .sub(centre)
-                    .intoMemorySegment(ALL, Memory.known(out + (16L * group + 15) * PAIR_BYTES), LE);
+            long p = words + 5 * STEP_BYTES * group;
+            long o = out + 16L * group * PAIR_BYTES;
+            fiveBits(p, o);
+            fiveBits(p + BYTES, o + BYTES);
         }
     }
 
-    static void elementsQ6k(long words, long halves, int n, long out) {
-        ShortVector centre = ShortVector.broadcast(S, (short) 32);
-        for (int group = 0; group < 16; group++) {
-            long p = Memory.known(words + (4L + 3 * group) * BYTES);
-            ShortVector upper = ShortVector.fromMemorySegment(S, ALL, p + 2 * BYTES, LE);
-            for (int i = 0; i < 2; i++) {
-                long o = Memory.known(out + (8L * group + 3 * i) * PAIR_BYTES);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + (long) BYTES * i), LE);
-                v.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
-                v.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
-                v.lanewise(LSHR, 12)
-                        .or(upper.lanewise(LSHR, 8 + 2 * i).and((short) 0x30))
-                        .sub(centre)
-                        .intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
-            }
-            long o = Memory.known(out + (8L * group + 6) * PAIR_BYTES);
-            upper.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
-            upper.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+    /** Of 32 columns. */
+    private static void fiveBits(long words, long out) {
+        ShortVector centre = ShortVector.broadcast(S, (short) 16);
+        ShortVector last = ShortVector.zero(S);
+        for (int i = 0; i < 5; i++) {
+            long o = Memory.known(out + 3L * PAIR_BYTES * i);
+            ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(words + STEP_BYTES * i), LE);
+            v.and((short) 31).sub(centre).intoMemorySegment(ALL, o, LE);
+            v.lanewise(LSHR, 5).and((short) 31).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+            v.lanewise(LSHR, 10).and((short) 31).sub(centre).intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
+            last = last.lanewise(LSHR, 1).or(v.and((short) 0x8000));
         }
+        last.lanewise(LSHR, 11).sub(centre).intoMemorySegment(ALL, Memory.known(out + 15L * PAIR_BYTES), LE);
+    }
+
+    static void elementsQ6k(long words, long halves, int n, long out) {
+        for (int group = 0; group < 16; group++) {
+            long p = words + 3 * STEP_BYTES * group;
+            long o = out + 8L * group * PAIR_BYTES;
+            sixBits(p, o);
+            sixBits(p + BYTES, o + BYTES);
+        }
+    }
+
+    /** Of 16 columns. */
+    private static void sixBits(long words, long out) {
+        ShortVector centre = ShortVector.broadcast(S, (short) 32);
+        long p = Memory.known(words);
+        ShortVector upper = ShortVector.fromMemorySegment(S, ALL, p + 2 * STEP_BYTES, LE);
+        for (int i = 0; i < 2; i++) {
+            long o = Memory.known(out + 3L * PAIR_BYTES * i);
+            ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + STEP_BYTES * i), LE);
+            v.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
+            v.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
+            v.lanewise(LSHR, 12)
+                    .or(upper.lanewise(LSHR, 8 + 2 * i).and((short) 0x30))
+                    .sub(centre)
+                    .intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
+        }
+        long o = Memory.known(out + 6L * PAIR_BYTES);
+        upper.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
+        upper.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
     }
 
     static void factorsQ6k(long words, long halves, int n, long out) {

@@ -144,14 +144,7 @@ final class VectorStripExpand {
     /** From packed weights, see {@link LaneFormat}: words and halves instead of rows. */
     static void lanesQ80(long words, long halves, int depth, long scratch, long strip) {
         LaneUnpack.factorsQ80(words, halves, depth / 4, scratch + SCALES);
-        bytes(
-                words,
-                LaneFormat.Q8_0.wordStep(),
-                LanePacking.EVEN_SIGNS,
-                scratch + SCALES,
-                depth / 32,
-                strip,
-                STRIP_BYTES);
+        bytes(words, LaneFormat.STEP_BYTES, LanePacking.EVEN_SIGNS, scratch + SCALES, depth / 32, strip, STRIP_BYTES);
     }
 
     /**
