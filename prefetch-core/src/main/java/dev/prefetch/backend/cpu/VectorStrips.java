@@ -45,11 +45,12 @@ final class VectorStrips {
     }
 
     static long scratchBytes(int tokens) {
-        return STRIP_BYTES
-                + Vectors.LANES * ROW_BYTES
-                + VectorStripExpand.SCRATCH_BYTES
-                + VectorGemm.SPARE_BYTES
-                + sumBytes(tokens);
+        return Math.max(FewTokens.SCRATCH_BYTES, sumsAt() + sumBytes(tokens));
+    }
+
+    /** Where in the scratch memory the sums of a strip are, behind what it is expanded with. */
+    private static long sumsAt() {
+        return STRIP_BYTES + Vectors.LANES * ROW_BYTES + VectorStripExpand.SCRATCH_BYTES + VectorGemm.SPARE_BYTES;
     }
 
     private static long sumBytes(int tokens) {
@@ -72,7 +73,7 @@ final class VectorStrips {
             long scratch) {
         int most = expanders.containsKey(type) ? VectorStripExpand.COLS : COLS;
         long rowBytes = type.byteSize(cols);
-        long sums = scratch + scratchBytes(0);
+        long sums = scratch + sumsAt();
         long tileBytes = 4L * VectorGemm.TOKENS * cols;
         LaneFormat format = LaneFormat.of(type);
         int packedRows = packedWeights ? rows / LaneFormat.PAIR_ROWS * LaneFormat.PAIR_ROWS : 0;
