@@ -26,7 +26,8 @@ import jdk.incubator.vector.ShortVector;
  * store much, or the processor does not look far enough ahead.
  *
  * <p>Kernels have the arguments {@code (words, columns / 4, record of the activations, from the factors to the results, factors)}; the factors of the
- * second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first, and its results beside them. In turn the groups take the same variables. Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
+ * second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first, and its results beside them. In turn the groups take the same variables.
+ * Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
  *
  * <p>Loops have their condition in front: the compiler parses the body of one that has it at the end twice, and puts off inlining
  * the rest of a method when it has grown to a limit, after which vectors stay objects in some processes. See {@link Isolated}. A body may have some
