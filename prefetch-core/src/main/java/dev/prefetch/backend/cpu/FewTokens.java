@@ -50,9 +50,10 @@ final class FewTokens {
         };
         int groups = tile == VectorGemm.TOKENS && !MANY_REGISTERS ? 1 : 2;
         long sums = scratch + FACTOR_BYTES;
+        long sumBytes = VectorBytes.SUM_BYTES * Math.ceilDiv(tokens, tile) * tile;
         for (int row = 0; row < rows; row += LaneFormat.PAIR_ROWS) {
             long pair = weights + format.type.byteSize(cols) * row;
-            Memory.clear(sums, ALL_SUM_BYTES);
+            Memory.clear(sums, sumBytes);
             for (int col = 0; col < cols; col += LaneFormat.COLS) {
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.elements;
                 Isolated.call(factors, pair, pair + format.halvesAt(cols, col, 0), 16 * blocks, scratch);

@@ -8,9 +8,9 @@ import org.jspecify.annotations.Nullable;
  * rows, a pair, are packed for that: in the same room, and the same bits in another order.
  *
  * <p>A packed pair has the words of 32 bits of its blocks, each once for every row of a group, {@link #COLS} columns at a time, and
- * in front of them, for formats whose blocks have an odd half, these:
- * {@code [256 columns]{[group][block][LANES] halves, [group][word][LANES] scales, [block][word][group][LANES] words}}. All elements of a word belong to one group of columns:
- * two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
+ * in front of them, for formats whose blocks have an odd half, these, and for super-blocks the words with scales:
+ * {@code [256 columns]{[group][block][LANES] halves, [group][word][LANES] scales, [block][word][group][LANES] words}}.
+ * All elements of a word belong to one group of columns: two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
  * {@link LanePacking} has the order. So a matrix is read from its beginning to its end without a jump, which is what processors
  * fetch ahead, and nothing has to be transposed while multiplying.
  */

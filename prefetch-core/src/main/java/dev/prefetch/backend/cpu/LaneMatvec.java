@@ -159,7 +159,7 @@ final class LaneMatvec {
         int most = kernels.four == null ? 2 : TILE_ROWS;
         for (int t = 0; t < tokens; t += most) {
             int together = Math.min(most, tokens - t);
-            MethodHandle kernel = together <= 2 || kernels.four == null ? kernels.two : kernels.four;
+            MethodHandle kernel = together <= 2 ? kernels.two : kernels.four;
             long record = records + VectorActivations.RECORD_BYTES * t;
             Isolated.call(kernel, from, record, words, scratch + SUMS);
             long factors = VectorActivations.factors(records, t);
