@@ -84,9 +84,12 @@ enum LaneFormat {
         return this != Q8_0;
     }
 
-    /** Whether packed words are multiplied with four rows of activations at once; with two they always are. */
+    /**
+     * Whether packed words are multiplied with four rows of activations at once; with two they always are. Of 16 registers four rows leave too few: in many
+     * processes the compiler then keeps their sums in memory.
+     */
     boolean fourRows() {
-        return this != Q6_K && (this != Q8_0 || Vectors.BYTES == 64);
+        return this != Q6_K && Vectors.BYTES == 64;
     }
 
     /** So many rows of activations are multiplied with packed words. For more it is worth the time to take these apart, where that is possible. */
