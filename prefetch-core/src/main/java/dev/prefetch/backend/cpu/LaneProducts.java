@@ -58,7 +58,7 @@ final class LaneProducts {
         long step = (long) PAIR_BYTES * pairsPerSum;
         long q = x;
         long o = sums;
-        do {
+        while (w < end) {
             long until = w + step;
             ShortVector a = ShortVector.zero(S);
             ShortVector b = a;
@@ -68,25 +68,30 @@ final class LaneProducts {
             ShortVector f = a;
             ShortVector g = a;
             ShortVector h = a;
-            do {
+            while (w < until) {
                 w = Memory.known(w);
-                ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, w + BYTES, LE);
-                ShortVector m = pair(q);
-                a = a.add(u.mul(m));
-                b = b.add(v.mul(m));
-                m = pair(q + 4);
-                c = c.add(u.mul(m));
-                d = d.add(v.mul(m));
-                m = pair(q + 8);
-                e = e.add(u.mul(m));
-                f = f.add(v.mul(m));
-                m = pair(q + 12);
-                g = g.add(u.mul(m));
-                h = h.add(v.mul(m));
-                w += PAIR_BYTES;
-                q += TILE_PAIR_BYTES;
-            } while (w < until);
+                q = Memory.known(q);
+                for (int k = 0; k < 2; k++) {
+                    long at = w + PAIR_BYTES * (k & 1);
+                    long z = q + TILE_PAIR_BYTES * (k & 1);
+                    ShortVector u = ShortVector.fromMemorySegment(S, ALL, at, LE);
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, at + BYTES, LE);
+                    ShortVector m = pair(z);
+                    a = a.add(u.mul(m));
+                    b = b.add(v.mul(m));
+                    m = pair(z + 4);
+                    c = c.add(u.mul(m));
+                    d = d.add(v.mul(m));
+                    m = pair(z + 8);
+                    e = e.add(u.mul(m));
+                    f = f.add(v.mul(m));
+                    m = pair(z + 12);
+                    g = g.add(u.mul(m));
+                    h = h.add(v.mul(m));
+                }
+                w += 2 * PAIR_BYTES;
+                q += 2 * TILE_PAIR_BYTES;
+            }
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
             b.intoMemorySegment(ALL, o + BYTES, LE);
@@ -97,7 +102,7 @@ final class LaneProducts {
             g.intoMemorySegment(ALL, o + 3 * TOKEN_SUMS, LE);
             h.intoMemorySegment(ALL, o + 3 * TOKEN_SUMS + BYTES, LE);
             o += DISTANCE;
-        } while (w < end);
+        }
     }
 
     /** The same with the first two rows of a tile. */
@@ -107,13 +112,13 @@ final class LaneProducts {
         long step = (long) PAIR_BYTES * pairsPerSum;
         long q = x;
         long o = sums;
-        do {
+        while (w < end) {
             long until = w + step;
             ShortVector a = ShortVector.zero(S);
             ShortVector b = a;
             ShortVector c = a;
             ShortVector d = a;
-            do {
+            while (w < until) {
                 w = Memory.known(w);
                 q = Memory.known(q);
                 ShortVector u = ShortVector.fromMemorySegment(S, ALL, w, LE);
@@ -126,14 +131,14 @@ final class LaneProducts {
                 d = d.add(v.mul(m));
                 w += PAIR_BYTES;
                 q += TILE_PAIR_BYTES;
-            } while (w < until);
+            }
             o = Memory.known(o);
             a.intoMemorySegment(ALL, o, LE);
             b.intoMemorySegment(ALL, o + BYTES, LE);
             c.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
             d.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
             o += DISTANCE;
-        } while (w < end);
+        }
     }
 
     /**

@@ -46,10 +46,21 @@ final class LaneRow {
     private static final ShortVector EIGHT = ShortVector.broadcast(S, 8);
     private static final ShortVector TEN = ShortVector.broadcast(S, 10);
 
+    // Not final on purpose: a count that the compiler knows it brings to a vector register in front of every shift of
+    // 16-bit lanes, others once.
+    private static int four = 4;
+    private static int five = 5;
+    private static int six = 6;
+    private static int eight = 8;
+    private static int ten = 10;
+    private static int fourteen = 14;
+
     private LaneRow() {}
 
     /** Four words to a sum, four elements to half a lane. */
     static void q4k(long words, int n, long x, int results, long factors) {
+        int four = LaneRow.four;
+        int eight = LaneRow.eight;
         long p = words;
         long end = p + 64L * BYTES;
         long q = x;
@@ -71,8 +82,8 @@ final class LaneRow {
                     ShortVector c = a;
                     for (int k = 0; k < 2; k++) {
                         long m = q + 8 * (k & 1);
-                        c = c.add(v.mul(pair(m)).add(shifted(v, 4, FOUR).mul(pair(m + 4))));
-                        v = shifted(v, 8, EIGHT);
+                        c = c.add(v.mul(pair(m)).add(shifted(v, four, FOUR).mul(pair(m + 4))));
+                        v = shifted(v, eight, EIGHT);
                     }
                     a = b;
                     b = c;
@@ -208,6 +219,8 @@ final class LaneRow {
 
     /** Five words to a sum, three elements to half a lane and a bit of the sixteenth. */
     static void q5k(long words, int n, long x, int results, long factors) {
+        int five = LaneRow.five;
+        int ten = LaneRow.ten;
         long p = words;
         long end = p + 80L * BYTES;
         long q = x;
@@ -229,8 +242,8 @@ final class LaneRow {
                     ShortVector c = a;
                     for (int k = 0; k < 2; k++) {
                         long m = q + 8 * (k & 1);
-                        c = c.add(v.mul(pair(m)).add(shifted(v, 5, FIVE).mul(pair(m + 4))));
-                        v = shifted(v, 10, TEN);
+                        c = c.add(v.mul(pair(m)).add(shifted(v, five, FIVE).mul(pair(m + 4))));
+                        v = shifted(v, ten, TEN);
                     }
                     a = b;
                     b = c;
@@ -262,6 +275,8 @@ final class LaneRow {
 
     /** Three words to a sum, two elements to half a lane and some bits of a third. */
     static void q6k(long words, int n, long x, int results, long factors) {
+        int six = LaneRow.six;
+        int fourteen = LaneRow.fourteen;
         long p = words;
         long end = p + 96L * BYTES;
         long q = x;
@@ -282,7 +297,7 @@ final class LaneRow {
                     ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
                     ShortVector y = v.mul(pair(q));
                     for (int k = 0; k < 2; k++) {
-                        v = shifted(v, 6, SIX);
+                        v = shifted(v, six, SIX);
                         y = y.add(v.mul(pair(q + 4 + 4 * (k & 1))));
                     }
                     ShortVector c = a.add(y);
@@ -301,7 +316,7 @@ final class LaneRow {
                 long d = Memory.known(w + FACTOR_BYTES * (group & 1));
                 ShortVector u =
                         ShortVector.fromMemorySegment(S, ALL, Memory.known(p + BYTES * (group & 1) - 2 * BYTES), LE);
-                IntVector z = a.add(u.lanewise(LSHR, 14).mul(last)).reinterpretAsInts();
+                IntVector z = a.add(u.lanewise(LSHR, fourteen).mul(last)).reinterpretAsInts();
                 z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
                 FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
                 FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
