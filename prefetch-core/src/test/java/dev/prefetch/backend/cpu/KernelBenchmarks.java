@@ -79,7 +79,7 @@ public final class KernelBenchmarks {
             return TestData.buffer(device(), TestData.randomFloats(random, n));
         }
 
-        /** So many bytes of weights of a type; the same few rows again and again. */
+        /** So many bytes of weights of a type, packed as those that stay in memory are; the same few rows again and again. */
         final Weight weights(GgmlType type, long bytes) {
             long rows = weightRows(type, bytes);
             byte[] sample = TestData.randomBlocks(random, type, 64L * COLS);
@@ -87,7 +87,8 @@ public final class KernelBenchmarks {
             for (long at = 0; at < buffer.byteSize(); at += sample.length) {
                 buffer.upload(MemorySegment.ofArray(sample), at);
             }
-            return new Weight(type, rows, COLS, buffer, 0);
+            Weight weight = new Weight(type, rows, COLS, buffer, 0);
+            return device().packs(type, rows, COLS) ? device().pack(weight) : weight;
         }
 
         @TearDown
