@@ -48,7 +48,7 @@ final class LaneProducts {
      * Sums of products with a tile of activations.
      *
      * @param elements what {@link LaneUnpack} made of two groups of rows
-     * @param pairs how many pairs of elements a row has, a multiple of {@code pairsPerSum}
+     * @param pairs how many pairs of elements a row has, a multiple of {@code pairsPerSum}, which is even
      * @param x the tile, see {@link VectorActivations}
      * @param sums {@code [row of activations][sum][group of rows]}
      */
