@@ -6,7 +6,6 @@ import dev.prefetch.backend.KvLayer;
 import dev.prefetch.backend.Ops;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
-import java.lang.foreign.MemorySegment;
 import java.lang.management.ManagementFactory;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -223,15 +222,7 @@ final class CpuBench {
     }
 
     private static Weight weight(CpuDevice device, GgmlType type, int rows, int cols) {
-        int sampleRows = Math.min(rows, 64);
-        byte[] sample = TestData.randomBlocks(new SplittableRandom(2), type, (long) sampleRows * cols);
-        DeviceBuffer buffer = device.allocate(type.byteSize(cols) * rows, "weights");
-        for (long at = 0; at < buffer.byteSize(); at += sample.length) {
-            long length = Math.min(sample.length, buffer.byteSize() - at);
-            buffer.upload(MemorySegment.ofArray(sample).asSlice(0, length), at);
-        }
-        Weight weight = new Weight(type, rows, cols, buffer, 0);
-        boolean packs = !Boolean.getBoolean("unpacked") && device.packs(type, rows, cols);
-        return packs ? device.pack(weight) : weight;
+        boolean packs = !Boolean.getBoolean("unpacked");
+        return TestData.repeatedRows(device, new SplittableRandom(2), type, rows, cols, packs);
     }
 }

@@ -5,7 +5,6 @@ import dev.prefetch.backend.DeviceBuffer;
 import dev.prefetch.backend.KvLayer;
 import dev.prefetch.backend.Weight;
 import dev.prefetch.gguf.GgmlType;
-import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
 import java.util.SplittableRandom;
@@ -81,14 +80,7 @@ public final class KernelBenchmarks {
 
         /** So many bytes of weights of a type, packed as those that stay in memory are; the same few rows again and again. */
         final Weight weights(GgmlType type, long bytes) {
-            long rows = weightRows(type, bytes);
-            byte[] sample = TestData.randomBlocks(random, type, 64L * COLS);
-            DeviceBuffer buffer = device().allocate(type.byteSize(COLS) * rows, "weights");
-            for (long at = 0; at < buffer.byteSize(); at += sample.length) {
-                buffer.upload(MemorySegment.ofArray(sample), at);
-            }
-            Weight weight = new Weight(type, rows, COLS, buffer, 0);
-            return device().packs(type, rows, COLS) ? device().pack(weight) : weight;
+            return TestData.repeatedRows(device(), random, type, weightRows(type, bytes), COLS, true);
         }
 
         @TearDown

@@ -32,6 +32,19 @@ final class TestData {
         return buffer;
     }
 
+    /** A matrix of at most 64 different rows, again and again, packed where the device packs it and {@code packs} says so: the weights of benchmarks. */
+    static Weight repeatedRows(
+            CpuDevice device, SplittableRandom random, GgmlType type, long rows, int cols, boolean packs) {
+        byte[] sample = randomBlocks(random, type, Math.min(rows, 64) * cols);
+        DeviceBuffer buffer = device.allocate(type.byteSize(cols) * rows, "weights");
+        for (long at = 0; at < buffer.byteSize(); at += sample.length) {
+            long length = Math.min(sample.length, buffer.byteSize() - at);
+            buffer.upload(MemorySegment.ofArray(sample).asSlice(0, length), at);
+        }
+        Weight weight = new Weight(type, rows, cols, buffer, 0);
+        return packs && device.packs(type, rows, cols) ? device.pack(weight) : weight;
+    }
+
     static float[] read(DeviceBuffer buffer, int n) {
         float[] values = new float[n];
         buffer.download(0, MemorySegment.ofArray(values));
