@@ -4,6 +4,8 @@ package dev.prefetch.backend.cpu;
 enum ActivationForm {
     /** The f32 row itself. */
     PLAIN,
+    /** The f32 row times a power of two, and behind it a float that makes up for it and for how {@link VectorHalves} reads halves. */
+    SCALED,
     /** Multipliers for {@link LaneFormat#Q8_0}. */
     BLOCK_BYTES,
     /** Multipliers for {@link LaneFormat#Q4_0}. */

@@ -41,12 +41,17 @@ final class HalfMatvec {
         return Vectors.BYTES == 64 ? 8 : 4;
     }
 
+    /** Where subnormal floats are fast, halves are left as floats that are too small by a power of two, and activations make up for it. */
+    static ActivationForm activationForm(GgmlType type) {
+        return type == GgmlType.F16 && Subnormals.FAST ? ActivationForm.SCALED : ActivationForm.PLAIN;
+    }
+
     /** Scratch bytes that {@link #multiply} needs. */
     static long scratchBytes(int cols) {
         return SUM_BYTES * TOKENS + HalfPacking.scratchBytes() + 2L * ROWS * cols;
     }
 
-    /** See {@link Kernels#matvec}; the activations are plain. */
+    /** See {@link Kernels#matvec}; the activations are in {@link #activationForm}. */
     void multiply(
             GgmlType type,
             long weights,
@@ -60,6 +65,7 @@ final class HalfMatvec {
             long yStride,
             long scratch) {
         Parts kernels = type == GgmlType.F16 ? f16 : bf16;
+        boolean scaled = activationForm(type) == ActivationForm.SCALED;
         long rowBytes = 2L * cols;
         long packing = scratch + SUM_BYTES * TOKENS;
         for (int row = 0; row < rows; row += ROWS) {
@@ -80,7 +86,13 @@ final class HalfMatvec {
                     columns(kernels, pair + HalfPacking.STEP_BYTES * (col / 2), width, q, xStride, tokens, scratch);
                 }
                 for (int t = 0; t < tokens; t++) {
-                    Memory.copy(scratch + SUM_BYTES * t, y + yStride * (token + t) + 4L * row, 4L * present);
+                    long out = y + yStride * (token + t) + 4L * row;
+                    if (scaled) {
+                        float scale = Memory.getFloat(x + xStride * (token + t) + 4L * cols);
+                        VectorElementwise.scale(scratch + SUM_BYTES * t, present, scale, out);
+                    } else {
+                        Memory.copy(scratch + SUM_BYTES * t, out, 4L * present);
+                    }
                 }
             }
         }

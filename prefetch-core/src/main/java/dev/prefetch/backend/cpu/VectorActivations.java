@@ -61,6 +61,14 @@ final class VectorActivations {
     /** Working space of a row while records are prepared. */
     private static final long WORK_BYTES = 4 * SUPER_BLOCK;
 
+    /**
+     * What activations for {@link VectorHalves#TOO_SMALL} halves are multiplied with, unless one of their row is {@link #LARGE}, so that it would become infinite. The
+     * sums are then 2^40 times too small, which costs them no bit from 2^-86 on.
+     */
+    private static final float ORDINARY_SCALE = 0x1p72f;
+
+    private static final float LARGE = 0x1p56f;
+
     private static final long LOWER = 0xffffffffL;
 
     /** The signs of four 16-bit numbers. */
@@ -71,7 +79,7 @@ final class VectorActivations {
     /** See {@link Kernels#activationStride}. Not a power of two, or the rows would compete for the same places of the cache. */
     static long stride(ActivationForm form, int cols) {
         return switch (form) {
-            case PLAIN -> padded(4L * cols);
+            case PLAIN, SCALED -> padded(4L * cols);
             case BLOCK_BYTES, BLOCK_NIBBLES, GROUP_NIBBLES, GROUP_FIVE_BITS, SIXTEENTHS -> RECORD_BYTES;
         };
     }
@@ -112,9 +120,30 @@ final class VectorActivations {
         LaneFormat format = LaneFormat.of(form);
         if (format != null) {
             lanes(format, x, cols, row, count, rows);
-        } else {
-            Memory.copy(x, rows + stride(form, cols) * row, 4L * cols);
+            return;
         }
+        long out = rows + stride(form, cols) * row;
+        if (form == ActivationForm.SCALED) {
+            float scale = largest(x, cols) < LARGE ? ORDINARY_SCALE : 1;
+            VectorElementwise.scale(x, cols, scale, out);
+            Memory.putFloat(out + 4L * cols, VectorHalves.TOO_SMALL / scale);
+        } else {
+            Memory.copy(x, out, 4L * cols);
+        }
+    }
+
+    /** The largest magnitude of a row; NaN if there is any. */
+    private static float largest(long x, int n) {
+        FloatVector magnitude = FloatVector.zero(Vectors.F);
+        int i = 0;
+        for (; i + Vectors.LANES <= n; i += Vectors.LANES) {
+            magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
+        }
+        float max = magnitude.reduceLanes(MAX);
+        for (; i < n; i++) {
+            max = Math.max(max, Math.abs(Memory.getFloat(x + 4L * i)));
+        }
+        return max;
     }
 
     /** 16-bit values, whose scale is the result. A NaN or infinity makes that NaN or infinite. */

@@ -31,9 +31,12 @@ final class VectorHalves {
     private static final int MAGNITUDE = 0x0fffe000;
     private static final int REBIAS = 112 << 23;
 
+    /** How much too small halves are as floats where {@link Subnormals#FAST}: activations and sums make up for it, see {@link ActivationForm#SCALED}. */
+    static final float TOO_SMALL = 0x1p112f;
+
     private VectorHalves() {}
 
-    /** IEEE halves; see {@link VectorExpand#f16} for the subnormal ones. */
+    /** IEEE halves; see {@link VectorExpand#f16} for the subnormal ones, and {@link #TOO_SMALL}. */
     static void f16(long words, int n, long x, int distance, long sums) {
         FloatVector two = FloatVector.broadcast(F, 2f);
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
@@ -277,9 +280,9 @@ final class VectorHalves {
         j.intoMemorySegment(ALL, o + 7 * BYTES, LE);
     }
 
-    /** The upper half of each word. */
+    /** The upper half of each word, maybe {@link #TOO_SMALL}. */
     private static FloatVector floats(IntVector z, FloatVector two, FloatVector limit) {
-        return Subnormals.FAST ? byProduct(z) : byMinimum(z, two, limit);
+        return Subnormals.FAST ? tooSmall(z) : byMinimum(z, two, limit);
     }
 
     /** Without a subnormal float on the way: of a subnormal half the minimum takes the right one of two numbers, see {@link VectorExpand#f16}. */
@@ -289,9 +292,9 @@ final class VectorHalves {
         return m.or(z.and(SIGN)).reinterpretAsFloats();
     }
 
-    /** The exponent is too small by 112 at first, and with it a subnormal half is a subnormal float. */
-    static FloatVector byProduct(IntVector z) {
-        return z.lanewise(ASHR, 3).and(SIGN | MAGNITUDE).reinterpretAsFloats().mul(0x1p112f);
+    /** The exponent is too small by 112, and so a subnormal half is a subnormal float: exact but for {@link #TOO_SMALL}. */
+    static FloatVector tooSmall(IntVector z) {
+        return z.lanewise(ASHR, 3).and(SIGN | MAGNITUDE).reinterpretAsFloats();
     }
 
     /** The two halves of each word of a vector as floats, the upper ones {@code distance} bytes behind the lower. As {@link #f16}. */

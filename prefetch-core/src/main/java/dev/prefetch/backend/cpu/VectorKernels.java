@@ -79,7 +79,10 @@ final class VectorKernels implements Kernels {
     @Override
     public ActivationForm activationForm(GgmlType type, int cols, int count) {
         LaneFormat format = LaneFormat.of(type);
-        return format != null ? format.form : ActivationForm.PLAIN;
+        if (format != null) {
+            return format.form;
+        }
+        return HalfPacking.packs(type, cols) ? HalfMatvec.activationForm(type) : ActivationForm.PLAIN;
     }
 
     @Override

@@ -585,6 +585,12 @@ class MatmulTest {
                 for (int r = 0; r < 3; r++) {
                     assertThat(y[r]).isCloseTo(w[r * 64 + 10] * 1e30f, withinPercentage(1e-4));
                 }
+                // A row beside it keeps its bits.
+                float[] small = TestData.randomFloats(random, 64);
+                float[] both = Arrays.copyOf(x, 128);
+                System.arraycopy(small, 0, both, 64, 64);
+                assertThat(Arrays.copyOfRange(product(device, weight, both, 2, 2), 3, 6))
+                        .isEqualTo(product(device, weight, small, 1, 1));
             }
         }
     }

@@ -21,7 +21,8 @@ class VectorHalvesTest {
                 words[i] = first + i << 16 | 0xa5a5;
             }
             IntVector z = IntVector.fromArray(Vectors.I, words, 0);
-            float[] byProduct = VectorHalves.byProduct(z).toArray();
+            float[] byProduct =
+                    VectorHalves.tooSmall(z).mul(VectorHalves.TOO_SMALL).toArray();
             float[] byMinimum = VectorHalves.byMinimum(z, two, limit).toArray();
             for (int i = 0; i < words.length; i++) {
                 float exact = Float.float16ToFloat((short) (first + i));
