@@ -9,7 +9,7 @@ import java.lang.invoke.MethodHandle;
  */
 final class FewTokens {
 
-    /** Whether there are registers for the sums of eight tokens and both groups of a pair, or of two tokens. */
+    /** Whether there are registers for the sums of eight tokens and two groups of rows, or of two tokens. */
     private static final boolean MANY_REGISTERS = Vectors.BYTES == 64;
 
     private static final int MOST = MANY_REGISTERS ? 16 : 8;
@@ -21,10 +21,10 @@ final class FewTokens {
     static final long SCRATCH_BYTES = FACTOR_BYTES + ALL_SUM_BYTES;
 
     private final MethodHandle factors = Isolated.unpack(LaneUnpack.class, "factorsQ80");
-    private final MethodHandle two = Isolated.strip(VectorBytes.class, "twoOfPair");
-    private final MethodHandle four = Isolated.strip(VectorBytes.class, "fourOfPair");
+    private final MethodHandle two = Isolated.pair(VectorBytes.class, "twoOfPair");
+    private final MethodHandle four = Isolated.pair(VectorBytes.class, "fourOfPair");
     private final MethodHandle eight =
-            Isolated.strip(VectorBytes.class, MANY_REGISTERS ? "eightOfPair" : "eightOfGroup");
+            Isolated.pair(VectorBytes.class, MANY_REGISTERS ? "eightOfPair" : "eightOfGroup");
 
     /** Whether so many tokens are multiplied here with packed weights of that type. */
     static boolean takes(GgmlType type, int tokens) {
@@ -39,7 +39,7 @@ final class FewTokens {
         return MANY_REGISTERS && tokens > 2 ? 4 : 2;
     }
 
-    /** See {@link Kernels#matmul}, for whole pairs of groups of rows. */
+    /** See {@link Kernels#matmul}, for an even number of groups of rows: those of the first half are multiplied together with those of the second. */
     void multiply(
             long weights, int rows, int cols, long packed, int tile, int tokens, long y, long yStride, long scratch) {
         LaneFormat format = LaneFormat.Q8_0;
@@ -48,27 +48,35 @@ final class FewTokens {
             case 4 -> four;
             default -> eight;
         };
-        int groups = tile == VectorGemm.TOKENS && !MANY_REGISTERS ? 1 : 2;
-        long sums = scratch + FACTOR_BYTES;
+        int together = tile == VectorGemm.TOKENS && !MANY_REGISTERS ? 1 : 2;
+        int half = rows / 2;
+        long apart = format.type.byteSize(cols) * half;
         long sumBytes = VectorBytes.SUM_BYTES * Math.ceilDiv(tokens, tile) * tile;
-        for (int row = 0; row < rows; row += LaneFormat.PAIR_ROWS) {
-            long pair = weights + format.type.byteSize(cols) * row;
-            Memory.clear(sums, sumBytes);
+        for (int row = 0; row < half; row += Vectors.LANES) {
+            long first = weights + format.type.byteSize(cols) * row;
+            Memory.clear(scratch + FACTOR_BYTES, sumBytes);
             for (int col = 0; col < cols; col += LaneFormat.COLS) {
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.elements;
-                Isolated.call(factors, pair, pair + format.halvesAt(cols, col, 0), 16 * blocks, scratch);
-                for (int group = 0; group < 2; group += groups) {
-                    long words = pair + format.wordsAt(cols, col, group);
-                    long bytes = (long) Vectors.BYTES * group;
+                long halves = first + format.halvesAt(col);
+                long nextFactors = scratch + (long) Vectors.BYTES * blocks;
+                Isolated.call(factors, halves, halves, 8 * blocks, scratch);
+                Isolated.call(factors, halves, halves + apart, 8 * blocks, nextFactors);
+                for (int group = 0; group < 2; group += together) {
+                    long words = first + format.wordsAt(cols, col) + apart * group;
+                    long groupFactors = group == 0 ? scratch : nextFactors;
+                    long sums = scratch + FACTOR_BYTES + (long) Vectors.BYTES * group;
                     for (int t = 0; t < tokens; t += tile) {
                         long x = packed + 4L * cols * t + 4L * tile * col;
-                        long out = sums + VectorBytes.SUM_BYTES * t + bytes;
-                        Isolated.call(kernel, words, scratch + bytes * blocks, blocks, x, out);
+                        int fromFactors = (int) (sums + VectorBytes.SUM_BYTES * t - groupFactors);
+                        Isolated.call(kernel, words, apart, blocks, x, fromFactors, groupFactors);
                     }
                 }
             }
             for (int t = 0; t < tokens; t++) {
-                Memory.copy(sums + VectorBytes.SUM_BYTES * t, y + yStride * t + 4L * row, VectorBytes.SUM_BYTES);
+                long sums = scratch + FACTOR_BYTES + VectorBytes.SUM_BYTES * t;
+                long out = y + yStride * t + 4L * row;
+                Memory.copy(sums, out, Vectors.BYTES);
+                Memory.copy(sums + Vectors.BYTES, out + 4L * half, Vectors.BYTES);
             }
         }
     }

@@ -23,6 +23,9 @@ final class Isolated {
     private static final MethodType PANEL =
             MethodType.methodType(void.class, long.class, int.class, long.class, int.class, long.class);
 
+    private static final MethodType PAIR =
+            MethodType.methodType(void.class, long.class, long.class, int.class, long.class, int.class, long.class);
+
     private static final MethodType PREPARE = MethodType.methodType(
             void.class, ActivationForm.class, long.class, int.class, int.class, int.class, long.class);
 
@@ -92,14 +95,19 @@ final class Isolated {
         return find(owner, name, DOT);
     }
 
-    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link LaneUnpack}, {@link LaneRows}. */
+    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link LaneUnpack}. */
     static MethodHandle unpack(Class<?> owner, String name) {
         return find(owner, name, UNPACK);
     }
 
-    /** A static kernel {@code (weights, int, x, int, sums)} of this package: {@link LaneRow}, {@link LaneProducts}, {@link VectorHalves}. */
+    /** A static kernel {@code (weights, int, x, int, sums)} of this package: {@link LaneProducts}, {@link VectorHalves}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
+    }
+
+    /** A static kernel {@code (words, apart, n, x, int, factors)} of this package for two groups of rows: {@link LaneRow}, {@link VectorBytes}. */
+    static MethodHandle pair(Class<?> owner, String name) {
+        return find(owner, name, PAIR);
     }
 
     /** A static method {@code (form, x, cols, row, count, activations)} of this package. */
@@ -147,7 +155,7 @@ final class Isolated {
         return find(owner, name, STRIP_PRODUCT);
     }
 
-    /** A static kernel {@code (weights, rowBytes, depth, scratch, strip)} of this package. */
+    /** A static kernel {@code (weights, long, int, long, out)} of this package: {@link VectorStripExpand}, {@link LaneRows}. */
     static MethodHandle strip(Class<?> owner, String name) {
         return find(owner, name, STRIP);
     }
@@ -240,6 +248,16 @@ final class Isolated {
     static void call(MethodHandle kernel, long panel, int rows, long x, int count, long lanes) {
         try {
             kernel.invokeExact(panel, rows, x, count, lanes);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(MethodHandle kernel, long words, long apart, int n, long x, int results, long factors) {
+        try {
+            kernel.invokeExact(words, apart, n, x, results, factors);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -41,10 +41,11 @@ interface Kernels {
     long matvecScratchBytes(int cols);
 
     /**
-     * {@code y[t][r] = weights[r] . x[t]} for {@code rows} consecutive rows and {@code count} rows of activations. Every
-     * result has the same bits whatever {@code rows} and {@code count} are and wherever the weights lie.
+     * {@code y[t][r] = weights[r] . x[t]} for {@code rows} consecutive rows, or two times as many, and {@code count} rows of activations. Every
+     * result has the same bits whatever {@code rows}, {@code apart} and {@code count} are and wherever the weights lie.
      *
      * @param packed whether the weights are packed, see {@link #packs}; then the first row is the first of a group
+     * @param apart 0, or what {@link #apart} says for the matrix: then as many rows that begin so many behind the first ones are multiplied too
      * @param activations the first prepared row, or the first plain row for {@link ActivationForm#PLAIN}
      * @param activationStride bytes between the rows of activations: {@link #activationStride} if they are prepared
      * @param yStride bytes between the rows of results
@@ -55,6 +56,7 @@ interface Kernels {
             long weights,
             boolean packed,
             int rows,
+            int apart,
             int cols,
             long activations,
             long activationStride,
@@ -62,6 +64,15 @@ interface Kernels {
             long y,
             long yStride,
             long scratch);
+
+    /**
+     * How many rows behind a row of a matrix is the one that {@link #matvec} wants to multiply at the same time: two streams from memory, far from each other, are
+     * read faster than one. So many rows, and those behind them, are then multiplied together, a whole number of packed groups at a time; rows beyond two times as
+     * many by themselves. 0 if it wants none.
+     */
+    default int apart(GgmlType type, boolean packed, int rows) {
+        return 0;
+    }
 
     /**
      * How many of {@code rows} rows of activations, the first ones, are multiplied by {@link #matvec}, the others by

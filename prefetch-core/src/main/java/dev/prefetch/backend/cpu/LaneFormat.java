@@ -4,15 +4,15 @@ import dev.prefetch.gguf.GgmlType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Formats whose matrices are multiplied with rows of weights in the lanes of a vector, and how two groups of {@link Vectors#LANES}
- * rows, a pair, are packed for that: in the same room, and the same bits in another order.
+ * Formats whose matrices are multiplied with rows of weights in the lanes of a vector, and how a group of {@link Vectors#LANES}
+ * rows is packed for that: in the same room, and the same bits in another order.
  *
- * <p>A packed pair has the words of 32 bits of its blocks, each once for every row of a group, {@link #COLS} columns at a time, and
+ * <p>A packed group has the words of 32 bits of its blocks, each once for every row, {@link #COLS} columns at a time, and
  * in front of them, for formats whose blocks have an odd half, these, and for super-blocks the words with scales:
- * {@code [256 columns]{[group][block][LANES] halves, [group][word][LANES] scales, [block][word][group][LANES] words}}.
- * All elements of a word belong to one group of columns: two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
- * {@link LanePacking} has the order. So a matrix is read from its beginning to its end without a jump, which is what processors
- * fetch ahead, and nothing has to be transposed while multiplying.
+ * {@code [256 columns]{[block][LANES] halves, [word][LANES] scales, [block][word][LANES] words}}. Halves of super-blocks are all in front of
+ * the group, so that words begin at cache lines. All elements of a word belong to one group of columns: two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
+ * {@link LanePacking} has the order. So a group is read from its beginning to its end without a jump, which is what processors
+ * fetch ahead, and nothing has to be transposed while multiplying. Kernels take two groups, which need not be neighbours: see {@link Kernels#apart}.
  */
 enum LaneFormat {
     /** Blocks of 32: a scale and signed bytes, of which a packed lane has four in falling order, the second and the fourth of them plus 128. */
@@ -28,11 +28,8 @@ enum LaneFormat {
 
     private static final LaneFormat[] VALUES = values();
 
-    /** Rows of a pair of groups. */
+    /** Rows of two groups, which kernels multiply together. */
     static final int PAIR_ROWS = 2 * Vectors.LANES;
-
-    /** Bytes from a vector of words of a group to its next: those of the other group are in between, so that a kernel takes both in the order of memory. */
-    static final long STEP_BYTES = 2L * Vectors.BYTES;
 
     /** Columns that are multiplied at a time: a super-block, or as many blocks as make 256. */
     static final int COLS = 256;
@@ -102,11 +99,6 @@ enum LaneFormat {
         };
     }
 
-    /** Words of a block in front of the others: scales and minima. */
-    private int front() {
-        return elements == COLS ? 4 : 0;
-    }
-
     /** Whether groups have minima. */
     boolean minima() {
         return this == Q4_K || this == Q5_K;
@@ -131,49 +123,57 @@ enum LaneFormat {
         return null;
     }
 
-    /** Whether matrices of that shape are packed: by whole pairs of groups, behind which rows stay as they are. */
+    /** Whether matrices of that shape are packed: an even number of groups, behind which rows stay as they are. */
     static boolean packs(GgmlType type, long rows, long cols) {
         return of(type) != null && rows >= PAIR_ROWS && cols % type.blockElements() == 0;
     }
 
+    /** Bytes of so many columns of a group. */
+    long groupBytes(int cols) {
+        return Vectors.LANES * type.byteSize(cols);
+    }
+
     /**
-     * Where in a packed pair the words of the blocks from that column on are.
+     * Where in a packed group the words of the blocks from that column on are.
      *
      * @param col a multiple of {@link #COLS}
-     * @param group which of the two, 0 or 1
      */
-    long wordsAt(int cols, int col, int group) {
-        return pairBytes(col) + wordsAfter(cols - col, group);
+    long wordsAt(int cols, int col) {
+        return frontAt(cols, col) + (long) front() * Vectors.BYTES;
     }
 
-    /** Where in a packed pair the words in front of the others are, for formats that have any. */
-    long frontAt(int cols, int col, int group) {
-        return pairBytes(col) + frontAfter(cols - col, group);
+    /** Where in a packed group the words in front of the others are, for formats that have any. */
+    long frontAt(int cols, int col) {
+        int halvesInFront = superBlocks() ? cols - col : Math.min(COLS, cols - col);
+        return groupBytes(col) + halfBytes(halvesInFront);
     }
 
-    /** Where in a packed pair the halves of the blocks from that column on are, for formats that have any. */
-    long halvesAt(int cols, int col, int group) {
-        return pairBytes(col) + halvesAfter(cols - col, group);
+    /** Where in a packed group the halves of the blocks from that column on are, for formats that have any. */
+    long halvesAt(int col) {
+        return superBlocks() ? halfBytes(col) : groupBytes(col);
     }
 
-    /** Bytes of so many columns of a pair. */
-    long pairBytes(int cols) {
-        return PAIR_ROWS * type.byteSize(cols);
+    /** Bytes from the words of {@link #COLS} columns to those of the next ones. */
+    long wordsStep() {
+        return groupBytes(COLS) - (superBlocks() ? halfBytes(COLS) : 0);
     }
 
-    /** Behind the beginning of at most {@link #COLS} columns of a pair, of which so many are left: where the words are. */
-    long wordsAfter(int left, int group) {
-        return frontAfter(left, 2) + (long) Vectors.BYTES * group;
+    /** Bytes from the halves of {@link #COLS} columns to those of the next ones. */
+    long halvesStep() {
+        return halvesAt(COLS);
     }
 
-    /** As {@link #wordsAfter}, where the words in front of the others are. */
-    long frontAfter(int left, int group) {
-        return halvesAfter(left, half ? 2 : 0) + (long) front() * Vectors.BYTES * group;
+    private boolean superBlocks() {
+        return elements == COLS;
     }
 
-    /** As {@link #wordsAfter}, where the halves are. */
-    long halvesAfter(int left, int group) {
-        int blocks = Math.min(COLS, left) / elements;
-        return (long) group * blocks * 2 * Vectors.LANES;
+    /** Bytes of the halves of so many columns of a group. */
+    private long halfBytes(int cols) {
+        return half ? 2L * Vectors.LANES * (cols / elements) : 0;
+    }
+
+    /** Words of a block in front of the others: scales and minima. */
+    private int front() {
+        return superBlocks() ? 4 : 0;
     }
 }

@@ -1,6 +1,5 @@
 package dev.prefetch.backend.cpu;
 
-import static dev.prefetch.backend.cpu.LaneFormat.STEP_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.I;
@@ -37,7 +36,7 @@ final class LanePacking {
     private LanePacking() {}
 
     /**
-     * Packs a pair of groups.
+     * Packs two groups.
      *
      * @param in the first row, {@code rowBytes} from the next
      * @param out memory for {@link LaneFormat#PAIR_ROWS} rows that does not overlap them
@@ -47,10 +46,11 @@ final class LanePacking {
         long blockBytes = format.type.blockBytes();
         for (int group = 0; group < 2; group++) {
             long rows = in + rowBytes * LANES * group;
+            long packed = out + format.groupBytes(cols) * group;
             for (int col = 0; col < cols; col += LaneFormat.COLS) {
                 long from = rows + format.type.byteSize(col);
-                long to = out + format.wordsAt(cols, col, group);
-                long front = out + format.frontAt(cols, col, group);
+                long to = packed + format.wordsAt(cols, col);
+                long front = packed + format.frontAt(cols, col);
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.type.blockElements();
                 switch (format) {
                     case Q8_0 -> q80(from, rowBytes, blocks, to, scratch);
@@ -62,13 +62,13 @@ final class LanePacking {
                 if (format.half) {
                     // In front of the elements, or behind them.
                     long half = from + (format == LaneFormat.Q6_K ? blockBytes - 2 : 0);
-                    halves(half, rowBytes, blocks, blockBytes, out + format.halvesAt(cols, col, group));
+                    halves(half, rowBytes, blocks, blockBytes, packed + format.halvesAt(col));
                 }
             }
         }
     }
 
-    /** Packs all pairs of a matrix where they are. */
+    /** Packs all groups of a matrix where they are, two at a time. */
     static void packInPlace(LaneFormat format, long weights, long rows, int cols) {
         long rowBytes = format.type.byteSize(cols);
         long pairBytes = rowBytes * LaneFormat.PAIR_ROWS;
@@ -120,11 +120,11 @@ final class LanePacking {
         for (int i = 0; i < 16; i++) {
             int word = i / 4 * 8 + i % 4;
             long p = Memory.known(words + (4L + word) * BYTES);
-            long o = Memory.known(out + STEP_BYTES * word);
+            long o = Memory.known(out + (long) BYTES * word);
             IntVector a = IntVector.fromMemorySegment(I, ALL, p, LE);
             IntVector b = IntVector.fromMemorySegment(I, ALL, p + 4 * BYTES, LE);
             a.and(NIBBLES).or(b.and(NIBBLES).lanewise(LSHL, 4)).intoMemorySegment(ALL, o, LE);
-            a.lanewise(LSHR, 4).and(NIBBLES).or(b.and(~NIBBLES)).intoMemorySegment(ALL, o + 4 * STEP_BYTES, LE);
+            a.lanewise(LSHR, 4).and(NIBBLES).or(b.and(~NIBBLES)).intoMemorySegment(ALL, o + 4 * BYTES, LE);
         }
     }
 
@@ -140,7 +140,7 @@ final class LanePacking {
                 elements(nibbles, group % 2 * 4, words + (4L + i) * BYTES, group, 0x01010101, pairs + 2L * BYTES * i);
             }
             for (int i = 0; i < 5; i++) {
-                five(pairs + 3L * BYTES * i, pairs + 15L * BYTES, i, out + (5L * group + i) * STEP_BYTES);
+                five(pairs + 3L * BYTES * i, pairs + 15L * BYTES, i, out + (5L * group + i) * BYTES);
             }
         }
     }
@@ -164,11 +164,11 @@ final class LanePacking {
                 long upper = words + (32L + 8 * half + word) * BYTES;
                 elements(nibbles, quarter / 2 * 4, upper, 2 * quarter, 0x03030303, pairs + 2L * BYTES * i);
             }
-            long o = out + 3 * STEP_BYTES * group;
+            long o = out + 3L * BYTES * group;
             six(pairs, pairs + 2 * BYTES, 0, 0x000f000f, 12, o);
-            six(pairs + 3 * BYTES, pairs + 5 * BYTES, 0, 0x000f000f, 12, o + STEP_BYTES);
-            six(pairs + 6 * BYTES, pairs + 2 * BYTES, 4, 0x00030003, 12, o + 2 * STEP_BYTES);
-            add(pairs + 5 * BYTES, 4, 0x00030003, 14, o + 2 * STEP_BYTES);
+            six(pairs + 3 * BYTES, pairs + 5 * BYTES, 0, 0x000f000f, 12, o + BYTES);
+            six(pairs + 6 * BYTES, pairs + 2 * BYTES, 4, 0x00030003, 12, o + 2 * BYTES);
+            add(pairs + 5 * BYTES, 4, 0x00030003, 14, o + 2 * BYTES);
         }
     }
 
@@ -228,22 +228,12 @@ final class LanePacking {
             IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
                     .lanewise(REVERSE_BYTES)
                     .lanewise(XOR, EVEN_SIGNS)
-                    .intoMemorySegment(ALL, Memory.known(out + STEP_BYTES * i), LE);
+                    .intoMemorySegment(ALL, Memory.known(out + (long) BYTES * i), LE);
         }
     }
 
     private static void q40(long in, long rowBytes, int blocks, long out, long scratch) {
-        long words = scratch + BLOCKS;
-        blocks(in, rowBytes, blocks, 16, words, scratch);
-        copy(words, 4 * blocks, out);
-    }
-
-    /** So many vectors of words to their places among those of the other group. */
-    private static void copy(long words, int n, long out) {
-        for (int i = 0; i < n; i++) {
-            IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
-                    .intoMemorySegment(ALL, Memory.known(out + STEP_BYTES * i), LE);
-        }
+        blocks(in, rowBytes, blocks, 16, out, scratch);
     }
 
     /** The words of at most 8 blocks with so many bytes behind their half. */

@@ -22,11 +22,12 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Multiplies 256 columns of a packed pair of groups of rows with one row of activations: what waits for memory must not
+ * Multiplies 256 columns of two packed groups of rows with one row of activations: what waits for memory must not
  * store much, or the processor does not look far enough ahead.
  *
- * <p>Kernels have the arguments {@code (words, columns / 4, record of the activations, from the factors to the results, factors)}; the factors of the
- * second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first, and its results beside them. In turn the groups take the same variables.
+ * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, record of the activations, factors)};
+ * the factors of the second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first, results {@link LaneMatvec#RESULTS} behind them, one group's beside the other's. In turn the groups take the same variables,
+ * the addresses of their words too.
  * Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
  *
  * <p>Loops have their condition in front: the compiler parses the body of one that has it at the end twice, and puts off inlining
@@ -58,27 +59,29 @@ final class LaneRow {
     private LaneRow() {}
 
     /** Four words to a sum, four elements to half a lane. */
-    static void q4k(long words, int n, long x, int results, long factors) {
+    static void q4k(long words, long apart, int n, long x, long factors) {
         int four = LaneRow.four;
         int eight = LaneRow.eight;
         long p = words;
-        long end = p + 64L * BYTES;
+        long r = words + apart;
+        long end = p + 32L * BYTES;
         long q = x;
         long f = x + RECORD_FACTORS;
         long start = x + STARTS;
         long w = factors;
-        long o = Memory.known(factors + results);
+        long o = Memory.known(factors + LaneMatvec.RESULTS);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
             ShortVector b = a;
-            long until = p + 8L * BYTES;
+            long until = p + 4L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 for (int group = 0; group < 2; group++) {
-                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                     ShortVector c = a;
                     for (int k = 0; k < 2; k++) {
                         long m = q + 8 * (k & 1);
@@ -87,8 +90,10 @@ final class LaneRow {
                     }
                     a = b;
                     b = c;
+                    long next = p + BYTES;
+                    p = r;
+                    r = next;
                 }
-                p += 2 * BYTES;
                 q += 16;
             }
             f = Memory.known(f);
@@ -109,18 +114,20 @@ final class LaneRow {
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
+        o = Memory.known(factors + LaneMatvec.RESULTS);
         sum.intoMemorySegment(ALL, o, LE);
         nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** Two elements to half a lane: their products fill 16 bits, so that those of each word are put together with 32. */
-    static void q80(long words, int n, long x, int results, long factors) {
+    static void q80(long words, long apart, int n, long x, long factors) {
         long p = words;
-        long end = p + 2L * BYTES * n;
+        long r = words + apart;
+        long end = p + (long) BYTES * n;
         long q = x;
         long f = x + RECORD_FACTORS + FACTOR_SCALES;
         long w = factors;
-        long o = Memory.known(factors + results);
+        long o = Memory.known(factors + LaneMatvec.RESULTS);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
@@ -129,15 +136,16 @@ final class LaneRow {
             IntVector upper = both;
             IntVector nextBoth = both;
             IntVector nextUpper = both;
-            long until = p + 16L * BYTES;
+            long until = p + 8L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 ShortVector a = pair(q);
                 ShortVector b = pair(q + 4);
                 ShortVector start = pair(q + 8);
                 for (int group = 0; group < 2; group++) {
-                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                     IntVector z = start.add(v.mul(a)).add(signed(v).mul(b)).reinterpretAsInts();
                     IntVector thisBoth = both.add(z);
                     IntVector thisUpper = upper.add(z.lanewise(ASHR, 16));
@@ -145,8 +153,10 @@ final class LaneRow {
                     upper = nextUpper;
                     nextBoth = thisBoth;
                     nextUpper = thisUpper;
+                    long next = p + BYTES;
+                    p = r;
+                    r = next;
                 }
-                p += 2 * BYTES;
                 q += 12;
             }
             FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(f)));
@@ -163,30 +173,33 @@ final class LaneRow {
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
+        o = Memory.known(factors + LaneMatvec.RESULTS);
         sum.intoMemorySegment(ALL, o, LE);
         nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** As {@link #q4k}, but the sum of a whole lane fits 16 bits: the halves are one chain, and shifts by a constant exist for whole lanes only. */
-    static void q40(long words, int n, long x, int results, long factors) {
+    static void q40(long words, long apart, int n, long x, long factors) {
         long p = words;
-        long end = p + 8L * BYTES * (n / 8);
+        long r = words + apart;
+        long end = p + 4L * BYTES * (n / 8);
         long q = x;
         long f = x + RECORD_FACTORS + FACTOR_SCALES;
         long start = x + STARTS;
         long w = factors;
-        long o = Memory.known(factors + results);
+        long o = Memory.known(factors + LaneMatvec.RESULTS);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
             ShortVector b = a;
-            long until = p + 8L * BYTES;
+            long until = p + 4L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 for (int group = 0; group < 2; group++) {
-                    IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES * (group & 1), LE);
+                    IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
                     ShortVector y = v.reinterpretAsShorts().mul(pair(q));
                     y = y.add(v.lanewise(LSHR, 4).reinterpretAsShorts().mul(pair(q + 4)));
                     ShortVector z = v.lanewise(LSHR, 8).reinterpretAsShorts().mul(pair(q + 8));
@@ -194,8 +207,10 @@ final class LaneRow {
                     ShortVector c = a.add(y.add(z));
                     a = b;
                     b = c;
+                    long next = p + BYTES;
+                    p = r;
+                    r = next;
                 }
-                p += 2 * BYTES;
                 q += 16;
             }
             FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(f)));
@@ -213,32 +228,35 @@ final class LaneRow {
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
+        o = Memory.known(factors + LaneMatvec.RESULTS);
         sum.intoMemorySegment(ALL, o, LE);
         nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** Five words to a sum, three elements to half a lane and a bit of the sixteenth. */
-    static void q5k(long words, int n, long x, int results, long factors) {
+    static void q5k(long words, long apart, int n, long x, long factors) {
         int five = LaneRow.five;
         int ten = LaneRow.ten;
         long p = words;
-        long end = p + 80L * BYTES;
+        long r = words + apart;
+        long end = p + 40L * BYTES;
         long q = x;
         long f = x + RECORD_FACTORS;
         long start = x + STARTS;
         long w = factors;
-        long o = Memory.known(factors + results);
+        long o = Memory.known(factors + LaneMatvec.RESULTS);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
             ShortVector b = a;
-            long until = p + 10L * BYTES;
+            long until = p + 5L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 for (int group = 0; group < 2; group++) {
-                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                     ShortVector c = a;
                     for (int k = 0; k < 2; k++) {
                         long m = q + 8 * (k & 1);
@@ -247,8 +265,10 @@ final class LaneRow {
                     }
                     a = b;
                     b = c;
+                    long next = p + BYTES;
+                    p = r;
+                    r = next;
                 }
-                p += 2 * BYTES;
                 q += 16;
             }
             f = Memory.known(f);
@@ -269,32 +289,35 @@ final class LaneRow {
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
+        o = Memory.known(factors + LaneMatvec.RESULTS);
         sum.intoMemorySegment(ALL, o, LE);
         nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
     /** Three words to a sum, two elements to half a lane and some bits of a third. */
-    static void q6k(long words, int n, long x, int results, long factors) {
+    static void q6k(long words, long apart, int n, long x, long factors) {
         int six = LaneRow.six;
         int fourteen = LaneRow.fourteen;
         long p = words;
-        long end = p + 96L * BYTES;
+        long r = words + apart;
+        long end = p + 48L * BYTES;
         long q = x;
         long f = x + RECORD_FACTORS + FACTOR_SCALES;
         long start = x + STARTS;
         long w = factors;
-        long o = Memory.known(factors + results);
+        long o = Memory.known(factors + LaneMatvec.RESULTS);
         FloatVector sum = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             ShortVector a = pair(Memory.known(start));
             ShortVector b = a;
-            long until = p + 6L * BYTES;
+            long until = p + 3L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 for (int group = 0; group < 2; group++) {
-                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p + BYTES * (group & 1), LE);
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                     ShortVector y = v.mul(pair(q));
                     for (int k = 0; k < 2; k++) {
                         v = shifted(v, six, SIX);
@@ -303,19 +326,21 @@ final class LaneRow {
                     ShortVector c = a.add(y);
                     a = b;
                     b = c;
+                    long next = p + BYTES;
+                    p = r;
+                    r = next;
                 }
-                p += 2 * BYTES;
                 q += 12;
             }
             q = Memory.known(q);
             ShortVector last = pair(q);
             q += 4;
-            p = Memory.known(p);
+            p = Memory.known(p - BYTES);
+            r = Memory.known(r - BYTES);
             FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(f)));
             for (int group = 0; group < 2; group++) {
                 long d = Memory.known(w + FACTOR_BYTES * (group & 1));
-                ShortVector u =
-                        ShortVector.fromMemorySegment(S, ALL, Memory.known(p + BYTES * (group & 1) - 2 * BYTES), LE);
+                ShortVector u = ShortVector.fromMemorySegment(S, ALL, p, LE);
                 IntVector z = a.add(u.lanewise(LSHR, fourteen).mul(last)).reinterpretAsInts();
                 z = z.lanewise(LSHL, 16).lanewise(ASHR, 16).add(z.lanewise(ASHR, 16));
                 FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
@@ -323,11 +348,15 @@ final class LaneRow {
                 sum = nextSum;
                 nextSum = thisSum;
                 a = b;
+                long next = p + BYTES;
+                p = r;
+                r = next;
             }
             start += 4;
             f += TILE_PAIR_BYTES;
             w += BYTES;
         }
+        o = Memory.known(factors + LaneMatvec.RESULTS);
         sum.intoMemorySegment(ALL, o, LE);
         nextSum.intoMemorySegment(ALL, o + BYTES, LE);
     }

@@ -20,44 +20,45 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Multiplies 256 columns of a packed pair of groups of rows with two or four rows of activations, as {@link LaneRow} with one. Their sums are those
+ * Multiplies 256 columns of two packed groups of rows with two or four rows of activations, as {@link LaneRow} with one. Their sums are those
  * that {@link LaneProducts} has of elements taken apart, and stand where these stand.
  *
- * <p>Kernels have the arguments {@code (words, the first row's record, columns / 4, sums)}; the other rows' records are behind the first.
+ * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, the first row's record, sums)}; the other rows' records are behind the first.
  */
 final class LaneRows {
 
     private LaneRows() {}
 
-    static void twoQ40(long words, long x, int n, long sums) {
-        two(words, n / 8, 4, x, sums);
+    static void twoQ40(long words, long apart, int n, long x, long sums) {
+        two(words, apart, n / 8, 4, x, sums);
     }
 
-    static void twoQ4k(long words, long x, int n, long sums) {
-        two(words, n / 8, 4, x, sums);
+    static void twoQ4k(long words, long apart, int n, long x, long sums) {
+        two(words, apart, n / 8, 4, x, sums);
     }
 
-    static void twoQ5k(long words, long x, int n, long sums) {
-        two(words, n / 8, 5, x, sums);
+    static void twoQ5k(long words, long apart, int n, long x, long sums) {
+        two(words, apart, n / 8, 5, x, sums);
     }
 
-    static void fourQ40(long words, long x, int n, long sums) {
-        four(words, n / 8, 4, x, sums);
+    static void fourQ40(long words, long apart, int n, long x, long sums) {
+        four(words, apart, n / 8, 4, x, sums);
     }
 
-    static void fourQ4k(long words, long x, int n, long sums) {
-        four(words, n / 8, 4, x, sums);
+    static void fourQ4k(long words, long apart, int n, long x, long sums) {
+        four(words, apart, n / 8, 4, x, sums);
     }
 
-    static void fourQ5k(long words, long x, int n, long sums) {
-        four(words, n / 8, 5, x, sums);
+    static void fourQ5k(long words, long apart, int n, long x, long sums) {
+        four(words, apart, n / 8, 5, x, sums);
     }
 
     /** Groups of 32 columns, each with as many words as an element has bits, and four elements to half a lane or less. */
-    private static void two(long words, int groups, int bits, long x, long sums) {
+    private static void two(long words, long apart, int groups, int bits, long x, long sums) {
         ShortVector count = ShortVector.broadcast(S, bits);
         long p = words;
-        long end = p + 2L * BYTES * bits * groups;
+        long r = words + apart;
+        long end = p + (long) BYTES * bits * groups;
         long q = x;
         long start = x + STARTS;
         long o = sums;
@@ -67,24 +68,26 @@ final class LaneRows {
             ShortVector b = pair(start + RECORD_BYTES);
             ShortVector nextA = a;
             ShortVector nextB = b;
-            long until = p + 2L * BYTES * bits;
+            long until = p + (long) BYTES * bits;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
                 for (int k = 0; k < 4; k++) {
                     long m = q + 4 * (k & 3);
-                    ShortVector y = pair(apart(m));
+                    ShortVector y = pair(distinct(m));
                     a = a.add(v.mul(y));
                     nextA = nextA.add(w.mul(y));
-                    y = pair(apart(m + RECORD_BYTES));
+                    y = pair(distinct(m + RECORD_BYTES));
                     b = b.add(v.mul(y));
                     nextB = nextB.add(w.mul(y));
                     v = shifted(v, bits, count);
                     w = shifted(w, bits, count);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 16;
             }
             o = Memory.known(o);
@@ -98,10 +101,11 @@ final class LaneRows {
     }
 
     /** The sums of the rows take turns in the first variables. */
-    private static void four(long words, int groups, int bits, long x, long sums) {
+    private static void four(long words, long apart, int groups, int bits, long x, long sums) {
         ShortVector count = ShortVector.broadcast(S, bits);
         long p = words;
-        long end = p + 2L * BYTES * bits * groups;
+        long r = words + apart;
+        long end = p + (long) BYTES * bits * groups;
         long q = x;
         long start = x + STARTS;
         long o = sums;
@@ -115,16 +119,17 @@ final class LaneRows {
             ShortVector nextB = b;
             ShortVector nextC = c;
             ShortVector nextD = d;
-            long until = p + 2L * BYTES * bits;
+            long until = p + (long) BYTES * bits;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
                 for (int k = 0; k < 4; k++) {
                     long m = q + 4 * (k & 3);
                     for (int row = 0; row < 4; row++) {
-                        ShortVector y = pair(apart(m + RECORD_BYTES * (row & 3)));
+                        ShortVector y = pair(distinct(m + RECORD_BYTES * (row & 3)));
                         ShortVector sum = a.add(v.mul(y));
                         ShortVector nextSum = nextA.add(w.mul(y));
                         a = b;
@@ -139,7 +144,8 @@ final class LaneRows {
                     v = shifted(v, bits, count);
                     w = shifted(w, bits, count);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 16;
             }
             o = Memory.known(o);
@@ -159,14 +165,15 @@ final class LaneRows {
     /**
      * Where 32 registers tempt the compiler to multiply with everything first, after which sums go through memory, an address that it takes for a number of its own.
      */
-    private static long apart(long address) {
+    private static long distinct(long address) {
         return BYTES == 64 ? Memory.known(address) : address;
     }
 
-    static void twoQ6k(long words, long x, int n, long sums) {
+    static void twoQ6k(long words, long apart, int n, long x, long sums) {
         ShortVector count = ShortVector.broadcast(S, 6);
         long p = words;
-        long end = p + 96L * BYTES;
+        long r = words + apart;
+        long end = p + 48L * BYTES;
         long q = x;
         long start = x + STARTS;
         long o = sums;
@@ -176,12 +183,13 @@ final class LaneRows {
             ShortVector b = pair(start + RECORD_BYTES);
             ShortVector nextA = a;
             ShortVector nextB = b;
-            long until = p + 6L * BYTES;
+            long until = p + 3L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
                 for (int k = 0; k < 3; k++) {
                     long m = q + 4 * (k & 3);
                     ShortVector y = pair(m);
@@ -193,7 +201,8 @@ final class LaneRows {
                     v = shifted(v, 6, count);
                     w = shifted(w, 6, count);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 12;
             }
             q = Memory.known(q);
@@ -201,7 +210,7 @@ final class LaneRows {
             ShortVector z = pair(q + RECORD_BYTES);
             o = Memory.known(o);
             for (int group = 0; group < 2; group++) {
-                long at = Memory.known(p + BYTES * (group & 1) - 2 * BYTES);
+                long at = Memory.known(group == 0 ? p - BYTES : r - BYTES);
                 ShortVector u = ShortVector.fromMemorySegment(S, ALL, at, LE).lanewise(LSHR, 14);
                 long out = o + BYTES * (group & 1);
                 a.add(u.mul(y)).intoMemorySegment(ALL, out, LE);
@@ -219,9 +228,10 @@ final class LaneRows {
      * Products of bytes fill half a lane, so that the sums of a block of 32 columns have 32 bits; see
      * {@link LaneProducts#finishWide}. The sums of the rows take turns in the first variables, so that the body is written, and parsed, once.
      */
-    static void twoQ80(long words, long x, int n, long sums) {
+    static void twoQ80(long words, long apart, int n, long x, long sums) {
         long p = words;
-        long end = p + 2L * BYTES * n;
+        long r = words + apart;
+        long end = p + (long) BYTES * n;
         long q = x;
         long o = sums;
         while (p < end) {
@@ -234,13 +244,14 @@ final class LaneRows {
             IntVector upperA1 = a0;
             IntVector upperB0 = a0;
             IntVector upperB1 = a0;
-            long until = p + 16L * BYTES;
+            long until = p + 8L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                 ShortVector w = signed(v);
-                ShortVector nextV = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector nextV = ShortVector.fromMemorySegment(S, ALL, r, LE);
                 ShortVector nextW = signed(nextV);
                 for (int row = 0; row < 2; row++) {
                     long m = q + RECORD_BYTES * (row & 1);
@@ -262,7 +273,8 @@ final class LaneRows {
                     upperB0 = upper;
                     upperB1 = nextUpper;
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 12;
             }
             o = Memory.known(o);
@@ -280,9 +292,10 @@ final class LaneRows {
     }
 
     /** As {@link #twoQ80}. */
-    static void fourQ80(long words, long x, int n, long sums) {
+    static void fourQ80(long words, long apart, int n, long x, long sums) {
         long p = words;
-        long end = p + 2L * BYTES * n;
+        long r = words + apart;
+        long end = p + (long) BYTES * n;
         long q = x;
         long o = sums;
         while (p < end) {
@@ -302,13 +315,14 @@ final class LaneRows {
             IntVector upperC1 = a0;
             IntVector upperD0 = a0;
             IntVector upperD1 = a0;
-            long until = p + 16L * BYTES;
+            long until = p + 8L * BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
                 ShortVector w = signed(v);
-                ShortVector nextV = ShortVector.fromMemorySegment(S, ALL, p + BYTES, LE);
+                ShortVector nextV = ShortVector.fromMemorySegment(S, ALL, r, LE);
                 ShortVector nextW = signed(nextV);
                 for (int row = 0; row < 4; row++) {
                     long m = q + RECORD_BYTES * (row & 3);
@@ -338,7 +352,8 @@ final class LaneRows {
                     upperD0 = upper;
                     upperD1 = nextUpper;
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 12;
             }
             o = Memory.known(o);

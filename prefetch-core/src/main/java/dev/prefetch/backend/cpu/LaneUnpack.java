@@ -1,6 +1,5 @@
 package dev.prefetch.backend.cpu;
 
-import static dev.prefetch.backend.cpu.LaneFormat.STEP_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
@@ -19,13 +18,14 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Takes 256 columns of packed rows (see {@link LaneFormat}) apart: a pair of groups to elements in halves of lanes, or a group to factors as floats.
+ * Takes 256 columns of packed rows (see {@link LaneFormat}) apart: two groups to elements in halves of lanes, or a group to factors as floats.
  * Everything stands there once for each row, in its lane.
  *
  * <p>Elements have the format's centre taken away. They stand in pairs, of a word of four the first and the third and then the second and the
  * fourth, as {@link VectorActivations} has the activations; a pair of the one group is beside that of the other.
  *
- * <p>Kernels have the arguments {@code (words, halves, columns / 4, out)}; to make factors, the words in front of the others.
+ * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, out)}, and to make factors
+ * {@code (words in front of the others, halves, columns / 4, out)}.
  */
 final class LaneUnpack {
 
@@ -70,17 +70,17 @@ final class LaneUnpack {
         factors(out, LaneFormat.Q5_K.centre);
     }
 
-    static void elementsQ40(long words, long halves, int n, long out) {
+    static void elementsQ40(long words, long apart, int n, long out) {
         for (int i = 0; i < n / 2; i++) {
-            long from = words + STEP_BYTES * i;
+            long from = words + (long) BYTES * i;
             long to = out + (long) WORD_BYTES * (i + (i & -4));
             nibbles(from, to, 4L * WORD_BYTES);
-            nibbles(from + BYTES, to + BYTES, 4L * WORD_BYTES);
+            nibbles(from + apart, to + BYTES, 4L * WORD_BYTES);
         }
     }
 
-    static void elementsQ4k(long words, long halves, int n, long out) {
-        elementsQ40(words, halves, n, out);
+    static void elementsQ4k(long words, long apart, int n, long out) {
+        elementsQ40(words, apart, n, out);
     }
 
     /** A word of low nibbles, and so far behind it one of high ones. */
@@ -103,12 +103,12 @@ final class LaneUnpack {
                 .intoMemorySegment(ALL, o + PAIR_BYTES, LE);
     }
 
-    static void elementsQ5k(long words, long halves, int n, long out) {
+    static void elementsQ5k(long words, long apart, int n, long out) {
         for (int group = 0; group < 8; group++) {
-            long p = words + 5 * STEP_BYTES * group;
+            long p = words + 5L * BYTES * group;
             long o = out + 16L * group * PAIR_BYTES;
             fiveBits(p, o);
-            fiveBits(p + BYTES, o + BYTES);
+            fiveBits(p + apart, o + BYTES);
         }
     }
 
@@ -118,7 +118,7 @@ final class LaneUnpack {
         ShortVector last = ShortVector.zero(S);
         for (int i = 0; i < 5; i++) {
             long o = Memory.known(out + 3L * PAIR_BYTES * i);
-            ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(words + STEP_BYTES * i), LE);
+            ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(words + (long) BYTES * i), LE);
             v.and((short) 31).sub(centre).intoMemorySegment(ALL, o, LE);
             v.lanewise(LSHR, 5).and((short) 31).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
             v.lanewise(LSHR, 10).and((short) 31).sub(centre).intoMemorySegment(ALL, o + 2 * PAIR_BYTES, LE);
@@ -127,12 +127,12 @@ final class LaneUnpack {
         last.lanewise(LSHR, 11).sub(centre).intoMemorySegment(ALL, Memory.known(out + 15L * PAIR_BYTES), LE);
     }
 
-    static void elementsQ6k(long words, long halves, int n, long out) {
+    static void elementsQ6k(long words, long apart, int n, long out) {
         for (int group = 0; group < 16; group++) {
-            long p = words + 3 * STEP_BYTES * group;
+            long p = words + 3L * BYTES * group;
             long o = out + 8L * group * PAIR_BYTES;
             sixBits(p, o);
-            sixBits(p + BYTES, o + BYTES);
+            sixBits(p + apart, o + BYTES);
         }
     }
 
@@ -140,10 +140,10 @@ final class LaneUnpack {
     private static void sixBits(long words, long out) {
         ShortVector centre = ShortVector.broadcast(S, (short) 32);
         long p = Memory.known(words);
-        ShortVector upper = ShortVector.fromMemorySegment(S, ALL, p + 2 * STEP_BYTES, LE);
+        ShortVector upper = ShortVector.fromMemorySegment(S, ALL, p + 2 * BYTES, LE);
         for (int i = 0; i < 2; i++) {
             long o = Memory.known(out + 3L * PAIR_BYTES * i);
-            ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + STEP_BYTES * i), LE);
+            ShortVector v = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + (long) BYTES * i), LE);
             v.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
             v.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
             v.lanewise(LSHR, 12)

@@ -88,6 +88,17 @@ final class MatmulRunner implements AutoCloseable {
 
         private int firstItem;
 
+        /** See {@link Kernels#apart}. */
+        private int apart;
+
+        /** Items of {@link #rowsPerItem}: with rows that are multiplied together half as many, and one for rows that are left. */
+        int items() {
+            if (apart == 0) {
+                return Math.ceilDiv(rows, rowsPerItem);
+            }
+            return Math.ceilDiv(apart, rowsPerItem) + (rows > 2 * apart ? 1 : 0);
+        }
+
         /** See {@link Kernels#matmulTokens}. */
         int tileTokens(Kernels kernels, int tokens) {
             return kernels.matmulTokens(type, packed, rows, tokens);
@@ -247,9 +258,13 @@ final class MatmulRunner implements AutoCloseable {
             Product product = products[i];
             long perGroup = Math.max(1, groupBytes / product.rowBytes);
             // Kernels treat several rows at a time, and two threads should not write the same cache line.
+            product.apart = kernels.apart(product.type, product.packed, product.rows);
+            if (product.apart > 0) {
+                perGroup = Math.ceilDiv(perGroup, 2);
+            }
             product.rowsPerItem = (int) Math.min(product.rows, Math.ceilDiv(perGroup, ROWS_TOGETHER) * ROWS_TOGETHER);
             product.firstItem = groups;
-            groups += product.passRows(firstRow) == 0 ? 0 : Math.ceilDiv(product.rows, product.rowsPerItem);
+            groups += product.passRows(firstRow) == 0 ? 0 : product.items();
         }
         boolean alone = totalBytes * most <= 2 * SMALLEST_GROUP_BYTES;
         matvecs.cols = cols;
@@ -285,20 +300,28 @@ final class MatmulRunner implements AutoCloseable {
             int p = 0;
             for (int item = from; item < to; item++) {
                 p = productOf(item, p);
-                Product product = products[p];
-                int firstWeight = (item - product.firstItem) * product.rowsPerItem;
-                int weightRows = Math.min(product.rowsPerItem, product.rows - firstWeight);
-                matvecGroup(product, firstWeight, weightRows, cols, firstRow, perWorker[worker]);
+                matvecGroup(products[p], item - products[p].firstItem, cols, firstRow, perWorker[worker]);
             }
         }
     }
 
-    private void matvecGroup(Product product, int firstWeight, int weightRows, int cols, int firstRow, Scratch memory) {
+    private void matvecGroup(Product product, int item, int cols, int firstRow, Scratch memory) {
+        int firstWeight = item * product.rowsPerItem;
+        int weightRows = Math.min(product.rowsPerItem, product.rows - firstWeight);
+        int apart = product.apart;
+        if (apart > 0 && firstWeight < apart) {
+            weightRows = Math.min(weightRows, apart - firstWeight);
+        } else if (apart > 0) {
+            firstWeight = 2 * apart;
+            weightRows = product.rows - firstWeight;
+            apart = 0;
+        }
         kernels.matvec(
                 product.type,
                 product.weights + firstWeight * product.rowBytes,
                 product.packed,
                 weightRows,
+                apart,
                 cols,
                 product.activations,
                 product.activationStride,

@@ -58,6 +58,7 @@ final class ScalarKernels implements Kernels {
             long weights,
             boolean packed,
             int rows,
+            int apart,
             int cols,
             long activations,
             long activationStride,

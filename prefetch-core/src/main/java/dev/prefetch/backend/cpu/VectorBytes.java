@@ -16,9 +16,9 @@ import jdk.incubator.vector.IntVector;
 
 /**
  * Multiplies 256 columns of packed {@code Q8_0}, see {@link LaneFormat}, with two, four or eight tokens of plain activations, which stand column by
- * column: {@code [columns][tokens]}: a pair of groups of rows at once, or one of them where there are not enough registers for the sums of both.
+ * column: {@code [columns][tokens]}: two groups of rows at once, or one where there are not enough registers for the sums of both.
  *
- * <p>Kernels have the arguments {@code (words, factors, blocks, tokens, sums)}: factors are {@code [group][block]} as {@link LaneUnpack#factorsQ80} leaves
+ * <p>Kernels have the arguments {@code (words, from these to the second group's, blocks, tokens, from the factors to the sums, factors)}: factors are {@code [group][block]} as {@link LaneUnpack#factorsQ80} leaves
  * them, sums {@code [tokens][LaneFormat.PAIR_ROWS]}, which are added to. A weight is the product of its byte and the factor, which a float
  * holds exactly, and a sum runs in ascending order of columns: the bits of {@link VectorGemm}.
  *
@@ -35,13 +35,14 @@ final class VectorBytes {
 
     private VectorBytes() {}
 
-    static void twoOfPair(long words, long factors, int blocks, long x, long sums) {
+    static void twoOfPair(long words, long apart, int blocks, long x, int sums, long factors) {
         long nextGroup = (long) BYTES * blocks;
         long p = words;
-        long end = words + 2 * BLOCK_BYTES * blocks;
+        long r = words + apart;
+        long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(sums);
+        long o = Memory.known(factors + sums);
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
@@ -49,12 +50,13 @@ final class VectorBytes {
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
             FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s + nextGroup), LE);
-            long until = p + 2 * BLOCK_BYTES;
+            long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE).lanewise(XOR, EVEN_SIGNS);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(XOR, EVEN_SIGNS);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE).lanewise(XOR, EVEN_SIGNS);
                 for (int k = 0; k < 4; k++) {
                     FloatVector w = topByte(u).mul(scale);
                     FloatVector z = topByte(v).mul(nextScale);
@@ -68,7 +70,8 @@ final class VectorBytes {
                     u = u.lanewise(LSHL, 8);
                     v = v.lanewise(LSHL, 8);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 32;
             }
             s += BYTES;
@@ -79,13 +82,14 @@ final class VectorBytes {
         b1.intoMemorySegment(ALL, o + SUM_BYTES + BYTES, LE);
     }
 
-    static void fourOfPair(long words, long factors, int blocks, long x, long sums) {
+    static void fourOfPair(long words, long apart, int blocks, long x, int sums, long factors) {
         long nextGroup = (long) BYTES * blocks;
         long p = words;
-        long end = words + 2 * BLOCK_BYTES * blocks;
+        long r = words + apart;
+        long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(sums);
+        long o = Memory.known(factors + sums);
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
@@ -97,12 +101,13 @@ final class VectorBytes {
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
             FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s + nextGroup), LE);
-            long until = p + 2 * BLOCK_BYTES;
+            long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE).lanewise(XOR, EVEN_SIGNS);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(XOR, EVEN_SIGNS);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE).lanewise(XOR, EVEN_SIGNS);
                 for (int k = 0; k < 4; k++) {
                     FloatVector w = topByte(u).mul(scale);
                     FloatVector z = topByte(v).mul(nextScale);
@@ -122,7 +127,8 @@ final class VectorBytes {
                     u = u.lanewise(LSHL, 8);
                     v = v.lanewise(LSHL, 8);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 64;
             }
             s += BYTES;
@@ -137,38 +143,59 @@ final class VectorBytes {
         d1.intoMemorySegment(ALL, o + 3 * SUM_BYTES + BYTES, LE);
     }
 
-    static void eightOfPair(long words, long factors, int blocks, long x, long sums) {
+    static void eightOfPair(long words, long apart, int blocks, long x, int sums, long factors) {
         long nextGroup = (long) BYTES * blocks;
         long p = words;
-        long end = words + 2 * BLOCK_BYTES * blocks;
+        long r = words + apart;
+        long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(sums);
-        FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, o, LE);
-        FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
-        FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
-        FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES + BYTES, LE);
-        FloatVector c0 = FloatVector.fromMemorySegment(F, ALL, o + 2 * SUM_BYTES, LE);
-        FloatVector c1 = FloatVector.fromMemorySegment(F, ALL, o + 2 * SUM_BYTES + BYTES, LE);
-        FloatVector d0 = FloatVector.fromMemorySegment(F, ALL, o + 3 * SUM_BYTES, LE);
-        FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, o + 3 * SUM_BYTES + BYTES, LE);
-        FloatVector e0 = FloatVector.fromMemorySegment(F, ALL, o + 4 * SUM_BYTES, LE);
-        FloatVector e1 = FloatVector.fromMemorySegment(F, ALL, o + 4 * SUM_BYTES + BYTES, LE);
-        FloatVector f0 = FloatVector.fromMemorySegment(F, ALL, o + 5 * SUM_BYTES, LE);
-        FloatVector f1 = FloatVector.fromMemorySegment(F, ALL, o + 5 * SUM_BYTES + BYTES, LE);
-        FloatVector g0 = FloatVector.fromMemorySegment(F, ALL, o + 6 * SUM_BYTES, LE);
-        FloatVector g1 = FloatVector.fromMemorySegment(F, ALL, o + 6 * SUM_BYTES + BYTES, LE);
-        FloatVector h0 = FloatVector.fromMemorySegment(F, ALL, o + 7 * SUM_BYTES, LE);
-        FloatVector h1 = FloatVector.fromMemorySegment(F, ALL, o + 7 * SUM_BYTES + BYTES, LE);
+        long o = Memory.known(factors + sums);
+        FloatVector a0 = FloatVector.zero(F);
+        FloatVector a1 = a0;
+        FloatVector b0 = a0;
+        FloatVector b1 = a0;
+        FloatVector c0 = a0;
+        FloatVector c1 = a0;
+        FloatVector d0 = a0;
+        FloatVector d1 = a0;
+        FloatVector e0 = a0;
+        FloatVector e1 = a0;
+        FloatVector f0 = a0;
+        FloatVector f1 = a0;
+        FloatVector g0 = a0;
+        FloatVector g1 = a0;
+        FloatVector h0 = a0;
+        FloatVector h1 = a0;
+        for (int t = 0; t < 4; t++) {
+            long at = o + 2 * SUM_BYTES * (t & 3);
+            a0 = c0;
+            a1 = c1;
+            b0 = d0;
+            b1 = d1;
+            c0 = e0;
+            c1 = e1;
+            d0 = f0;
+            d1 = f1;
+            e0 = g0;
+            e1 = g1;
+            f0 = h0;
+            f1 = h1;
+            g0 = FloatVector.fromMemorySegment(F, ALL, at, LE);
+            g1 = FloatVector.fromMemorySegment(F, ALL, at + BYTES, LE);
+            h0 = FloatVector.fromMemorySegment(F, ALL, at + SUM_BYTES, LE);
+            h1 = FloatVector.fromMemorySegment(F, ALL, at + SUM_BYTES + BYTES, LE);
+        }
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
             FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s + nextGroup), LE);
-            long until = p + 2 * BLOCK_BYTES;
+            long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);
+                r = Memory.known(r);
                 q = Memory.known(q);
                 IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE).lanewise(XOR, EVEN_SIGNS);
-                IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE).lanewise(XOR, EVEN_SIGNS);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE).lanewise(XOR, EVEN_SIGNS);
                 for (int k = 0; k < 4; k++) {
                     FloatVector w = topByte(u).mul(scale);
                     FloatVector z = topByte(v).mul(nextScale);
@@ -200,35 +227,39 @@ final class VectorBytes {
                     u = u.lanewise(LSHL, 8);
                     v = v.lanewise(LSHL, 8);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
+                r += BYTES;
                 q += 128;
             }
             s += BYTES;
         }
-        a0.intoMemorySegment(ALL, o, LE);
-        a1.intoMemorySegment(ALL, o + BYTES, LE);
-        b0.intoMemorySegment(ALL, o + SUM_BYTES, LE);
-        b1.intoMemorySegment(ALL, o + SUM_BYTES + BYTES, LE);
-        c0.intoMemorySegment(ALL, o + 2 * SUM_BYTES, LE);
-        c1.intoMemorySegment(ALL, o + 2 * SUM_BYTES + BYTES, LE);
-        d0.intoMemorySegment(ALL, o + 3 * SUM_BYTES, LE);
-        d1.intoMemorySegment(ALL, o + 3 * SUM_BYTES + BYTES, LE);
-        e0.intoMemorySegment(ALL, o + 4 * SUM_BYTES, LE);
-        e1.intoMemorySegment(ALL, o + 4 * SUM_BYTES + BYTES, LE);
-        f0.intoMemorySegment(ALL, o + 5 * SUM_BYTES, LE);
-        f1.intoMemorySegment(ALL, o + 5 * SUM_BYTES + BYTES, LE);
-        g0.intoMemorySegment(ALL, o + 6 * SUM_BYTES, LE);
-        g1.intoMemorySegment(ALL, o + 6 * SUM_BYTES + BYTES, LE);
-        h0.intoMemorySegment(ALL, o + 7 * SUM_BYTES, LE);
-        h1.intoMemorySegment(ALL, o + 7 * SUM_BYTES + BYTES, LE);
+        for (int t = 0; t < 4; t++) {
+            long at = o + 2 * SUM_BYTES * (t & 3);
+            a0.intoMemorySegment(ALL, at, LE);
+            a1.intoMemorySegment(ALL, at + BYTES, LE);
+            b0.intoMemorySegment(ALL, at + SUM_BYTES, LE);
+            b1.intoMemorySegment(ALL, at + SUM_BYTES + BYTES, LE);
+            a0 = c0;
+            a1 = c1;
+            b0 = d0;
+            b1 = d1;
+            c0 = e0;
+            c1 = e1;
+            d0 = f0;
+            d1 = f1;
+            e0 = g0;
+            e1 = g1;
+            f0 = h0;
+            f1 = h1;
+        }
     }
 
-    static void eightOfGroup(long words, long factors, int blocks, long x, long sums) {
+    static void eightOfGroup(long words, long apart, int blocks, long x, int sums, long factors) {
         long p = words;
-        long end = words + 2 * BLOCK_BYTES * blocks;
+        long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(sums);
+        long o = Memory.known(factors + sums);
         FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
         FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * SUM_BYTES, LE);
@@ -239,7 +270,7 @@ final class VectorBytes {
         FloatVector h = FloatVector.fromMemorySegment(F, ALL, o + 7 * SUM_BYTES, LE);
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
-            long until = p + 2 * BLOCK_BYTES;
+            long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);
                 q = Memory.known(q);
@@ -257,7 +288,7 @@ final class VectorBytes {
                     h = w.fma(FloatVector.broadcast(F, ALL.get(Memory.FLOAT, m + 28)), h);
                     v = v.lanewise(LSHL, 8);
                 }
-                p += 2 * BYTES;
+                p += BYTES;
                 q += 128;
             }
             s += BYTES;

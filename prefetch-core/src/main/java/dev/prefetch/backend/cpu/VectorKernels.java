@@ -112,6 +112,7 @@ final class VectorKernels implements Kernels {
             long weights,
             boolean packed,
             int rows,
+            int apart,
             int cols,
             long activations,
             long activationStride,
@@ -121,7 +122,7 @@ final class VectorKernels implements Kernels {
             long scratch) {
         LaneFormat format = LaneFormat.of(type);
         if (format != null) {
-            lanes.multiply(format, weights, packed, rows, cols, activations, count, y, yStride, scratch);
+            lanes.multiply(format, weights, packed, rows, apart, cols, activations, count, y, yStride, scratch);
             return;
         }
         if (HalfPacking.packs(type, cols)) {
@@ -194,6 +195,12 @@ final class VectorKernels implements Kernels {
                 Memory.putFloat(y + rowStride * r + tokenStride * t, sum);
             }
         }
+    }
+
+    @Override
+    public int apart(GgmlType type, boolean packed, int rows) {
+        int pairs = rows / (2 * LaneFormat.PAIR_ROWS);
+        return packed && LaneFormat.of(type) != null ? pairs * LaneFormat.PAIR_ROWS : 0;
     }
 
     @Override

@@ -138,31 +138,30 @@ final class VectorStripExpand {
                     scratch + WORDS + (long) BYTES * word,
                     BYTES);
         }
-        bytes(scratch + WORDS, BYTES, 0, scratch + SCALES, blocks, strip + 3 * STRIP_BYTES, -STRIP_BYTES);
+        bytes(scratch + WORDS, 0, scratch + SCALES, blocks, strip + 3 * STRIP_BYTES, -STRIP_BYTES);
     }
 
     /** From packed weights, see {@link LaneFormat}: words and halves instead of rows. */
     static void lanesQ80(long words, long halves, int depth, long scratch, long strip) {
         LaneUnpack.factorsQ80(words, halves, depth / 4, scratch + SCALES);
-        bytes(words, LaneFormat.STEP_BYTES, LanePacking.EVEN_SIGNS, scratch + SCALES, depth / 32, strip, STRIP_BYTES);
+        bytes(words, LanePacking.EVEN_SIGNS, scratch + SCALES, depth / 32, strip, STRIP_BYTES);
     }
 
     /**
      * Words of four signed bytes.
      *
-     * @param distance bytes between vectors of words
      * @param signs those that have to be changed
      * @param scales of every group
      * @param first the strip's column of the byte on top of a word
      * @param step bytes of the strip from it to the next
      */
-    private static void bytes(long words, long distance, int signs, long scales, int groups, long first, long step) {
+    private static void bytes(long words, int signs, long scales, int groups, long first, long step) {
         for (int group = 0; group < groups; group++) {
             // Of a byte at the top of a word.
             FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE)
                     .mul(0x1p-24f);
             for (int i = 8 * group; i < 8 * (group + 1); i++) {
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + distance * i), LE)
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
                         .lanewise(XOR, signs);
                 long o = first + 4L * STRIP_BYTES * i;
                 ((FloatVector) v.and(255 << 24).convertShape(I2F, F, 0))

@@ -151,10 +151,9 @@ final class VectorStrips {
         int unit = col - col % LaneFormat.COLS;
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int row = firstRow + first;
-            long pair = weights + format.type.byteSize(cols) * (row - row % LaneFormat.PAIR_ROWS);
-            int group = row / Vectors.LANES % 2;
-            long words = pair + format.wordsAt(cols, unit, group) + LaneFormat.STEP_BYTES * format.words * block;
-            long halves = pair + format.halvesAt(cols, unit, group) + 2L * Vectors.LANES * block;
+            long group = weights + format.type.byteSize(cols) * row;
+            long words = group + format.wordsAt(cols, unit) + (long) Vectors.BYTES * format.words * block;
+            long halves = group + format.halvesAt(unit) + 2L * Vectors.LANES * block;
             long scratch = strip + STRIP_BYTES + Vectors.LANES * ROW_BYTES;
             Isolated.call(lanesQ80, words, halves, depth, scratch, strip + 4L * first);
         }
