@@ -10,8 +10,8 @@ import org.jspecify.annotations.Nullable;
  * <p>A packed group has the words of 32 bits of its blocks, each once for every row, {@link #COLS} columns at a time, and
  * in front of them, for formats whose blocks have an odd half, these, and for super-blocks the words with scales:
  * {@code [256 columns]{[block][LANES] halves, [word][LANES] scales, [block][word][LANES] words}}. Halves of super-blocks are all in front of
- * the group, so that words begin at cache lines. All elements of a word belong to one group of columns: two to half a lane with 8 bits, four with 4, three with 5 and a bit of a sixteenth, two with 6 and some bits of a third one.
- * {@link LanePacking} has the order. So a group is read from its beginning to its end without a jump, which is what processors
+ * the group, so that words begin at cache lines. All elements of a word belong to one group of columns: two to half a lane with 8 bits, four with 4, three with 5
+ * and a bit of a sixteenth, two with 6 and some bits of a third one. {@link LanePacking} has the order. So a group is read from its beginning to its end without a jump, which is what processors
  * fetch ahead, and nothing has to be transposed while multiplying. Kernels take two groups, which need not be neighbours: see {@link Kernels#apart}.
  */
 enum LaneFormat {
@@ -144,8 +144,9 @@ enum LaneFormat {
 
     /** Where in a packed group the words in front of the others are, for formats that have any. */
     long frontAt(int cols, int col) {
-        int halvesInFront = superBlocks() ? cols - col : Math.min(COLS, cols - col);
-        return groupBytes(col) + halfBytes(halvesInFront);
+        // Halves of the columns before are among the bytes of these.
+        int withHalves = superBlocks() ? cols - col : Math.min(COLS, cols - col);
+        return groupBytes(col) + halfBytes(withHalves);
     }
 
     /** Where in a packed group the halves of the blocks from that column on are, for formats that have any. */

@@ -256,12 +256,9 @@ final class MatmulRunner implements AutoCloseable {
         int groups = 0;
         for (int i = 0; i < count; i++) {
             Product product = products[i];
-            long perGroup = Math.max(1, groupBytes / product.rowBytes);
-            // Kernels treat several rows at a time, and two threads should not write the same cache line.
             product.apart = kernels.apart(product.type, product.packed, product.rows);
-            if (product.apart > 0) {
-                perGroup = Math.ceilDiv(perGroup, 2);
-            }
+            long perGroup = Math.max(1, groupBytes / product.rowBytes / (product.apart > 0 ? 2 : 1));
+            // Kernels treat several rows at a time, and two threads should not write the same cache line.
             product.rowsPerItem = (int) Math.min(product.rows, Math.ceilDiv(perGroup, ROWS_TOGETHER) * ROWS_TOGETHER);
             product.firstItem = groups;
             groups += product.passRows(firstRow) == 0 ? 0 : product.items();
@@ -309,9 +306,10 @@ final class MatmulRunner implements AutoCloseable {
         int firstWeight = item * product.rowsPerItem;
         int weightRows = Math.min(product.rowsPerItem, product.rows - firstWeight);
         int apart = product.apart;
-        if (apart > 0 && firstWeight < apart) {
+        if (firstWeight < apart) {
             weightRows = Math.min(weightRows, apart - firstWeight);
         } else if (apart > 0) {
+            // What fills no two groups.
             firstWeight = 2 * apart;
             weightRows = product.rows - firstWeight;
             apart = 0;

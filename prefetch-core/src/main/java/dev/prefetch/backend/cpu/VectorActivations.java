@@ -148,11 +148,7 @@ final class VectorActivations {
 
     /** 16-bit values, whose scale is the result. A NaN or infinity makes that NaN or infinite. */
     private static float quantizeBlock(long x, int block, int most, long values) {
-        FloatVector magnitude = Vectors.floats(x).abs();
-        for (int i = Vectors.LANES; i < block; i += Vectors.LANES) {
-            magnitude = magnitude.max(Vectors.floats(x + 4L * i).abs());
-        }
-        float max = magnitude.reduceLanes(MAX);
+        float max = largest(x, block);
         round(x, block, inverse(max, most), values);
         return max / most;
     }
