@@ -105,7 +105,7 @@ final class Isolated {
         return find(owner, name, PANEL);
     }
 
-    /** A static kernel {@code (words, apart, n, x, int, factors)} of this package for two groups of rows: {@link LaneRow}, {@link VectorBytes}. */
+    /** A static kernel {@code (words, apart, n, x, int, factors)} of this package for two groups of rows: {@link VectorBytes}. */
     static MethodHandle pair(Class<?> owner, String name) {
         return find(owner, name, PAIR);
     }
@@ -155,7 +155,7 @@ final class Isolated {
         return find(owner, name, STRIP_PRODUCT);
     }
 
-    /** A static kernel {@code (weights, long, int, long, out)} of this package: {@link VectorStripExpand}, {@link LaneRows}. */
+    /** A static kernel {@code (weights, long, int, long, out)} of this package: {@link VectorStripExpand}, {@link LaneRow}, {@link LaneRows}. */
     static MethodHandle strip(Class<?> owner, String name) {
         return find(owner, name, STRIP);
     }

@@ -22,7 +22,9 @@ final class LaneMatvec {
 
     private static final long SUMS = LaneProducts.SUMS;
     private static final long ELEMENTS = SUMS + LaneProducts.SUM_BYTES;
+    /** Where the results of two groups are in the scratch memory, at whose beginning their factors are: {@code [tokens][ROWS]}. */
     static final long RESULTS = ELEMENTS + LaneUnpack.ELEMENT_BYTES;
+
     private static final long PACKING = RESULTS + (long) TOKENS * ROWS * 4;
     private static final long PAIR = PACKING + LanePacking.SCRATCH_BYTES;
 

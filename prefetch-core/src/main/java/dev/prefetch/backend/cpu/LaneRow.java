@@ -25,9 +25,10 @@ import jdk.incubator.vector.ShortVector;
  * Multiplies 256 columns of two packed groups of rows with one row of activations: what waits for memory must not
  * store much, or the processor does not look far enough ahead.
  *
- * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, record of the activations, factors)};
- * the factors of the second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first, results {@link LaneMatvec#RESULTS} behind them, one group's beside the other's. In turn the groups take the same variables,
- * the addresses of their words too.
+ * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, record of the activations, factors)}.
+ * The factors of the second group are {@link LaneUnpack#FACTOR_BYTES} behind those of the first; results are {@link LaneMatvec#RESULTS} behind
+ * the first ones, of both groups beside each other. In turn the groups take the same variables, the addresses of their words too. The address of
+ * the results is worked out again at the end: were it kept, 16 registers would not do for what a step needs.
  * Elements are not taken apart: see {@link VectorActivations} for what a word is multiplied with.
  *
  * <p>Loops have their condition in front: the compiler parses the body of one that has it at the end twice, and puts off inlining
