@@ -67,8 +67,7 @@ final class FewTokens {
                     long sums = scratch + FACTOR_BYTES + (long) Vectors.BYTES * group;
                     for (int t = 0; t < tokens; t += tile) {
                         long x = packed + 4L * cols * t + 4L * tile * col;
-                        int fromFactors = (int) (sums + VectorBytes.SUM_BYTES * t - groupFactors);
-                        Isolated.call(kernel, words, apart, blocks, x, fromFactors, groupFactors);
+                        Isolated.call(kernel, words, apart, blocks, x, groupFactors, sums + VectorBytes.SUM_BYTES * t);
                     }
                 }
             }

@@ -24,7 +24,7 @@ final class Isolated {
             MethodType.methodType(void.class, long.class, int.class, long.class, int.class, long.class);
 
     private static final MethodType PAIR =
-            MethodType.methodType(void.class, long.class, long.class, int.class, long.class, int.class, long.class);
+            MethodType.methodType(void.class, long.class, long.class, int.class, long.class, long.class, long.class);
 
     private static final MethodType PREPARE = MethodType.methodType(
             void.class, ActivationForm.class, long.class, int.class, int.class, int.class, long.class);
@@ -105,7 +105,7 @@ final class Isolated {
         return find(owner, name, PANEL);
     }
 
-    /** A static kernel {@code (words, apart, n, x, int, factors)} of this package for two groups of rows: {@link VectorBytes}. */
+    /** A static kernel {@code (words, apart, n, x, factors, sums)} of this package for two groups of rows: {@link VectorBytes}. */
     static MethodHandle pair(Class<?> owner, String name) {
         return find(owner, name, PAIR);
     }
@@ -255,9 +255,9 @@ final class Isolated {
         }
     }
 
-    static void call(MethodHandle kernel, long words, long apart, int n, long x, int results, long factors) {
+    static void call(MethodHandle kernel, long words, long apart, int n, long x, long factors, long sums) {
         try {
-            kernel.invokeExact(words, apart, n, x, results, factors);
+            kernel.invokeExact(words, apart, n, x, factors, sums);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

@@ -159,11 +159,6 @@ enum LaneFormat {
         return groupBytes(COLS) - (superBlocks() ? halfBytes(COLS) : 0);
     }
 
-    /** Bytes from the halves of {@link #COLS} columns to those of the next ones. */
-    long halvesStep() {
-        return halvesAt(COLS);
-    }
-
     private boolean superBlocks() {
         return elements == COLS;
     }

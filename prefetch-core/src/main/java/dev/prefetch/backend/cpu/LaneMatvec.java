@@ -142,9 +142,8 @@ final class LaneMatvec {
     private void few(LaneFormat format, long group, long apart, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
         long recordBytes = VectorActivations.laneBytes(format, count);
-        long nextFactors = scratch + LaneUnpack.FACTOR_BYTES;
         long wordsStep = format.wordsStep();
-        long halvesStep = format.halvesStep();
+        long halvesStep = format.halvesAt(LaneFormat.COLS);
         long records = x;
         int col = 0;
         while (col < cols) {
@@ -155,8 +154,7 @@ final class LaneMatvec {
             long front = group + format.frontAt(cols, col);
             long words = group + format.wordsAt(cols, col);
             for (; cols - col >= width; col += width) {
-                Isolated.call(kernels.factors, front, halves, n, scratch);
-                Isolated.call(kernels.factors, front + apart, halves + apart, n, nextFactors);
+                factors(kernels, front, halves, apart, n, scratch);
                 if (count == 1) {
                     Isolated.call(kernels.one, words, apart, n, records, scratch);
                 } else {
@@ -168,6 +166,12 @@ final class LaneMatvec {
                 records += recordBytes;
             }
         }
+    }
+
+    /** The factors of both groups, one behind the other. */
+    private static void factors(Parts kernels, long front, long halves, long apart, int n, long scratch) {
+        Isolated.call(kernels.factors, front, halves, n, scratch);
+        Isolated.call(kernels.factors, front + apart, halves + apart, n, scratch + LaneUnpack.FACTOR_BYTES);
     }
 
     private static void several(Parts kernels, long words, long apart, int n, long records, int tokens, long scratch) {
@@ -186,14 +190,12 @@ final class LaneMatvec {
     private void many(
             LaneFormat format, long group, long apart, int cols, long x, int tokens, int count, long scratch) {
         Parts kernels = parts.get(format);
-        long nextFactors = scratch + LaneUnpack.FACTOR_BYTES;
         long tile = x;
         for (int col = 0; col < cols; col += LaneFormat.COLS) {
             int n = Math.min(LaneFormat.COLS, cols - col) / 4;
             long halves = group + format.halvesAt(col);
             long front = group + format.frontAt(cols, col);
-            Isolated.call(kernels.factors, front, halves, n, scratch);
-            Isolated.call(kernels.factors, front + apart, halves + apart, n, nextFactors);
+            factors(kernels, front, halves, apart, n, scratch);
             Isolated.call(kernels.elements, group + format.wordsAt(cols, col), apart, n, scratch + ELEMENTS);
             int pairs = 2 * n;
             for (int t = 0; t < tokens; t += TILE_ROWS) {
@@ -223,6 +225,9 @@ final class LaneMatvec {
         for (int r = 0; r < ROWS; r++) {
             Memory.copy(rows + rowBytes * Math.min(r, present - 1), copies + rowBytes * r, rowBytes);
         }
-        LanePacking.pack(format, copies, rowBytes, cols, scratch + PAIR, scratch + PACKING);
+        for (int group = 0; group < 2; group++) {
+            long at = format.groupBytes(cols) * group;
+            LanePacking.pack(format, copies + at, rowBytes, cols, scratch + PAIR + at, scratch + PACKING);
+        }
     }
 }

@@ -36,48 +36,45 @@ final class LanePacking {
     private LanePacking() {}
 
     /**
-     * Packs two groups.
+     * Packs a group.
      *
      * @param in the first row, {@code rowBytes} from the next
-     * @param out memory for {@link LaneFormat#PAIR_ROWS} rows that does not overlap them
+     * @param out memory for {@link Vectors#LANES} rows that does not overlap them
      * @param scratch {@link #SCRATCH_BYTES}
      */
     static void pack(LaneFormat format, long in, long rowBytes, int cols, long out, long scratch) {
         long blockBytes = format.type.blockBytes();
-        for (int group = 0; group < 2; group++) {
-            long rows = in + rowBytes * LANES * group;
-            long packed = out + format.groupBytes(cols) * group;
-            for (int col = 0; col < cols; col += LaneFormat.COLS) {
-                long from = rows + format.type.byteSize(col);
-                long to = packed + format.wordsAt(cols, col);
-                long front = packed + format.frontAt(cols, col);
-                int blocks = Math.min(LaneFormat.COLS, cols - col) / format.type.blockElements();
-                switch (format) {
-                    case Q8_0 -> q80(from, rowBytes, blocks, to, scratch);
-                    case Q4_0 -> q40(from, rowBytes, blocks, to, scratch);
-                    case Q4_K -> q4k(from, rowBytes, front, to, scratch);
-                    case Q5_K -> q5k(from, rowBytes, front, to, scratch);
-                    case Q6_K -> q6k(from, rowBytes, front, to, scratch);
-                }
-                if (format.half) {
-                    // In front of the elements, or behind them.
-                    long half = from + (format == LaneFormat.Q6_K ? blockBytes - 2 : 0);
-                    halves(half, rowBytes, blocks, blockBytes, packed + format.halvesAt(col));
-                }
+        for (int col = 0; col < cols; col += LaneFormat.COLS) {
+            long from = in + format.type.byteSize(col);
+            long to = out + format.wordsAt(cols, col);
+            long front = out + format.frontAt(cols, col);
+            int blocks = Math.min(LaneFormat.COLS, cols - col) / format.type.blockElements();
+            switch (format) {
+                case Q8_0 -> q80(from, rowBytes, blocks, to, scratch);
+                case Q4_0 -> q40(from, rowBytes, blocks, to, scratch);
+                case Q4_K -> q4k(from, rowBytes, front, to, scratch);
+                case Q5_K -> q5k(from, rowBytes, front, to, scratch);
+                case Q6_K -> q6k(from, rowBytes, front, to, scratch);
+            }
+            if (format.half) {
+                // In front of the elements, or behind them.
+                long half = from + (format == LaneFormat.Q6_K ? blockBytes - 2 : 0);
+                halves(half, rowBytes, blocks, blockBytes, out + format.halvesAt(col));
             }
         }
     }
 
-    /** Packs all groups of a matrix where they are, two at a time. */
+    /** Packs all groups of a matrix where they are, an even number. */
     static void packInPlace(LaneFormat format, long weights, long rows, int cols) {
         long rowBytes = format.type.byteSize(cols);
-        long pairBytes = rowBytes * LaneFormat.PAIR_ROWS;
-        try (NativeMemory memory = NativeMemory.allocate(pairBytes + SCRATCH_BYTES, "packing weights")) {
-            long pair = memory.address();
-            for (long row = 0; row + LaneFormat.PAIR_ROWS <= rows; row += LaneFormat.PAIR_ROWS) {
+        long groupBytes = format.groupBytes(cols);
+        long packedRows = rows / LaneFormat.PAIR_ROWS * LaneFormat.PAIR_ROWS;
+        try (NativeMemory memory = NativeMemory.allocate(groupBytes + SCRATCH_BYTES, "packing weights")) {
+            long group = memory.address();
+            for (long row = 0; row < packedRows; row += LANES) {
                 long at = weights + rowBytes * row;
-                pack(format, at, rowBytes, cols, pair, pair + pairBytes);
-                Memory.copy(pair, at, pairBytes);
+                pack(format, at, rowBytes, cols, group, group + groupBytes);
+                Memory.copy(group, at, groupBytes);
             }
         }
     }

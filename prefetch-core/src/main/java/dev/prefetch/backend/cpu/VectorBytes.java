@@ -18,7 +18,7 @@ import jdk.incubator.vector.IntVector;
  * Multiplies 256 columns of packed {@code Q8_0}, see {@link LaneFormat}, with two, four or eight tokens of plain activations, which stand column by
  * column: {@code [columns][tokens]}: two groups of rows at once, or one where there are not enough registers for the sums of both.
  *
- * <p>Kernels have the arguments {@code (words, from these to the second group's, blocks, tokens, from the factors to the sums, factors)}: factors are {@code [group][block]} as {@link LaneUnpack#factorsQ80} leaves
+ * <p>Kernels have the arguments {@code (words, from these to the second group's, blocks, tokens, factors, sums)}: factors are {@code [group][block]} as {@link LaneUnpack#factorsQ80} leaves
  * them, sums {@code [tokens][LaneFormat.PAIR_ROWS]}, which are added to. A weight is the product of its byte and the factor, which a float
  * holds exactly, and a sum runs in ascending order of columns: the bits of {@link VectorGemm}.
  *
@@ -35,14 +35,14 @@ final class VectorBytes {
 
     private VectorBytes() {}
 
-    static void twoOfPair(long words, long apart, int blocks, long x, int sums, long factors) {
+    static void twoOfPair(long words, long apart, int blocks, long x, long factors, long sums) {
         long nextGroup = (long) BYTES * blocks;
         long p = words;
         long r = words + apart;
         long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(factors + sums);
+        long o = Memory.known(sums);
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
@@ -82,14 +82,14 @@ final class VectorBytes {
         b1.intoMemorySegment(ALL, o + SUM_BYTES + BYTES, LE);
     }
 
-    static void fourOfPair(long words, long apart, int blocks, long x, int sums, long factors) {
+    static void fourOfPair(long words, long apart, int blocks, long x, long factors, long sums) {
         long nextGroup = (long) BYTES * blocks;
         long p = words;
         long r = words + apart;
         long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(factors + sums);
+        long o = Memory.known(sums);
         FloatVector a0 = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector a1 = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         FloatVector b0 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
@@ -143,14 +143,14 @@ final class VectorBytes {
         d1.intoMemorySegment(ALL, o + 3 * SUM_BYTES + BYTES, LE);
     }
 
-    static void eightOfPair(long words, long apart, int blocks, long x, int sums, long factors) {
+    static void eightOfPair(long words, long apart, int blocks, long x, long factors, long sums) {
         long nextGroup = (long) BYTES * blocks;
         long p = words;
         long r = words + apart;
         long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(factors + sums);
+        long o = Memory.known(sums);
         FloatVector a0 = FloatVector.zero(F);
         FloatVector a1 = a0;
         FloatVector b0 = a0;
@@ -254,12 +254,12 @@ final class VectorBytes {
         }
     }
 
-    static void eightOfGroup(long words, long apart, int blocks, long x, int sums, long factors) {
+    static void eightOfGroup(long words, long apart, int blocks, long x, long factors, long sums) {
         long p = words;
         long end = words + BLOCK_BYTES * blocks;
         long q = x;
         long s = factors;
-        long o = Memory.known(factors + sums);
+        long o = Memory.known(sums);
         FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE);
         FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES, LE);
         FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * SUM_BYTES, LE);
