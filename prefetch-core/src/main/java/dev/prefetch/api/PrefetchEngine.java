@@ -149,7 +149,8 @@ public interface PrefetchEngine extends AutoCloseable {
     void setLookAheadBlocks(int blocks);
 
     /**
-     * Lets the engine choose the look-ahead itself from now on, by measuring, beginning with the present one.
+     * Lets the engine choose the look-ahead itself from now on, by measuring, beginning with the present one
+     * or, where that is 0, with 1.
      *
      * @throws IllegalStateException when nothing streams, or when the engine is closed
      */

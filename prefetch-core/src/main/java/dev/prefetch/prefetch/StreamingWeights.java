@@ -695,7 +695,8 @@ public final class StreamingWeights implements WeightSource {
     }
 
     /**
-     * Lets the tuner choose the look-ahead from now on, beginning with the present one.
+     * Lets the tuner choose the look-ahead from now on, beginning with the present one
+     * or, where that is 0, with 1.
      *
      * @throws IllegalStateException when nothing streams
      */

@@ -39,13 +39,13 @@ final class Tuner {
     private boolean otherDirectionTried;
 
     /**
-     * @param start look-ahead to start from
+     * @param start look-ahead to start from; from 0, which somebody may have fixed, the first sweep leads to 1
      * @param most largest look-ahead, what the slots allow
      */
     Tuner(int start, int most) {
         this.most = most;
-        this.accepted = start;
-        this.current = start;
+        this.accepted = Math.clamp(start, Math.min(1, most), most);
+        this.current = accepted;
     }
 
     /** Takes the time of a decode sweep and returns the look-ahead for the next. */

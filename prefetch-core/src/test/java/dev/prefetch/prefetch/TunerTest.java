@@ -30,6 +30,16 @@ class TunerTest {
         assertThat(found).isEqualTo(best);
     }
 
+    /** Without looking ahead nothing hides the transfers, however alike the sweeps of a small model are. */
+    @Test
+    void neverStaysWithoutLookAhead() {
+        Tuner tuner = new Tuner(0, 3);
+        assertThat(tuner.sweepTook(1_000_000L, 1)).isEqualTo(1);
+        assertThat(run(tuner, 1, 150, lookAhead -> lookAhead == 0 ? 900_000L : 1_000_000L))
+                .isEqualTo(1);
+        assertThat(new Tuner(0, 0).sweepTook(1_000_000L, 1)).isZero();
+    }
+
     @Test
     void keepsWhatItHasWhenNothingIsClearlyBetter() {
         Random random = new Random(7);

@@ -139,7 +139,7 @@ class DemoModelActuatorTest {
         }
     }
 
-    /** A number stays until 'auto' is asked for: the tuner, which tries another one after eight sweeps, is paused. */
+    /** A number stays until 'auto' is asked for: the tuner, which would leave 0 at its first sweep, is paused. */
     @Test
     void aNumberPausesTheTunerAndAutoResumesIt() {
         try (PrefetchEngine engine = streaming(MemoryOptions.CHOOSE)) {
@@ -156,7 +156,7 @@ class DemoModelActuatorTest {
                     .containsEntry("lookAheadBlocks", 0)
                     .containsEntry("lookAheadChosen", "auto");
             answer(engine, new PrefetchMetrics(PrefetchEngines.of(engine)));
-            // The tuner never chooses 0: that it is another number shows that it works again.
+            // The tuner leaves 0 at its first sweep and never comes back.
             assertThat(engine.status().lookAheadBlocks()).isPositive();
         }
     }
