@@ -4,7 +4,7 @@ import dev.prefetch.gguf.GgmlType;
 import java.lang.invoke.MethodHandle;
 
 /**
- * Products of matrices of 16-bit floats with plain rows of activations, a pair of vectors of rows at a time, see
+ * Products of matrices of 16-bit floats with plain rows of activations, two groups of rows at a time, see
  * {@link HalfPacking}. Rows that are not packed are packed on the way.
  */
 final class HalfMatvec {
@@ -27,16 +27,16 @@ final class HalfMatvec {
 
         Parts(String one, String two, String four) {
             this(
-                    Isolated.panel(VectorHalves.class, one),
-                    Isolated.panel(VectorHalves.class, two),
-                    Isolated.panel(VectorHalves.class, four));
+                    Isolated.pair(VectorHalves.class, one),
+                    Isolated.pair(VectorHalves.class, two),
+                    Isolated.pair(VectorHalves.class, four));
         }
     }
 
     /** So many rows of activations are multiplied here. For more it is worth the time to make floats of the weights first, the sooner the longer that takes. */
     static int fewRows(GgmlType type) {
-        if (type == GgmlType.BF16) {
-            return 16;
+        if (type == GgmlType.BF16 || Subnormals.FAST) {
+            return TOKENS;
         }
         return Vectors.BYTES == 64 ? 8 : 4;
     }
@@ -57,6 +57,7 @@ final class HalfMatvec {
             long weights,
             boolean packed,
             int rows,
+            int apart,
             int cols,
             long x,
             long xStride,
@@ -68,13 +69,16 @@ final class HalfMatvec {
         boolean scaled = activationForm(type) == ActivationForm.SCALED;
         long rowBytes = 2L * cols;
         long packing = scratch + SUM_BYTES * TOKENS;
-        for (int row = 0; row < rows; row += ROWS) {
-            int present = Math.min(ROWS, rows - row);
-            long pair = weights + rowBytes * row;
+        int step = apart > 0 ? Vectors.LANES : ROWS;
+        int distance = apart > 0 ? apart : Vectors.LANES;
+        for (int row = 0; row < rows; row += step) {
+            int present = apart > 0 ? ROWS : Math.min(ROWS, rows - row);
+            long group = weights + rowBytes * row;
+            long between = rowBytes * distance;
             if (!packed || present < ROWS) {
                 long copy = packing + HalfPacking.scratchBytes();
-                HalfPacking.pack(pair, rowBytes, present, cols, copy, packing);
-                pair = copy;
+                HalfPacking.pack(group, rowBytes, present, cols, copy, packing);
+                group = copy;
             }
             for (int token = 0; token < count; token += TOKENS) {
                 int tokens = Math.min(TOKENS, count - token);
@@ -83,22 +87,32 @@ final class HalfMatvec {
                 for (int col = 0; col < cols; col += together) {
                     int width = Math.min(together, cols - col);
                     long q = x + xStride * token + 4L * col;
-                    columns(kernels, pair + HalfPacking.STEP_BYTES * (col / 2), width, q, xStride, tokens, scratch);
+                    long words = group + HalfPacking.STEP_BYTES * (col / 2);
+                    columns(kernels, words, between, width, q, xStride, tokens, scratch);
                 }
                 for (int t = 0; t < tokens; t++) {
                     long out = y + yStride * (token + t) + 4L * row;
-                    if (scaled) {
-                        float scale = Memory.getFloat(x + xStride * (token + t) + 4L * cols);
-                        VectorElementwise.scale(scratch + SUM_BYTES * t, present, scale, out);
-                    } else {
-                        Memory.copy(scratch + SUM_BYTES * t, out, 4L * present);
+                    long sums = scratch + SUM_BYTES * t;
+                    float scale = scaled ? Memory.getFloat(x + xStride * (token + t) + 4L * cols) : 1;
+                    results(sums, Math.min(present, Vectors.LANES), scaled, scale, out);
+                    if (present > Vectors.LANES) {
+                        results(sums + Vectors.BYTES, present - Vectors.LANES, scaled, scale, out + 4L * distance);
                     }
                 }
             }
         }
     }
 
-    private static void columns(Parts kernels, long words, int cols, long x, long xStride, int tokens, long sums) {
+    private static void results(long sums, int n, boolean scaled, float scale, long out) {
+        if (scaled) {
+            VectorElementwise.scale(sums, n, scale, out);
+        } else {
+            Memory.copy(sums, out, 4L * n);
+        }
+    }
+
+    private static void columns(
+            Parts kernels, long words, long apart, int cols, long x, long xStride, int tokens, long sums) {
         int t = 0;
         while (t < tokens) {
             int left = tokens - t;
@@ -108,7 +122,7 @@ final class HalfMatvec {
                 case 2 -> kernels.two;
                 default -> kernels.four;
             };
-            Isolated.call(kernel, words, cols / 2, x + xStride * t, Math.toIntExact(xStride), sums + SUM_BYTES * t);
+            Isolated.call(kernel, words, apart, cols / 2, x + xStride * t, xStride, sums + SUM_BYTES * t);
             t += together;
         }
     }

@@ -3,18 +3,18 @@ package dev.prefetch.backend.cpu;
 import dev.prefetch.gguf.GgmlType;
 
 /**
- * How rows of 16-bit floats are packed: {@link #ROWS} rows have lanes of their own in two vectors beside each other, and a lane has
- * two columns: {@code [rows / ROWS][cols / 2][ROWS][2]}. So a matrix is read from its beginning to its end without a jump, which is
- * what processors fetch ahead, and nothing has to be transposed while multiplying. Rows that fill no pair of vectors stay as
- * they are, at the end.
+ * How rows of 16-bit floats are packed: a group of {@link Vectors#LANES} rows have lanes of their own in a vector, and a lane has
+ * two columns: {@code [rows / LANES][cols / 2][LANES][2]}. So a group is read from its beginning to its end without a jump, which is
+ * what processors fetch ahead, and nothing has to be transposed while multiplying. Kernels take two groups, see {@link Kernels#apart};
+ * rows that fill no two of them stay as they are, at the end.
  */
 final class HalfPacking {
 
-    /** Rows of a pair. */
+    /** Rows of two groups. */
     static final int ROWS = LaneFormat.PAIR_ROWS;
 
-    /** Bytes of two columns of a pair. */
-    static final long STEP_BYTES = 4L * ROWS;
+    /** Bytes of two columns of a group. */
+    static final long STEP_BYTES = Vectors.BYTES;
 
     private HalfPacking() {}
 
@@ -33,7 +33,7 @@ final class HalfPacking {
     }
 
     /**
-     * Packs a pair.
+     * Packs two groups.
      *
      * @param rows the first row, {@code rowBytes} from the next
      * @param present how many there are; where they are too few, the last ones are packed again
@@ -43,7 +43,7 @@ final class HalfPacking {
     static void pack(long rows, long rowBytes, int present, int cols, long out, long scratch) {
         int words = cols / 2;
         for (int first = 0; first < ROWS; first += Vectors.LANES) {
-            long o = out + 4L * first;
+            long o = out + rowBytes * first;
             int whole = first + Vectors.LANES <= present ? words / Vectors.LANES * Vectors.LANES : 0;
             for (int i = 0; i < whole; i += Vectors.LANES) {
                 VectorGemm.transpose(

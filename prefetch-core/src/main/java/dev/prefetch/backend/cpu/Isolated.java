@@ -100,12 +100,12 @@ final class Isolated {
         return find(owner, name, UNPACK);
     }
 
-    /** A static kernel {@code (weights, int, x, int, sums)} of this package: {@link LaneProducts}, {@link VectorHalves}. */
+    /** A static kernel {@code (weights, int, x, int, sums)} of this package: {@link LaneProducts}. */
     static MethodHandle panel(Class<?> owner, String name) {
         return find(owner, name, PANEL);
     }
 
-    /** A static kernel {@code (words, apart, n, x, factors, sums)} of this package for two groups of rows: {@link VectorBytes}. */
+    /** A static kernel {@code (words, apart, n, x, long, sums)} of this package for two groups of rows: {@link VectorBytes}, {@link VectorHalves}. */
     static MethodHandle pair(Class<?> owner, String name) {
         return find(owner, name, PAIR);
     }
@@ -255,9 +255,9 @@ final class Isolated {
         }
     }
 
-    static void call(MethodHandle kernel, long words, long apart, int n, long x, long factors, long sums) {
+    static void call(MethodHandle kernel, long words, long apart, int n, long x, long parameter, long sums) {
         try {
-            kernel.invokeExact(words, apart, n, x, factors, sums);
+            kernel.invokeExact(words, apart, n, x, parameter, sums);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

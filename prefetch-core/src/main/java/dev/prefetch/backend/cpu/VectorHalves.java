@@ -16,9 +16,9 @@ import jdk.incubator.vector.IntVector;
 /**
  * Multiplies packed 16-bit floats, see {@link HalfPacking}, with one, two or four rows of activations.
  *
- * <p>Kernels have the arguments {@code (words, columns / 2, first row of activations, bytes to the next, sums)}, the sums {@code [row of
- * activations][HalfPacking.ROWS]}, to which they add. A sum runs in ascending order of columns by itself, as those of {@link VectorGemm} do: a row of
- * activations gets the same bits from all of them.
+ * <p>Kernels have the arguments {@code (words of a group, bytes from these to the other group's, columns / 2, first row of activations,
+ * bytes to the next, sums)}, the sums {@code [row of activations][HalfPacking.ROWS]}, to which they add. A sum runs in ascending order
+ * of columns by itself, as those of {@link VectorGemm} do: a row of activations gets the same bits from all of them.
  *
  * <p>Loops of two or four rounds are parsed once and then unrolled, see {@link LaneRow}; in that of four, rows of activations take turns in the
  * same variables. Their addresses are not {@link Memory#known} there: with them the compiler loads all activations first, for which 16 registers
@@ -37,10 +37,11 @@ final class VectorHalves {
     private VectorHalves() {}
 
     /** IEEE halves; see {@link VectorExpand#f16} for the subnormal ones, and {@link #TOO_SMALL}. */
-    static void f16(long words, int n, long x, int distance, long sums) {
+    static void f16(long words, long apart, int n, long x, long distance, long sums) {
         FloatVector two = FloatVector.broadcast(F, 2f);
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         long p = words;
+        long r = words + apart;
         long end = words + STEP_BYTES * n;
         long q = x;
         long o = Memory.known(sums);
@@ -48,9 +49,10 @@ final class VectorHalves {
         FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             p = Memory.known(p);
+            r = Memory.known(r);
             q = Memory.known(q);
             IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE);
             IntVector s = u.lanewise(LSHL, 16);
             IntVector t = v.lanewise(LSHL, 16);
             for (int k = 0; k < 2; k++) {
@@ -61,16 +63,18 @@ final class VectorHalves {
                 t = v;
             }
             p += STEP_BYTES;
+            r += STEP_BYTES;
             q += 8;
         }
         a.intoMemorySegment(ALL, o, LE);
         b.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
-    static void twoF16(long words, int n, long x, int distance, long sums) {
+    static void twoF16(long words, long apart, int n, long x, long distance, long sums) {
         FloatVector two = FloatVector.broadcast(F, 2f);
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         long p = words;
+        long r = words + apart;
         long end = words + STEP_BYTES * n;
         long q = x;
         long o = Memory.known(sums);
@@ -80,8 +84,9 @@ final class VectorHalves {
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
         while (p < end) {
             p = Memory.known(p);
+            r = Memory.known(r);
             IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE);
             IntVector s = u.lanewise(LSHL, 16);
             IntVector t = v.lanewise(LSHL, 16);
             for (int k = 0; k < 2; k++) {
@@ -98,6 +103,7 @@ final class VectorHalves {
                 t = v;
             }
             p += STEP_BYTES;
+            r += STEP_BYTES;
             q += 8;
         }
         a.intoMemorySegment(ALL, o, LE);
@@ -106,10 +112,11 @@ final class VectorHalves {
         d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
     }
 
-    static void fourF16(long words, int n, long x, int distance, long sums) {
+    static void fourF16(long words, long apart, int n, long x, long distance, long sums) {
         FloatVector two = FloatVector.broadcast(F, 2f);
         FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         long p = words;
+        long r = words + apart;
         long end = words + STEP_BYTES * n;
         long q = x;
         long o = Memory.known(sums);
@@ -123,8 +130,9 @@ final class VectorHalves {
         FloatVector j = FloatVector.fromMemorySegment(F, ALL, o + 7 * BYTES, LE);
         while (p < end) {
             p = Memory.known(p);
+            r = Memory.known(r);
             IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE);
             IntVector s = u.lanewise(LSHL, 16);
             IntVector t = v.lanewise(LSHL, 16);
             for (int k = 0; k < 2; k++) {
@@ -149,6 +157,7 @@ final class VectorHalves {
                 t = v;
             }
             p += STEP_BYTES;
+            r += STEP_BYTES;
             q += 8;
         }
         a.intoMemorySegment(ALL, o, LE);
@@ -162,8 +171,9 @@ final class VectorHalves {
     }
 
     /** The upper halves of floats. */
-    static void bf16(long words, int n, long x, int distance, long sums) {
+    static void bf16(long words, long apart, int n, long x, long distance, long sums) {
         long p = words;
+        long r = words + apart;
         long end = words + STEP_BYTES * n;
         long q = x;
         long o = Memory.known(sums);
@@ -171,9 +181,10 @@ final class VectorHalves {
         FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
         while (p < end) {
             p = Memory.known(p);
+            r = Memory.known(r);
             q = Memory.known(q);
             IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE);
             IntVector s = u.lanewise(LSHL, 16);
             IntVector t = v.lanewise(LSHL, 16);
             for (int k = 0; k < 2; k++) {
@@ -184,14 +195,16 @@ final class VectorHalves {
                 t = v.and(UPPER_HALVES);
             }
             p += STEP_BYTES;
+            r += STEP_BYTES;
             q += 8;
         }
         a.intoMemorySegment(ALL, o, LE);
         b.intoMemorySegment(ALL, o + BYTES, LE);
     }
 
-    static void twoBf16(long words, int n, long x, int distance, long sums) {
+    static void twoBf16(long words, long apart, int n, long x, long distance, long sums) {
         long p = words;
+        long r = words + apart;
         long end = words + STEP_BYTES * n;
         long q = x;
         long o = Memory.known(sums);
@@ -201,8 +214,9 @@ final class VectorHalves {
         FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
         while (p < end) {
             p = Memory.known(p);
+            r = Memory.known(r);
             IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE);
             IntVector s = u.lanewise(LSHL, 16);
             IntVector t = v.lanewise(LSHL, 16);
             for (int k = 0; k < 2; k++) {
@@ -219,6 +233,7 @@ final class VectorHalves {
                 t = v.and(UPPER_HALVES);
             }
             p += STEP_BYTES;
+            r += STEP_BYTES;
             q += 8;
         }
         a.intoMemorySegment(ALL, o, LE);
@@ -227,8 +242,9 @@ final class VectorHalves {
         d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
     }
 
-    static void fourBf16(long words, int n, long x, int distance, long sums) {
+    static void fourBf16(long words, long apart, int n, long x, long distance, long sums) {
         long p = words;
+        long r = words + apart;
         long end = words + STEP_BYTES * n;
         long q = x;
         long o = Memory.known(sums);
@@ -242,8 +258,9 @@ final class VectorHalves {
         FloatVector j = FloatVector.fromMemorySegment(F, ALL, o + 7 * BYTES, LE);
         while (p < end) {
             p = Memory.known(p);
+            r = Memory.known(r);
             IntVector u = IntVector.fromMemorySegment(I, ALL, p, LE);
-            IntVector v = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector v = IntVector.fromMemorySegment(I, ALL, r, LE);
             IntVector s = u.lanewise(LSHL, 16);
             IntVector t = v.lanewise(LSHL, 16);
             for (int k = 0; k < 2; k++) {
@@ -268,6 +285,7 @@ final class VectorHalves {
                 t = v.and(UPPER_HALVES);
             }
             p += STEP_BYTES;
+            r += STEP_BYTES;
             q += 8;
         }
         a.intoMemorySegment(ALL, o, LE);

@@ -127,7 +127,18 @@ final class VectorKernels implements Kernels {
         }
         if (HalfPacking.packs(type, cols)) {
             halves.multiply(
-                    type, weights, packed, rows, cols, activations, activationStride, count, y, yStride, scratch);
+                    type,
+                    weights,
+                    packed,
+                    rows,
+                    apart,
+                    cols,
+                    activations,
+                    activationStride,
+                    count,
+                    y,
+                    yStride,
+                    scratch);
             return;
         }
         long rowBytes = type.byteSize(cols);
@@ -200,7 +211,7 @@ final class VectorKernels implements Kernels {
     @Override
     public int apart(GgmlType type, boolean packed, int rows) {
         int pairs = rows / (2 * LaneFormat.PAIR_ROWS);
-        return packed && LaneFormat.of(type) != null ? pairs * LaneFormat.PAIR_ROWS : 0;
+        return packed ? pairs * LaneFormat.PAIR_ROWS : 0;
     }
 
     @Override

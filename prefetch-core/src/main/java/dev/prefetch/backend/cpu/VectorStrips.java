@@ -165,10 +165,8 @@ final class VectorStrips {
         MethodHandle expander = type == GgmlType.F16 ? lanesF16 : lanesBf16;
         for (int first = 0; first < rows; first += Vectors.LANES) {
             int row = firstRow + first;
-            int lane = row % HalfPacking.ROWS;
-            long pair = weights + type.byteSize(cols) * (row - lane);
-            Isolated.call(
-                    expander, pair + HalfPacking.STEP_BYTES * (col / 2) + 4L * lane, depth / 2, strip + 4L * first);
+            long words = weights + type.byteSize(cols) * row + HalfPacking.STEP_BYTES * (col / 2);
+            Isolated.call(expander, words, depth / 2, strip + 4L * first);
         }
     }
 }
