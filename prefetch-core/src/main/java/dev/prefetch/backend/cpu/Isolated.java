@@ -105,7 +105,7 @@ final class Isolated {
         return find(owner, name, PANEL);
     }
 
-    /** A static kernel {@code (words, apart, n, x, long, sums)} of this package for two groups of rows: {@link VectorBytes}, {@link VectorHalves}. */
+    /** A static kernel {@code (words, apart, n, x, long, sums)} of this package for two groups of rows: {@link VectorBytes}, {@link VectorHalves}, four rows of {@link LaneRows}. */
     static MethodHandle pair(Class<?> owner, String name) {
         return find(owner, name, PAIR);
     }

@@ -89,6 +89,11 @@ enum LaneFormat {
         return this != Q6_K && Vectors.BYTES == 64;
     }
 
+    /** Whether the kernel of four rows goes on to results, where sums are put together with few operations. */
+    boolean fourRowsToResults() {
+        return this == Q4_0 && fourRows();
+    }
+
     /** So many rows of activations are multiplied with packed words. For more it is worth the time to take these apart, where that is possible. */
     int fewRows() {
         return switch (this) {

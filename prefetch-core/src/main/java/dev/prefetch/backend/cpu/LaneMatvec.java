@@ -33,7 +33,7 @@ final class LaneMatvec {
      *
      * @param one for a row alone, to its results
      * @param two for two rows, to sums
-     * @param four for four, where they are faster than two times two
+     * @param four for four, where they are faster than two times two: to sums, or {@link LaneFormat#fourRowsToResults}
      * @param finish from sums to results
      * @param elements what takes words apart for {@link LaneProducts}, where many rows are multiplied by integers
      */
@@ -58,10 +58,17 @@ final class LaneMatvec {
                             Isolated.unpack(LaneUnpack.class, "factors" + name),
                             Isolated.strip(LaneRow.class, name.toLowerCase(Locale.ROOT)),
                             Isolated.strip(LaneRows.class, "two" + name),
-                            format.fourRows() ? Isolated.strip(LaneRows.class, "four" + name) : null,
+                            fourRows(format, "four" + name),
                             Isolated.panel(LaneProducts.class, finish(format)),
                             format.manyRows() ? Isolated.unpack(LaneUnpack.class, "elements" + name) : null));
         }
+    }
+
+    private static @Nullable MethodHandle fourRows(LaneFormat format, String name) {
+        if (!format.fourRows()) {
+            return null;
+        }
+        return format.fourRowsToResults() ? Isolated.pair(LaneRows.class, name) : Isolated.strip(LaneRows.class, name);
     }
 
     private static String finish(LaneFormat format) {
@@ -158,7 +165,7 @@ final class LaneMatvec {
                 if (count == 1) {
                     Isolated.call(kernels.one, words, apart, n, records, scratch);
                 } else {
-                    several(kernels, words, apart, n, records, tokens, scratch);
+                    several(format, words, apart, n, records, tokens, scratch);
                 }
                 halves += halvesStep;
                 front += wordsStep;
@@ -174,15 +181,21 @@ final class LaneMatvec {
         Isolated.call(kernels.factors, front + apart, halves + apart, n, scratch + LaneUnpack.FACTOR_BYTES);
     }
 
-    private static void several(Parts kernels, long words, long apart, int n, long records, int tokens, long scratch) {
-        int most = kernels.four == null ? 2 : TILE_ROWS;
+    private void several(LaneFormat format, long words, long apart, int n, long records, int tokens, long scratch) {
+        Parts kernels = parts.get(format);
+        MethodHandle fourRows = kernels.four;
+        int most = fourRows == null ? 2 : TILE_ROWS;
         for (int t = 0; t < tokens; t += most) {
             int together = Math.min(most, tokens - t);
-            MethodHandle kernel = together <= 2 ? kernels.two : kernels.four;
             long record = records + VectorActivations.RECORD_BYTES * t;
+            long results = scratch + RESULTS + 4L * ROWS * t;
+            if (fourRows != null && together > 2 && format.fourRowsToResults()) {
+                Isolated.call(fourRows, words, apart, n, record, scratch, results);
+                continue;
+            }
+            MethodHandle kernel = fourRows == null || together <= 2 ? kernels.two : fourRows;
             Isolated.call(kernel, words, apart, n, record, scratch + SUMS);
-            long factors = VectorActivations.factors(records, t);
-            Isolated.call(kernels.finish, scratch, together, factors, n, scratch + RESULTS + 4L * ROWS * t);
+            Isolated.call(kernels.finish, scratch, together, VectorActivations.factors(records, t), n, results);
         }
     }
 

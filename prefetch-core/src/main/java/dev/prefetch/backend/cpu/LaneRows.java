@@ -5,17 +5,24 @@ import static dev.prefetch.backend.cpu.LaneProducts.TOKEN_SUMS;
 import static dev.prefetch.backend.cpu.LaneRow.pair;
 import static dev.prefetch.backend.cpu.LaneRow.shifted;
 import static dev.prefetch.backend.cpu.LaneRow.signed;
+import static dev.prefetch.backend.cpu.LaneUnpack.FACTOR_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.VectorActivations.FACTOR_SCALES;
 import static dev.prefetch.backend.cpu.VectorActivations.RECORD_BYTES;
+import static dev.prefetch.backend.cpu.VectorActivations.RECORD_FACTORS;
 import static dev.prefetch.backend.cpu.VectorActivations.STARTS;
+import static dev.prefetch.backend.cpu.VectorActivations.TILE_PAIR_BYTES;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
+import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 import static dev.prefetch.backend.cpu.Vectors.S;
 import static jdk.incubator.vector.VectorOperators.ASHR;
+import static jdk.incubator.vector.VectorOperators.I2F;
 import static jdk.incubator.vector.VectorOperators.LSHL;
 import static jdk.incubator.vector.VectorOperators.LSHR;
 
+import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
@@ -24,8 +31,12 @@ import jdk.incubator.vector.ShortVector;
  * that {@link LaneProducts} has of elements taken apart, and stand where these stand.
  *
  * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, the first row's record, sums)}; the other rows' records are behind the first.
+ * That of four rows of {@code Q4_0} goes on to results, as {@link LaneRow} does: {@code (words, from these to the second group's, columns / 4, the first row's record, factors,
+ * results)}. Its sums of a whole lane fit 16 bits, so that this takes little, and with 32 registers nothing has to be put away meanwhile.
  */
 final class LaneRows {
+
+    private static final ShortVector FOUR = ShortVector.broadcast(S, 4);
 
     private LaneRows() {}
 
@@ -41,8 +52,103 @@ final class LaneRows {
         two(words, apart, n / 8, 5, x, sums);
     }
 
-    static void fourQ40(long words, long apart, int n, long x, long sums) {
-        four(words, apart, n / 8, 4, x, sums);
+    /** To results {@code [row of activations][group]}, to which it adds. The sums of the rows take turns, as in {@link #four}. */
+    static void fourQ40(long words, long apart, int n, long x, long factors, long results) {
+        long p = words;
+        long r = words + apart;
+        long end = p + 4L * BYTES * (n / 8);
+        long q = x;
+        long start = x + STARTS;
+        long f = x + RECORD_FACTORS + FACTOR_SCALES;
+        long s = factors;
+        long o = Memory.known(results);
+        FloatVector sumA = FloatVector.fromMemorySegment(F, ALL, o, LE);
+        FloatVector nextSumA = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
+        FloatVector sumB = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE);
+        FloatVector nextSumB = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
+        FloatVector sumC = FloatVector.fromMemorySegment(F, ALL, o + 4 * BYTES, LE);
+        FloatVector nextSumC = FloatVector.fromMemorySegment(F, ALL, o + 5 * BYTES, LE);
+        FloatVector sumD = FloatVector.fromMemorySegment(F, ALL, o + 6 * BYTES, LE);
+        FloatVector nextSumD = FloatVector.fromMemorySegment(F, ALL, o + 7 * BYTES, LE);
+        while (p < end) {
+            start = Memory.known(start);
+            ShortVector a = pair(start);
+            ShortVector b = pair(start + RECORD_BYTES);
+            ShortVector c = pair(start + 2 * RECORD_BYTES);
+            ShortVector d = pair(start + 3 * RECORD_BYTES);
+            ShortVector nextA = a;
+            ShortVector nextB = b;
+            ShortVector nextC = c;
+            ShortVector nextD = d;
+            long until = p + 4L * BYTES;
+            while (p < until) {
+                p = Memory.known(p);
+                r = Memory.known(r);
+                q = Memory.known(q);
+                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
+                for (int k = 0; k < 4; k++) {
+                    long m = q + 4 * (k & 3);
+                    for (int row = 0; row < 4; row++) {
+                        ShortVector y = pair(distinct(m + RECORD_BYTES * (row & 3)));
+                        ShortVector sum = a.add(v.mul(y));
+                        ShortVector nextSum = nextA.add(w.mul(y));
+                        a = b;
+                        b = c;
+                        c = d;
+                        d = sum;
+                        nextA = nextB;
+                        nextB = nextC;
+                        nextC = nextD;
+                        nextD = nextSum;
+                    }
+                    v = v.lanewise(LSHR, FOUR);
+                    w = w.lanewise(LSHR, FOUR);
+                }
+                p += BYTES;
+                r += BYTES;
+                q += 16;
+            }
+            s = Memory.known(s);
+            f = Memory.known(f);
+            FloatVector scale = FloatVector.fromMemorySegment(F, ALL, s, LE);
+            FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, s + FACTOR_BYTES, LE);
+            for (int row = 0; row < 4; row++) {
+                FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 4 * (row & 3)));
+                IntVector z = a.reinterpretAsInts();
+                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                FloatVector sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale.mul(y), sumA);
+                z = nextA.reinterpretAsInts();
+                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                FloatVector nextSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(nextScale.mul(y), nextSumA);
+                a = b;
+                b = c;
+                c = d;
+                nextA = nextB;
+                nextB = nextC;
+                nextC = nextD;
+                sumA = sumB;
+                sumB = sumC;
+                sumC = sumD;
+                sumD = sum;
+                nextSumA = nextSumB;
+                nextSumB = nextSumC;
+                nextSumC = nextSumD;
+                nextSumD = nextSum;
+            }
+            start += 4;
+            f += TILE_PAIR_BYTES;
+            s += BYTES;
+        }
+        o = Memory.known(results);
+        sumA.intoMemorySegment(ALL, o, LE);
+        nextSumA.intoMemorySegment(ALL, o + BYTES, LE);
+        sumB.intoMemorySegment(ALL, o + 2 * BYTES, LE);
+        nextSumB.intoMemorySegment(ALL, o + 3 * BYTES, LE);
+        sumC.intoMemorySegment(ALL, o + 4 * BYTES, LE);
+        nextSumC.intoMemorySegment(ALL, o + 5 * BYTES, LE);
+        sumD.intoMemorySegment(ALL, o + 6 * BYTES, LE);
+        nextSumD.intoMemorySegment(ALL, o + 7 * BYTES, LE);
     }
 
     static void fourQ4k(long words, long apart, int n, long x, long sums) {
