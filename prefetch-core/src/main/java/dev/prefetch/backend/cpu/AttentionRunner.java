@@ -19,6 +19,9 @@ final class AttentionRunner implements AutoCloseable {
     /** Positions per block: keys and values of a block stay in the second-level cache for every head of the group. */
     private static final int BLOCK = 64;
 
+    /** Bytes between the scores of two heads. */
+    private static final long SCORE_BYTES = 4L * BLOCK;
+
     /** Most rows for which keys and values are expanded once: the expansion then costs next to nothing. */
     private static final int EXPANDED_ROWS = 16;
 
@@ -88,10 +91,11 @@ final class AttentionRunner implements AutoCloseable {
         int valueDim = shape.valueDim();
         int lanes = tile.rows() * tile.heads();
         long expandedBytes = expanded ? 4L * BLOCK * (keyDim + valueDim) : 0;
-        long keys = memory.ensure(expandedBytes + 4L * (BLOCK + 2L * lanes));
+        long keys = memory.ensure(expandedBytes + (SCORE_BYTES + 4L) * tile.heads() + 8L * lanes);
         long values = keys + 4L * BLOCK * keyDim;
         long scores = keys + expandedBytes;
-        long maxima = scores + 4L * BLOCK;
+        long factors = scores + SCORE_BYTES * tile.heads();
+        long maxima = factors + 4L * tile.heads();
         long sums = maxima + 4L * lanes;
         for (int r = 0; r < tile.rows(); r++) {
             begin(sinks, tile, maxima + 4L * r * tile.heads(), sums + 4L * r * tile.heads());
@@ -121,17 +125,26 @@ final class AttentionRunner implements AutoCloseable {
                 long rowValues = values + 4L * valueDim * (first - from);
                 long query = rowOf(q, shape, tile, r, keyDim);
                 long result = rowOf(out, shape, tile, r, valueDim);
+                // First the keys and then the values, so that either stay in the first-level cache for all heads.
                 for (int h = 0; h < tile.heads(); h++) {
                     long state = 4L * (r * tile.heads() + h);
-                    block(
+                    weights(
                             shape,
                             query + 4L * keyDim * h,
                             rowKeys,
-                            rowValues,
                             positions,
-                            scores,
+                            scores + SCORE_BYTES * h,
                             maxima + state,
                             sums + state,
+                            factors + 4L * h);
+                }
+                for (int h = 0; h < tile.heads(); h++) {
+                    kernels.accumulate(
+                            scores + SCORE_BYTES * h,
+                            rowValues,
+                            positions,
+                            valueDim,
+                            Memory.getFloat(factors + 4L * h),
                             result + 4L * valueDim * h);
                 }
             }
@@ -166,28 +179,30 @@ final class AttentionRunner implements AutoCloseable {
         return Math.min(pageEnd, (from / BLOCK + 1) * BLOCK);
     }
 
-    /** Takes one block into the running maximum, sum and weighted values of a head. */
-    private void block(
+    /**
+     * Takes the keys of a block into the running maximum and sum of a head, and leaves the weights of its values and the factor for what
+     * was found before.
+     */
+    private void weights(
             AttentionShape shape,
             long query,
             long keys,
-            long values,
             int positions,
             long scores,
             long maximum,
             long sum,
-            long result) {
+            long factor) {
         kernels.scores(query, keys, positions, shape.keyDim(), shape.scale(), scores);
         if (shape.softCap() > 0) {
             kernels.softCap(scores, positions, shape.softCap());
         }
         float before = Memory.getFloat(maximum);
         float now = Math.max(before, kernels.max(scores, positions));
-        float factor = before == now ? 1 : (float) Math.exp(before - now);
+        float shrinking = before == now ? 1 : (float) Math.exp(before - now);
         float blockSum = kernels.expAndSum(scores, positions, now);
         Memory.putFloat(maximum, now);
-        Memory.putFloat(sum, Memory.getFloat(sum) * factor + blockSum);
-        kernels.accumulate(scores, values, positions, shape.valueDim(), factor, result);
+        Memory.putFloat(sum, Memory.getFloat(sum) * shrinking + blockSum);
+        Memory.putFloat(factor, shrinking);
     }
 
     @Override

@@ -1,5 +1,10 @@
 package dev.prefetch.backend.cpu;
 
+import static dev.prefetch.backend.cpu.Memory.ALL;
+import static dev.prefetch.backend.cpu.Vectors.BYTES;
+import static dev.prefetch.backend.cpu.Vectors.F;
+import static dev.prefetch.backend.cpu.Vectors.LE;
+
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
 
@@ -26,7 +31,8 @@ final class VectorAttention {
             remainingDimensions(q, k, positions, whole, dim, scores);
         }
         for (j = 0; j < positions; j += Vectors.LANES) {
-            Vectors.store(Vectors.floats(scores + 4L * j).mul(scale), scores + 4L * j);
+            long s = Memory.known(scores + 4L * j);
+            FloatVector.fromMemorySegment(F, ALL, s, LE).mul(scale).intoMemorySegment(ALL, s, LE);
         }
     }
 
@@ -45,13 +51,24 @@ final class VectorAttention {
         FloatVector b = a;
         FloatVector c = a;
         FloatVector d = a;
-        for (int i = 0; i < dim; i += Vectors.LANES) {
-            FloatVector x = Vectors.floats(q + 4L * i);
-            long p = k + 4L * i;
-            a = Vectors.floats(p).fma(x, a);
-            b = Vectors.floats(p + stride).fma(x, b);
-            c = Vectors.floats(p + 2 * stride).fma(x, c);
-            d = Vectors.floats(p + 3 * stride).fma(x, d);
+        long x = q;
+        long end = q + 4L * dim;
+        long p = k;
+        long r = k + 2 * stride;
+        while (x < end) {
+            x = Memory.known(x);
+            p = Memory.known(p);
+            r = Memory.known(r);
+            FloatVector y = FloatVector.fromMemorySegment(F, ALL, x, LE);
+            a = FloatVector.fromMemorySegment(F, ALL, p, LE).fma(y, a);
+            b = FloatVector.fromMemorySegment(F, ALL, Memory.known(p + stride), LE)
+                    .fma(y, b);
+            c = FloatVector.fromMemorySegment(F, ALL, r, LE).fma(y, c);
+            d = FloatVector.fromMemorySegment(F, ALL, Memory.known(r + stride), LE)
+                    .fma(y, d);
+            x += BYTES;
+            p += BYTES;
+            r += BYTES;
         }
         // A loop, since the compiler parses its body once: four sums in a row were more than it inlines.
         long o = Memory.known(scores);
@@ -65,10 +82,17 @@ final class VectorAttention {
 
     private static void oneKey(long q, long k, int dim, long scores) {
         FloatVector a = Vectors.zero();
-        for (int i = 0; i < dim; i += Vectors.LANES) {
-            a = Vectors.floats(k + 4L * i).fma(Vectors.floats(q + 4L * i), a);
+        long x = q;
+        long end = q + 4L * dim;
+        long p = k;
+        while (x < end) {
+            x = Memory.known(x);
+            p = Memory.known(p);
+            a = FloatVector.fromMemorySegment(F, ALL, p, LE).fma(FloatVector.fromMemorySegment(F, ALL, x, LE), a);
+            x += BYTES;
+            p += BYTES;
         }
-        Memory.putFloat(scores, Vectors.sum(a));
+        Memory.putFloat(Memory.known(scores), Vectors.sum(a));
     }
 
     /** {@code tanh(t) = 1 - 2 / (exp(2t) + 1)}; its absolute error of 1e-7 is what matters next to the cap. */
@@ -131,29 +155,46 @@ final class VectorAttention {
     }
 
     private static void fourVectors(long weights, long v, int positions, long stride, float factor, long out) {
-        FloatVector a = Vectors.floats(out).mul(factor);
-        FloatVector b = Vectors.floats(out + Vectors.BYTES).mul(factor);
-        FloatVector c = Vectors.floats(out + 2 * Vectors.BYTES).mul(factor);
-        FloatVector d = Vectors.floats(out + 3 * Vectors.BYTES).mul(factor);
-        for (int j = 0; j < positions; j++) {
-            FloatVector w = Vectors.broadcast(weights + 4L * j);
-            long p = v + stride * j;
-            a = Vectors.floats(p).fma(w, a);
-            b = Vectors.floats(p + Vectors.BYTES).fma(w, b);
-            c = Vectors.floats(p + 2 * Vectors.BYTES).fma(w, c);
-            d = Vectors.floats(p + 3 * Vectors.BYTES).fma(w, d);
+        long o = Memory.known(out);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE).mul(factor);
+        FloatVector b = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE).mul(factor);
+        FloatVector c = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE).mul(factor);
+        FloatVector d = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE).mul(factor);
+        long w = weights;
+        long end = weights + 4L * positions;
+        long p = v;
+        while (w < end) {
+            p = Memory.known(p);
+            FloatVector y = number(w);
+            a = FloatVector.fromMemorySegment(F, ALL, p, LE).fma(y, a);
+            b = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).fma(y, b);
+            c = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE).fma(y, c);
+            d = FloatVector.fromMemorySegment(F, ALL, p + 3 * BYTES, LE).fma(y, d);
+            w += 4;
+            p += stride;
         }
-        Vectors.store(a, out);
-        Vectors.store(b, out + Vectors.BYTES);
-        Vectors.store(c, out + 2 * Vectors.BYTES);
-        Vectors.store(d, out + 3 * Vectors.BYTES);
+        a.intoMemorySegment(ALL, o, LE);
+        b.intoMemorySegment(ALL, o + BYTES, LE);
+        c.intoMemorySegment(ALL, o + 2 * BYTES, LE);
+        d.intoMemorySegment(ALL, o + 3 * BYTES, LE);
     }
 
     private static void oneVector(long weights, long v, int positions, long stride, float factor, long out) {
-        FloatVector a = Vectors.floats(out).mul(factor);
-        for (int j = 0; j < positions; j++) {
-            a = Vectors.floats(v + stride * j).fma(Vectors.broadcast(weights + 4L * j), a);
+        long o = Memory.known(out);
+        FloatVector a = FloatVector.fromMemorySegment(F, ALL, o, LE).mul(factor);
+        long w = weights;
+        long end = weights + 4L * positions;
+        long p = v;
+        while (w < end) {
+            a = FloatVector.fromMemorySegment(F, ALL, Memory.known(p), LE).fma(number(w), a);
+            w += 4;
+            p += stride;
         }
-        Vectors.store(a, out);
+        a.intoMemorySegment(ALL, o, LE);
+    }
+
+    /** A float in all lanes. */
+    private static FloatVector number(long address) {
+        return FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(address)));
     }
 }
