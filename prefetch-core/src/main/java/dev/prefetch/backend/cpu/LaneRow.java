@@ -42,7 +42,7 @@ import jdk.incubator.vector.ShortVector;
  */
 final class LaneRow {
 
-    private static final ShortVector FOUR = ShortVector.broadcast(S, 4);
+    static final ShortVector FOUR = ShortVector.broadcast(S, 4);
     private static final ShortVector FIVE = ShortVector.broadcast(S, 5);
     private static final ShortVector SIX = ShortVector.broadcast(S, 6);
     private static final ShortVector EIGHT = ShortVector.broadcast(S, 8);

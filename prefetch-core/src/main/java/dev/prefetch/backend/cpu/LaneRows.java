@@ -2,6 +2,7 @@ package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.LaneProducts.DISTANCE;
 import static dev.prefetch.backend.cpu.LaneProducts.TOKEN_SUMS;
+import static dev.prefetch.backend.cpu.LaneRow.FOUR;
 import static dev.prefetch.backend.cpu.LaneRow.pair;
 import static dev.prefetch.backend.cpu.LaneRow.shifted;
 import static dev.prefetch.backend.cpu.LaneRow.signed;
@@ -35,8 +36,6 @@ import jdk.incubator.vector.ShortVector;
  * results)}. Its sums of a whole lane fit 16 bits, so that this takes little, and with 32 registers nothing has to be put away meanwhile.
  */
 final class LaneRows {
-
-    private static final ShortVector FOUR = ShortVector.broadcast(S, 4);
 
     private LaneRows() {}
 

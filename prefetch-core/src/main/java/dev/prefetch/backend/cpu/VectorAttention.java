@@ -165,7 +165,7 @@ final class VectorAttention {
         long p = v;
         while (w < end) {
             p = Memory.known(p);
-            FloatVector y = number(w);
+            FloatVector y = Vectors.broadcast(Memory.known(w));
             a = FloatVector.fromMemorySegment(F, ALL, p, LE).fma(y, a);
             b = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).fma(y, b);
             c = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE).fma(y, c);
@@ -186,15 +186,10 @@ final class VectorAttention {
         long end = weights + 4L * positions;
         long p = v;
         while (w < end) {
-            a = FloatVector.fromMemorySegment(F, ALL, Memory.known(p), LE).fma(number(w), a);
+            a = FloatVector.fromMemorySegment(F, ALL, Memory.known(p), LE).fma(Vectors.broadcast(Memory.known(w)), a);
             w += 4;
             p += stride;
         }
         a.intoMemorySegment(ALL, o, LE);
-    }
-
-    /** A float in all lanes. */
-    private static FloatVector number(long address) {
-        return FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(address)));
     }
 }

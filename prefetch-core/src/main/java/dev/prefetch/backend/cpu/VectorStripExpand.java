@@ -66,7 +66,7 @@ final class VectorStripExpand {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
-            wordsBf16(scratch + WORDS, LANES, strip + (long) STRIP_BYTES * k);
+            lanesBf16(scratch + WORDS, LANES, strip + (long) STRIP_BYTES * k);
         }
         for (; k < depth; k++) {
             for (int r = 0; r < LANES; r++) {
@@ -80,7 +80,7 @@ final class VectorStripExpand {
         int k = 0;
         for (; k + 2 * LANES <= depth; k += 2 * LANES) {
             VectorGemm.transpose(in + 2L * k, rowBytes, scratch, scratch + WORDS, BYTES);
-            wordsF16(scratch + WORDS, LANES, strip + (long) STRIP_BYTES * k);
+            lanesF16(scratch + WORDS, LANES, strip + (long) STRIP_BYTES * k);
         }
         for (; k < depth; k++) {
             for (int r = 0; r < LANES; r++) {
@@ -89,17 +89,8 @@ final class VectorStripExpand {
         }
     }
 
-    /** From packed weights, see {@link HalfPacking}: so many words of a vector of rows. */
+    /** So many words of a vector of rows, of two columns each, as packed weights have them: see {@link HalfPacking}. */
     static void lanesBf16(long words, int n, long strip) {
-        wordsBf16(words, n, strip);
-    }
-
-    static void lanesF16(long words, int n, long strip) {
-        wordsF16(words, n, strip);
-    }
-
-    /** Two columns to a word. */
-    private static void wordsBf16(long words, int n, long strip) {
         for (int i = 0; i < n; i++) {
             IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + HalfPacking.STEP_BYTES * i), LE);
             long o = Memory.known(strip + 2L * STRIP_BYTES * i);
@@ -108,7 +99,7 @@ final class VectorStripExpand {
         }
     }
 
-    private static void wordsF16(long words, int n, long strip) {
+    static void lanesF16(long words, int n, long strip) {
         for (int i = 0; i < n; i++) {
             VectorHalves.toFloats(words + HalfPacking.STEP_BYTES * i, strip + 2L * STRIP_BYTES * i, STRIP_BYTES);
         }
@@ -161,7 +152,7 @@ final class VectorStripExpand {
             FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(scales + (long) BYTES * group), LE)
                     .mul(0x1p-24f);
             for (int i = 8 * group; i < 8 * (group + 1); i++) {
-                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + HalfPacking.STEP_BYTES * i), LE)
+                IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE)
                         .lanewise(XOR, signs);
                 long o = first + 4L * STRIP_BYTES * i;
                 ((FloatVector) v.and(255 << 24).convertShape(I2F, F, 0))
