@@ -43,18 +43,25 @@ final class VectorDelta {
         FloatVector b = a;
         FloatVector c = a;
         FloatVector d = a;
-        for (int i = 0; i < dim; i++) {
-            FloatVector key = Vectors.broadcast(k + 4L * i);
-            long p = matrix + 4L * dim * i;
-            a = Vectors.floats(p).fma(key, a);
-            b = Vectors.floats(p + Vectors.BYTES).fma(key, b);
-            c = Vectors.floats(p + 2 * Vectors.BYTES).fma(key, c);
-            d = Vectors.floats(p + 3 * Vectors.BYTES).fma(key, d);
+        long p = matrix;
+        long key = k;
+        long end = k + 4L * dim;
+        while (key < end) {
+            p = Memory.known(p);
+            key = Memory.known(key);
+            FloatVector y = Vectors.broadcast(key);
+            a = Vectors.floats(p).fma(y, a);
+            b = Vectors.floats(p + Vectors.BYTES).fma(y, b);
+            c = Vectors.floats(p + 2 * Vectors.BYTES).fma(y, c);
+            d = Vectors.floats(p + 3 * Vectors.BYTES).fma(y, d);
+            p += 4L * dim;
+            key += 4;
         }
-        Vectors.store(a, out);
-        Vectors.store(b, out + Vectors.BYTES);
-        Vectors.store(c, out + 2 * Vectors.BYTES);
-        Vectors.store(d, out + 3 * Vectors.BYTES);
+        long o = Memory.known(out);
+        Vectors.store(a, o);
+        Vectors.store(b, o + Vectors.BYTES);
+        Vectors.store(c, o + 2 * Vectors.BYTES);
+        Vectors.store(d, o + 3 * Vectors.BYTES);
     }
 
     /** What was found for the key becomes what is to be added for it. */
@@ -76,27 +83,36 @@ final class VectorDelta {
         FloatVector b = a;
         FloatVector c = a;
         FloatVector d = a;
-        for (int i = 0; i < dim; i++) {
-            FloatVector key = Vectors.broadcast(k + 4L * i);
-            FloatVector query = Vectors.broadcast(q + 4L * i);
-            long p = matrix + 4L * dim * i;
-            FloatVector sa = da.fma(key, Vectors.floats(p).mul(decay));
-            FloatVector sb = db.fma(key, Vectors.floats(p + Vectors.BYTES).mul(decay));
-            FloatVector sc = dc.fma(key, Vectors.floats(p + 2 * Vectors.BYTES).mul(decay));
-            FloatVector sd = dd.fma(key, Vectors.floats(p + 3 * Vectors.BYTES).mul(decay));
+        long p = matrix;
+        long key = k;
+        long query = q;
+        long end = k + 4L * dim;
+        while (key < end) {
+            p = Memory.known(p);
+            key = Memory.known(key);
+            FloatVector y = Vectors.broadcast(key);
+            FloatVector z = Vectors.broadcast(Memory.known(query));
+            FloatVector sa = da.fma(y, Vectors.floats(p).mul(decay));
+            FloatVector sb = db.fma(y, Vectors.floats(p + Vectors.BYTES).mul(decay));
+            FloatVector sc = dc.fma(y, Vectors.floats(p + 2 * Vectors.BYTES).mul(decay));
+            FloatVector sd = dd.fma(y, Vectors.floats(p + 3 * Vectors.BYTES).mul(decay));
             Vectors.store(sa, p);
             Vectors.store(sb, p + Vectors.BYTES);
             Vectors.store(sc, p + 2 * Vectors.BYTES);
             Vectors.store(sd, p + 3 * Vectors.BYTES);
-            a = sa.fma(query, a);
-            b = sb.fma(query, b);
-            c = sc.fma(query, c);
-            d = sd.fma(query, d);
+            a = sa.fma(z, a);
+            b = sb.fma(z, b);
+            c = sc.fma(z, c);
+            d = sd.fma(z, d);
+            p += 4L * dim;
+            key += 4;
+            query += 4;
         }
-        Vectors.store(a, out);
-        Vectors.store(b, out + Vectors.BYTES);
-        Vectors.store(c, out + 2 * Vectors.BYTES);
-        Vectors.store(d, out + 3 * Vectors.BYTES);
+        long o = Memory.known(out);
+        Vectors.store(a, o);
+        Vectors.store(b, o + Vectors.BYTES);
+        Vectors.store(c, o + 2 * Vectors.BYTES);
+        Vectors.store(d, o + 3 * Vectors.BYTES);
     }
 
     private static void oneVector(long matrix, int dim, long q, long k, long v, float decay, float beta, long out) {
