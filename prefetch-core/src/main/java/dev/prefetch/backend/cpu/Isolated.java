@@ -26,6 +26,9 @@ final class Isolated {
     private static final MethodType PAIR =
             MethodType.methodType(void.class, long.class, long.class, int.class, long.class, long.class, long.class);
 
+    private static final MethodType ROWS = MethodType.methodType(
+            void.class, long.class, long.class, int.class, long.class, int.class, long.class, long.class);
+
     private static final MethodType PREPARE = MethodType.methodType(
             void.class, ActivationForm.class, long.class, int.class, int.class, int.class, long.class);
 
@@ -105,9 +108,14 @@ final class Isolated {
         return find(owner, name, PANEL);
     }
 
-    /** A static kernel {@code (words, apart, n, x, long, sums)} of this package for two groups of rows: {@link VectorBytes}, {@link VectorHalves}, four rows of {@link LaneRows}. */
+    /** A static kernel {@code (words, apart, n, x, long, sums)} of this package for two groups of rows: {@link VectorBytes}, {@link VectorHalves}. */
     static MethodHandle pair(Class<?> owner, String name) {
         return find(owner, name, PAIR);
+    }
+
+    /** A static kernel {@code (words, apart, n, x, tokens, factors, results)} of this package for two groups of rows: {@link LaneRows}. */
+    static MethodHandle rows(Class<?> owner, String name) {
+        return find(owner, name, ROWS);
     }
 
     /** A static method {@code (form, x, cols, row, count, activations)} of this package. */
@@ -258,6 +266,17 @@ final class Isolated {
     static void call(MethodHandle kernel, long words, long apart, int n, long x, long parameter, long sums) {
         try {
             kernel.invokeExact(words, apart, n, x, parameter, sums);
+        } catch (RuntimeException | Error e) {
+            throw e;
+        } catch (Throwable e) {
+            throw unexpected(e);
+        }
+    }
+
+    static void call(
+            MethodHandle kernel, long words, long apart, int n, long x, int tokens, long factors, long results) {
+        try {
+            kernel.invokeExact(words, apart, n, x, tokens, factors, results);
         } catch (RuntimeException | Error e) {
             throw e;
         } catch (Throwable e) {

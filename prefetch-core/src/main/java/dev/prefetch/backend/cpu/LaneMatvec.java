@@ -68,7 +68,7 @@ final class LaneMatvec {
         if (!format.fourRows()) {
             return null;
         }
-        return format.fourRowsToResults() ? Isolated.pair(LaneRows.class, name) : Isolated.strip(LaneRows.class, name);
+        return format.fourRowsToResults() ? Isolated.rows(LaneRows.class, name) : Isolated.strip(LaneRows.class, name);
     }
 
     private static String finish(LaneFormat format) {
@@ -129,15 +129,32 @@ final class LaneMatvec {
                     long x = activations + VectorActivations.laneBytes(format, token);
                     many(format, group, between, cols, x, tokens, count, scratch);
                 }
-                for (int t = 0; t < tokens; t++) {
-                    long results = scratch + RESULTS + 4L * ROWS * t;
-                    long out = y + yStride * (token + t) + 4L * row;
-                    Memory.copy(results, out, 4L * Math.min(present, Vectors.LANES));
-                    if (present > Vectors.LANES) {
-                        Memory.copy(results + Vectors.BYTES, out + 4L * distance, 4L * (present - Vectors.LANES));
-                    }
-                }
+                copyResults(scratch + RESULTS, tokens, present, y + yStride * token + 4L * row, yStride, 4L * distance);
             }
+        }
+    }
+
+    /**
+     * Moves results to where they belong.
+     *
+     * @param present how many of the {@link #ROWS} are wanted
+     * @param stride bytes from what one row of activations has to what the next one has
+     * @param apart bytes from the first group's to the second one's
+     */
+    private static void copyResults(long results, int tokens, int present, long y, long stride, long apart) {
+        long from = results;
+        long to = y;
+        for (int t = 0; t < tokens; t++) {
+            if (present == ROWS) {
+                from = Memory.known(from);
+                Vectors.store(Vectors.floats(from), Memory.known(to));
+                Vectors.store(Vectors.floats(from + Vectors.BYTES), Memory.known(to + apart));
+            } else {
+                Memory.copy(from, to, 4L * Math.min(present, Vectors.LANES));
+                Memory.copy(from + Vectors.BYTES, to + apart, 4L * Math.max(present - Vectors.LANES, 0));
+            }
+            from += 4L * ROWS;
+            to += stride;
         }
     }
 
@@ -185,14 +202,18 @@ final class LaneMatvec {
         Parts kernels = parts.get(format);
         MethodHandle fourRows = kernels.four;
         int most = fourRows == null ? 2 : TILE_ROWS;
-        for (int t = 0; t < tokens; t += most) {
+        int first = 0;
+        if (fourRows != null && format.fourRowsToResults()) {
+            // A rest of one or two is left.
+            first = (tokens + 1) / TILE_ROWS * TILE_ROWS;
+            if (first > 0) {
+                Isolated.call(fourRows, words, apart, n, records, first, scratch, scratch + RESULTS);
+            }
+        }
+        for (int t = first; t < tokens; t += most) {
             int together = Math.min(most, tokens - t);
             long record = records + VectorActivations.RECORD_BYTES * t;
             long results = scratch + RESULTS + 4L * ROWS * t;
-            if (fourRows != null && together > 2 && format.fourRowsToResults()) {
-                Isolated.call(fourRows, words, apart, n, record, scratch, results);
-                continue;
-            }
             MethodHandle kernel = fourRows == null || together <= 2 ? kernels.two : fourRows;
             Isolated.call(kernel, words, apart, n, record, scratch + SUMS);
             Isolated.call(kernels.finish, scratch, together, VectorActivations.factors(records, t), n, results);

@@ -51,103 +51,96 @@ final class LaneRows {
         two(words, apart, n / 8, 5, x, sums);
     }
 
-    /** To results {@code [row of activations][group]}, to which it adds. The sums of the rows take turns, as in {@link #four}. */
-    static void fourQ40(long words, long apart, int n, long x, long factors, long results) {
-        long p = words;
-        long r = words + apart;
-        long end = p + 4L * BYTES * (n / 8);
-        long q = x;
-        long start = x + STARTS;
-        long f = x + RECORD_FACTORS + FACTOR_SCALES;
+    /**
+     * To results {@code [row of activations][group]}, to which it adds. All rows of activations see a block of 32 columns before the next one, so that words are
+     * read from memory at an even pace. The sums of four rows take turns, as in {@link #four}.
+     *
+     * @param tokens rows of activations; behind them are as many records as make a multiple of four
+     */
+    static void fourQ40(long words, long apart, int n, long x, int tokens, long factors, long results) {
+        long block = words;
+        long end = words + 4L * BYTES * (n / 8);
+        long columns = 0;
+        long start = STARTS;
+        long scales = RECORD_FACTORS + FACTOR_SCALES;
         long s = factors;
-        long o = Memory.known(results);
-        FloatVector sumA = FloatVector.fromMemorySegment(F, ALL, o, LE);
-        FloatVector nextSumA = FloatVector.fromMemorySegment(F, ALL, o + BYTES, LE);
-        FloatVector sumB = FloatVector.fromMemorySegment(F, ALL, o + 2 * BYTES, LE);
-        FloatVector nextSumB = FloatVector.fromMemorySegment(F, ALL, o + 3 * BYTES, LE);
-        FloatVector sumC = FloatVector.fromMemorySegment(F, ALL, o + 4 * BYTES, LE);
-        FloatVector nextSumC = FloatVector.fromMemorySegment(F, ALL, o + 5 * BYTES, LE);
-        FloatVector sumD = FloatVector.fromMemorySegment(F, ALL, o + 6 * BYTES, LE);
-        FloatVector nextSumD = FloatVector.fromMemorySegment(F, ALL, o + 7 * BYTES, LE);
-        while (p < end) {
-            start = Memory.known(start);
-            ShortVector a = pair(start);
-            ShortVector b = pair(start + RECORD_BYTES);
-            ShortVector c = pair(start + 2 * RECORD_BYTES);
-            ShortVector d = pair(start + 3 * RECORD_BYTES);
-            ShortVector nextA = a;
-            ShortVector nextB = b;
-            ShortVector nextC = c;
-            ShortVector nextD = d;
-            long until = p + 4L * BYTES;
-            while (p < until) {
-                p = Memory.known(p);
-                r = Memory.known(r);
-                q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
-                for (int k = 0; k < 4; k++) {
-                    long m = q + 4 * (k & 3);
-                    for (int row = 0; row < 4; row++) {
-                        ShortVector y = pair(distinct(m + RECORD_BYTES * (row & 3)));
-                        ShortVector sum = a.add(v.mul(y));
-                        ShortVector nextSum = nextA.add(w.mul(y));
-                        a = b;
-                        b = c;
-                        c = d;
-                        d = sum;
-                        nextA = nextB;
-                        nextB = nextC;
-                        nextC = nextD;
-                        nextD = nextSum;
+        long last = results + 2L * BYTES * tokens;
+        while (block < end) {
+            long until = block + 4L * BYTES;
+            long records = x;
+            long o = results;
+            while (o < last) {
+                long at = Memory.known(records + start);
+                ShortVector a = pair(at);
+                ShortVector b = pair(at + RECORD_BYTES);
+                ShortVector c = pair(at + 2 * RECORD_BYTES);
+                ShortVector d = pair(at + 3 * RECORD_BYTES);
+                ShortVector nextA = a;
+                ShortVector nextB = b;
+                ShortVector nextC = c;
+                ShortVector nextD = d;
+                long p = block;
+                long q = records + columns;
+                while (p < until) {
+                    p = Memory.known(p);
+                    q = Memory.known(q);
+                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
+                    ShortVector w = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + apart), LE);
+                    for (int k = 0; k < 4; k++) {
+                        long m = q + 4 * (k & 3);
+                        for (int row = 0; row < 4; row++) {
+                            ShortVector y = pair(distinct(m + RECORD_BYTES * (row & 3)));
+                            ShortVector sum = a.add(v.mul(y));
+                            ShortVector nextSum = nextA.add(w.mul(y));
+                            a = b;
+                            b = c;
+                            c = d;
+                            d = sum;
+                            nextA = nextB;
+                            nextB = nextC;
+                            nextC = nextD;
+                            nextD = nextSum;
+                        }
+                        v = v.lanewise(LSHR, FOUR);
+                        w = w.lanewise(LSHR, FOUR);
                     }
-                    v = v.lanewise(LSHR, FOUR);
-                    w = w.lanewise(LSHR, FOUR);
+                    p += BYTES;
+                    q += 16;
                 }
-                p += BYTES;
-                r += BYTES;
-                q += 16;
+                s = Memory.known(s);
+                o = Memory.known(o);
+                long f = Memory.known(records + scales);
+                FloatVector scale = FloatVector.fromMemorySegment(F, ALL, s, LE);
+                FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, s + FACTOR_BYTES, LE);
+                for (int row = 0; row < 4; row++) {
+                    FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 4 * (row & 3)));
+                    long out = o + 2 * BYTES * (row & 3);
+                    IntVector z = a.reinterpretAsInts();
+                    z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                    FloatVector sum = FloatVector.fromMemorySegment(F, ALL, out, LE);
+                    sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale.mul(y), sum);
+                    z = nextA.reinterpretAsInts();
+                    z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                    FloatVector nextSum = FloatVector.fromMemorySegment(F, ALL, out + BYTES, LE);
+                    nextSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(nextScale.mul(y), nextSum);
+                    sum.intoMemorySegment(ALL, out, LE);
+                    nextSum.intoMemorySegment(ALL, out + BYTES, LE);
+                    a = b;
+                    b = c;
+                    c = d;
+                    nextA = nextB;
+                    nextB = nextC;
+                    nextC = nextD;
+                }
+                records += 4 * RECORD_BYTES;
+                o += 8 * BYTES;
             }
-            s = Memory.known(s);
-            f = Memory.known(f);
-            FloatVector scale = FloatVector.fromMemorySegment(F, ALL, s, LE);
-            FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, s + FACTOR_BYTES, LE);
-            for (int row = 0; row < 4; row++) {
-                FloatVector y = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, f + 4 * (row & 3)));
-                IntVector z = a.reinterpretAsInts();
-                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
-                FloatVector sum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale.mul(y), sumA);
-                z = nextA.reinterpretAsInts();
-                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
-                FloatVector nextSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(nextScale.mul(y), nextSumA);
-                a = b;
-                b = c;
-                c = d;
-                nextA = nextB;
-                nextB = nextC;
-                nextC = nextD;
-                sumA = sumB;
-                sumB = sumC;
-                sumC = sumD;
-                sumD = sum;
-                nextSumA = nextSumB;
-                nextSumB = nextSumC;
-                nextSumC = nextSumD;
-                nextSumD = nextSum;
-            }
+            block += 4 * BYTES;
+            columns += 64;
             start += 4;
-            f += TILE_PAIR_BYTES;
+            scales += TILE_PAIR_BYTES;
             s += BYTES;
         }
-        o = Memory.known(results);
-        sumA.intoMemorySegment(ALL, o, LE);
-        nextSumA.intoMemorySegment(ALL, o + BYTES, LE);
-        sumB.intoMemorySegment(ALL, o + 2 * BYTES, LE);
-        nextSumB.intoMemorySegment(ALL, o + 3 * BYTES, LE);
-        sumC.intoMemorySegment(ALL, o + 4 * BYTES, LE);
-        nextSumC.intoMemorySegment(ALL, o + 5 * BYTES, LE);
-        sumD.intoMemorySegment(ALL, o + 6 * BYTES, LE);
-        nextSumD.intoMemorySegment(ALL, o + 7 * BYTES, LE);
     }
 
     static void fourQ4k(long words, long apart, int n, long x, long sums) {

@@ -109,13 +109,19 @@ final class Memory {
     }
 
     static void clear(long address, long bytes) {
-        // Without a slice, which would be an object for every head of every token.
-        long i = 0;
-        for (; i + Long.BYTES <= bytes; i += Long.BYTES) {
-            ALL.set(LONG, address + i, 0);
+        // Without a slice, which would be an object for every head of every token. The compiler does not unroll such a
+        // loop by itself.
+        long p = address;
+        long end = address + bytes;
+        for (; p + 4 * Long.BYTES <= end; p += 4 * Long.BYTES) {
+            p = known(p);
+            ALL.set(LONG, p, 0);
+            ALL.set(LONG, p + Long.BYTES, 0);
+            ALL.set(LONG, p + 2 * Long.BYTES, 0);
+            ALL.set(LONG, p + 3 * Long.BYTES, 0);
         }
-        for (; i < bytes; i++) {
-            ALL.set(ValueLayout.JAVA_BYTE, address + i, (byte) 0);
+        for (; p < end; p++) {
+            ALL.set(ValueLayout.JAVA_BYTE, p, (byte) 0);
         }
     }
 }
