@@ -4,6 +4,7 @@ import static dev.prefetch.backend.cpu.Memory.ALL;
 import static dev.prefetch.backend.cpu.Vectors.BYTES;
 import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.LE;
+import static jdk.incubator.vector.VectorOperators.MAX;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.VectorMask;
@@ -14,15 +15,15 @@ final class VectorAttention {
     private VectorAttention() {}
 
     /**
-     * Four keys at a time share the loads of the query; a key's score has the same bits in a group and alone. The memory of
+     * Eight keys at a time share the loads of the query; a key's score has the same bits in a group and alone. The memory of
      * the scores reaches to {@code positions} rounded up to whole vectors.
      */
     static void scores(long q, long k, int positions, int dim, float scale, long scores) {
         long keyBytes = 4L * dim;
         int whole = dim / Vectors.LANES * Vectors.LANES;
         int j = 0;
-        for (; j + 4 <= positions; j += 4) {
-            fourKeys(q, k + keyBytes * j, keyBytes, whole, scores + 4L * j);
+        for (; j + 8 <= positions; j += 8) {
+            eightKeys(q, k + keyBytes * j, keyBytes, whole, scores + 4L * j);
         }
         for (; j < positions; j++) {
             oneKey(q, k + keyBytes * j, whole, scores + 4L * j);
@@ -46,15 +47,19 @@ final class VectorAttention {
         }
     }
 
-    private static void fourKeys(long q, long k, long stride, int dim, long scores) {
+    private static void eightKeys(long q, long k, long stride, int dim, long scores) {
         FloatVector a = Vectors.zero();
         FloatVector b = a;
         FloatVector c = a;
         FloatVector d = a;
+        FloatVector e = a;
+        FloatVector f = a;
+        FloatVector g = a;
+        FloatVector h = a;
         long x = q;
         long end = q + 4L * dim;
         long p = k;
-        long r = k + 2 * stride;
+        long r = k + 4 * stride;
         while (x < end) {
             x = Memory.known(x);
             p = Memory.known(p);
@@ -63,20 +68,32 @@ final class VectorAttention {
             a = FloatVector.fromMemorySegment(F, ALL, p, LE).fma(y, a);
             b = FloatVector.fromMemorySegment(F, ALL, Memory.known(p + stride), LE)
                     .fma(y, b);
-            c = FloatVector.fromMemorySegment(F, ALL, r, LE).fma(y, c);
-            d = FloatVector.fromMemorySegment(F, ALL, Memory.known(r + stride), LE)
+            c = FloatVector.fromMemorySegment(F, ALL, Memory.known(p + 2 * stride), LE)
+                    .fma(y, c);
+            d = FloatVector.fromMemorySegment(F, ALL, Memory.known(p + 3 * stride), LE)
                     .fma(y, d);
+            e = FloatVector.fromMemorySegment(F, ALL, r, LE).fma(y, e);
+            f = FloatVector.fromMemorySegment(F, ALL, Memory.known(r + stride), LE)
+                    .fma(y, f);
+            g = FloatVector.fromMemorySegment(F, ALL, Memory.known(r + 2 * stride), LE)
+                    .fma(y, g);
+            h = FloatVector.fromMemorySegment(F, ALL, Memory.known(r + 3 * stride), LE)
+                    .fma(y, h);
             x += BYTES;
             p += BYTES;
             r += BYTES;
         }
-        // A loop, since the compiler parses its body once: four sums in a row were more than it inlines.
+        // A loop, since the compiler parses its body once: so many sums in a row were more than it inlines.
         long o = Memory.known(scores);
-        for (int key = 0; key < 4; key++) {
-            Memory.putFloat(o + 4 * (key & 3), Vectors.sum(a));
+        for (int key = 0; key < 8; key++) {
+            Memory.putFloat(o + 4 * (key & 7), Vectors.sum(a));
             a = b;
             b = c;
             c = d;
+            d = e;
+            e = f;
+            f = g;
+            g = h;
         }
     }
 
@@ -114,8 +131,16 @@ final class VectorAttention {
     }
 
     static float max(long scores, int n) {
+        int j = 0;
         float max = Float.NEGATIVE_INFINITY;
-        for (int j = 0; j < n; j++) {
+        if (n >= Vectors.LANES) {
+            FloatVector most = Vectors.floats(Memory.known(scores));
+            for (j = Vectors.LANES; j + Vectors.LANES <= n; j += Vectors.LANES) {
+                most = most.max(Vectors.floats(Memory.known(scores + 4L * j)));
+            }
+            max = most.reduceLanes(MAX);
+        }
+        for (; j < n; j++) {
             max = Math.max(max, Memory.getFloat(scores + 4L * j));
         }
         return max;
@@ -139,6 +164,9 @@ final class VectorAttention {
 
     static void accumulate(long weights, long v, int positions, int dim, float factor, long out) {
         int i = 0;
+        for (; i + 8 * Vectors.LANES <= dim; i += 8 * Vectors.LANES) {
+            eightVectors(weights, v + 4L * i, positions, 4L * dim, factor, out + 4L * i);
+        }
         for (; i + 4 * Vectors.LANES <= dim; i += 4 * Vectors.LANES) {
             fourVectors(weights, v + 4L * i, positions, 4L * dim, factor, out + 4L * i);
         }
@@ -151,6 +179,56 @@ final class VectorAttention {
                 sum = Math.fma(Memory.getFloat(weights + 4L * j), Memory.getFloat(v + 4L * i + 4L * dim * j), sum);
             }
             Memory.putFloat(out + 4L * i, sum);
+        }
+    }
+
+    /** The sums take turns where they are loaded and stored. */
+    private static void eightVectors(long weights, long v, int positions, long stride, float factor, long out) {
+        long o = Memory.known(out);
+        FloatVector a = Vectors.zero();
+        FloatVector b = a;
+        FloatVector c = a;
+        FloatVector d = a;
+        FloatVector e = a;
+        FloatVector f = a;
+        FloatVector g = a;
+        FloatVector h = a;
+        for (int i = 0; i < 8; i++) {
+            a = b;
+            b = c;
+            c = d;
+            d = e;
+            e = f;
+            f = g;
+            g = h;
+            h = FloatVector.fromMemorySegment(F, ALL, o + BYTES * (i & 7), LE).mul(factor);
+        }
+        long w = weights;
+        long end = weights + 4L * positions;
+        long p = v;
+        while (w < end) {
+            p = Memory.known(p);
+            FloatVector y = Vectors.broadcast(Memory.known(w));
+            a = FloatVector.fromMemorySegment(F, ALL, p, LE).fma(y, a);
+            b = FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).fma(y, b);
+            c = FloatVector.fromMemorySegment(F, ALL, p + 2 * BYTES, LE).fma(y, c);
+            d = FloatVector.fromMemorySegment(F, ALL, p + 3 * BYTES, LE).fma(y, d);
+            e = FloatVector.fromMemorySegment(F, ALL, p + 4 * BYTES, LE).fma(y, e);
+            f = FloatVector.fromMemorySegment(F, ALL, p + 5 * BYTES, LE).fma(y, f);
+            g = FloatVector.fromMemorySegment(F, ALL, p + 6 * BYTES, LE).fma(y, g);
+            h = FloatVector.fromMemorySegment(F, ALL, p + 7 * BYTES, LE).fma(y, h);
+            w += 4;
+            p += stride;
+        }
+        for (int i = 0; i < 8; i++) {
+            a.intoMemorySegment(ALL, o + BYTES * (i & 7), LE);
+            a = b;
+            b = c;
+            c = d;
+            d = e;
+            e = f;
+            f = g;
+            g = h;
         }
     }
 
