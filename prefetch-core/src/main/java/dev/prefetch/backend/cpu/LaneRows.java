@@ -32,8 +32,7 @@ import jdk.incubator.vector.ShortVector;
  * that {@link LaneProducts} has of elements taken apart, and stand where these stand.
  *
  * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, the first row's record, sums)}; the other rows' records are behind the first.
- * That of four rows of {@code Q4_0} goes on to results, as {@link LaneRow} does: {@code (words, from these to the second group's, columns / 4, the first row's record, factors,
- * results)}. Its sums of a whole lane fit 16 bits, so that this takes little, and with 32 registers nothing has to be put away meanwhile.
+ * That of four rows of {@code Q4_0} goes on to results, as {@link LaneRow} does, for any number of rows: its sums of a whole lane fit 16 bits, so that this takes little.
  */
 final class LaneRows {
 
@@ -55,7 +54,7 @@ final class LaneRows {
      * To results {@code [row of activations][group]}, to which it adds. All rows of activations see a block of 32 columns before the next one, so that words are
      * read from memory at an even pace. The sums of four rows take turns, as in {@link #four}.
      *
-     * @param tokens rows of activations; behind them are as many records as make a multiple of four
+     * @param tokens rows of activations, a multiple of four; the last ones may be records that no row has
      */
     static void fourQ40(long words, long apart, int n, long x, int tokens, long factors, long results) {
         long block = words;
