@@ -71,12 +71,8 @@ final class FewTokens {
                     }
                 }
             }
-            for (int t = 0; t < tokens; t++) {
-                long sums = scratch + FACTOR_BYTES + VectorBytes.SUM_BYTES * t;
-                long out = y + yStride * t + 4L * row;
-                Memory.copy(sums, out, Vectors.BYTES);
-                Memory.copy(sums + Vectors.BYTES, out + 4L * half, Vectors.BYTES);
-            }
+            LaneMatvec.copyResults(
+                    scratch + FACTOR_BYTES, tokens, LaneFormat.PAIR_ROWS, y + 4L * row, yStride, 4L * half);
         }
     }
 }

@@ -135,26 +135,20 @@ final class LaneMatvec {
     }
 
     /**
-     * Moves results to where they belong.
+     * Moves results of two groups, {@code [row of activations][group]}, to where they belong.
      *
-     * @param present how many of the {@link #ROWS} are wanted
+     * @param present how many rows of the groups there are
      * @param stride bytes from what one row of activations has to what the next one has
      * @param apart bytes from the first group's to the second one's
      */
-    private static void copyResults(long results, int tokens, int present, long y, long stride, long apart) {
-        long from = results;
-        long to = y;
+    static void copyResults(long results, int tokens, int present, long y, long stride, long apart) {
         for (int t = 0; t < tokens; t++) {
-            if (present == ROWS) {
-                from = Memory.known(from);
-                Vectors.store(Vectors.floats(from), Memory.known(to));
-                Vectors.store(Vectors.floats(from + Vectors.BYTES), Memory.known(to + apart));
-            } else {
-                Memory.copy(from, to, 4L * Math.min(present, Vectors.LANES));
-                Memory.copy(from + Vectors.BYTES, to + apart, 4L * Math.max(present - Vectors.LANES, 0));
+            long from = results + 4L * ROWS * t;
+            long to = y + stride * t;
+            Memory.copy(from, to, 4L * Math.min(present, Vectors.LANES));
+            if (present > Vectors.LANES) {
+                Memory.copy(from + Vectors.BYTES, to + apart, 4L * (present - Vectors.LANES));
             }
-            from += 4L * ROWS;
-            to += stride;
         }
     }
 
