@@ -14,13 +14,15 @@ final class FewTokens {
 
     private static final int MOST = MANY_REGISTERS ? 16 : 8;
 
-    private static final long FACTOR_BYTES = 2L * LaneFormat.COLS / LaneFormat.Q8_0.elements * Vectors.BYTES;
+    /** Behind the factors of both groups. */
+    private static final long SUMS = 2 * LaneUnpack.FACTOR_BYTES;
+
     private static final long ALL_SUM_BYTES = VectorBytes.SUM_BYTES * MOST;
 
     /** Scratch bytes that {@link #multiply} needs. */
-    static final long SCRATCH_BYTES = FACTOR_BYTES + ALL_SUM_BYTES;
+    static final long SCRATCH_BYTES = SUMS + ALL_SUM_BYTES;
 
-    private final MethodHandle factors = Isolated.unpack(LaneUnpack.class, "factorsQ80");
+    private final MethodHandle factors = Isolated.strip(LaneUnpack.class, "factorsQ80");
     private final MethodHandle two = Isolated.pair(VectorBytes.class, "twoOfPair");
     private final MethodHandle four = Isolated.pair(VectorBytes.class, "fourOfPair");
     private final MethodHandle eight =
@@ -54,25 +56,22 @@ final class FewTokens {
         long sumBytes = VectorBytes.SUM_BYTES * Math.ceilDiv(tokens, tile) * tile;
         for (int row = 0; row < half; row += Vectors.LANES) {
             long first = weights + format.type.byteSize(cols) * row;
-            Memory.clear(scratch + FACTOR_BYTES, sumBytes);
+            Memory.clear(scratch + SUMS, sumBytes);
             for (int col = 0; col < cols; col += LaneFormat.COLS) {
                 int blocks = Math.min(LaneFormat.COLS, cols - col) / format.elements;
                 long halves = first + format.halvesAt(col);
-                long nextFactors = scratch + (long) Vectors.BYTES * blocks;
-                Isolated.call(factors, halves, halves, 8 * blocks, scratch);
-                Isolated.call(factors, halves, halves + apart, 8 * blocks, nextFactors);
+                Isolated.call(factors, halves, apart, 8 * blocks, halves, scratch);
                 for (int group = 0; group < 2; group += together) {
                     long words = first + format.wordsAt(cols, col) + apart * group;
-                    long groupFactors = group == 0 ? scratch : nextFactors;
-                    long sums = scratch + FACTOR_BYTES + (long) Vectors.BYTES * group;
+                    long groupFactors = scratch + LaneUnpack.FACTOR_BYTES * group;
+                    long sums = scratch + SUMS + (long) Vectors.BYTES * group;
                     for (int t = 0; t < tokens; t += tile) {
                         long x = packed + 4L * cols * t + 4L * tile * col;
                         Isolated.call(kernel, words, apart, blocks, x, groupFactors, sums + VectorBytes.SUM_BYTES * t);
                     }
                 }
             }
-            LaneMatvec.copyResults(
-                    scratch + FACTOR_BYTES, tokens, LaneFormat.PAIR_ROWS, y + 4L * row, yStride, 4L * half);
+            LaneMatvec.copyResults(scratch + SUMS, tokens, LaneFormat.PAIR_ROWS, y + 4L * row, yStride, 4L * half);
         }
     }
 }

@@ -16,15 +16,15 @@ import org.jspecify.annotations.Nullable;
  */
 enum LaneFormat {
     /** Blocks of 32: a scale and signed bytes, of which a packed lane has four in falling order, the second and the fourth of them plus 128. */
-    Q8_0(GgmlType.Q8_0, 8, true, ActivationForm.BLOCK_BYTES, 127, 0, 8),
+    Q8_0(GgmlType.Q8_0, 8, true, ActivationForm.BLOCK_BYTES, 0, 8),
     /** Blocks of 32: a scale and nibbles with zero point 8. */
-    Q4_0(GgmlType.Q4_0, 4, true, ActivationForm.BLOCK_NIBBLES, 127, 8, 8),
+    Q4_0(GgmlType.Q4_0, 4, true, ActivationForm.BLOCK_NIBBLES, 8, 8),
     /** Super-blocks of 256 in groups of 32 with scales and minima, four bits. */
-    Q4_K(GgmlType.Q4_K, 36, false, ActivationForm.GROUP_NIBBLES, 255, 8, 8),
+    Q4_K(GgmlType.Q4_K, 36, false, ActivationForm.GROUP_NIBBLES, 8, 8),
     /** The same with five bits. */
-    Q5_K(GgmlType.Q5_K, 44, false, ActivationForm.GROUP_FIVE_BITS, 127, 16, 8),
+    Q5_K(GgmlType.Q5_K, 44, false, ActivationForm.GROUP_FIVE_BITS, 16, 8),
     /** Super-blocks of 256 in groups of 16 with scales and zero point 32, six bits. */
-    Q6_K(GgmlType.Q6_K, 52, true, ActivationForm.SIXTEENTHS, 127, 32, 4);
+    Q6_K(GgmlType.Q6_K, 52, true, ActivationForm.SIXTEENTHS, 32, 4);
 
     private static final LaneFormat[] VALUES = values();
 
@@ -49,7 +49,10 @@ enum LaneFormat {
     /** How activations are prepared. */
     final ActivationForm form;
 
-    /** The largest value of an activation; there is a scale for every {@link #sumCols}. */
+    /**
+     * How large activations become as integers; there is a scale for every {@link #sumCols}. For bytes it is the largest magnitude. For others it is the sum of
+     * magnitudes before they are rounded, such that products with elements less {@link #centre} cannot sum to more than 16 bits hold.
+     */
     final int most;
 
     /** What is taken away from an unsigned element, so that sums of products fit 16 bits. */
@@ -58,20 +61,26 @@ enum LaneFormat {
     /** Words of four elements whose products are summed in 16 bits. */
     final int wordsPerSum;
 
-    LaneFormat(GgmlType type, int words, boolean half, ActivationForm form, int most, int centre, int wordsPerSum) {
+    LaneFormat(GgmlType type, int words, boolean half, ActivationForm form, int centre, int wordsPerSum) {
         this.type = type;
         this.elements = type.blockElements();
         this.words = words;
         this.half = half;
         this.form = form;
-        this.most = most;
         this.centre = centre;
         this.wordsPerSum = wordsPerSum;
+        // Rounding adds a half to each.
+        this.most = centre == 0 ? Byte.MAX_VALUE : Short.MAX_VALUE / centre - sumCols() / 2;
     }
 
     /** Columns of a sum, of a group of weights with a scale and of a group of activations with one. */
     int sumCols() {
         return 4 * wordsPerSum;
+    }
+
+    /** Whether elements are signed bytes, of which one product fills 16 bits. */
+    boolean bytes() {
+        return centre == 0;
     }
 
     /**

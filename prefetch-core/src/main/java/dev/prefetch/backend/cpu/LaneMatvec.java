@@ -55,7 +55,7 @@ final class LaneMatvec {
             parts.put(
                     format,
                     new Parts(
-                            Isolated.unpack(LaneUnpack.class, "factors" + name),
+                            Isolated.strip(LaneUnpack.class, "factors" + name),
                             Isolated.strip(LaneRow.class, name.toLowerCase(Locale.ROOT)),
                             Isolated.strip(LaneRows.class, "two" + name),
                             fourRows(format, "four" + name),
@@ -172,7 +172,7 @@ final class LaneMatvec {
             long front = group + format.frontAt(cols, col);
             long words = group + format.wordsAt(cols, col);
             for (; cols - col >= width; col += width) {
-                factors(kernels, front, halves, apart, n, scratch);
+                Isolated.call(kernels.factors, front, apart, n, halves, scratch);
                 if (count == 1) {
                     Isolated.call(kernels.one, words, apart, n, records, scratch);
                 } else {
@@ -184,12 +184,6 @@ final class LaneMatvec {
                 records += recordBytes;
             }
         }
-    }
-
-    /** The factors of both groups, one behind the other. */
-    private static void factors(Parts kernels, long front, long halves, long apart, int n, long scratch) {
-        Isolated.call(kernels.factors, front, halves, n, scratch);
-        Isolated.call(kernels.factors, front + apart, halves + apart, n, scratch + LaneUnpack.FACTOR_BYTES);
     }
 
     private void several(LaneFormat format, long words, long apart, int n, long records, int tokens, long scratch) {
@@ -223,7 +217,7 @@ final class LaneMatvec {
             int n = Math.min(LaneFormat.COLS, cols - col) / 4;
             long halves = group + format.halvesAt(col);
             long front = group + format.frontAt(cols, col);
-            factors(kernels, front, halves, apart, n, scratch);
+            Isolated.call(kernels.factors, front, apart, n, halves, scratch);
             Isolated.call(kernels.elements, group + format.wordsAt(cols, col), apart, n, scratch + ELEMENTS);
             int pairs = 2 * n;
             for (int t = 0; t < tokens; t += TILE_ROWS) {

@@ -26,7 +26,7 @@ import jdk.incubator.vector.ShortVector;
  * Multiplies 256 columns of two groups of rows with some rows of activations.
  *
  * <p>A lane belongs to one row of weights, so that products of many columns meet in it and are put together but once for
- * every group of columns. They are summed in the two halves of a lane, which hold them: see {@link LaneFormat#centre}. Sums of a group are
+ * every group of columns. They are summed in the two halves of a lane, whose sum half a lane holds: see {@link LaneFormat#most}. Sums of a group are
  * exact, so how they come about changes no bit.
  */
 final class LaneProducts {
@@ -165,7 +165,7 @@ final class LaneProducts {
                 FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
                 FloatVector sum = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
                 IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
-                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
                 a = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(
                                 FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE)
@@ -173,7 +173,7 @@ final class LaneProducts {
                                 a);
                 a = sum.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), a);
                 v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
                 b = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(
                                 FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES + SCALES, LE)
@@ -245,11 +245,11 @@ final class LaneProducts {
                 s = Memory.known(s);
                 FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(q)));
                 IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
-                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
                 a = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(FloatVector.fromMemorySegment(F, ALL, w, LE).mul(scale), a);
                 v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-                v = v.lanewise(LSHL, 16).lanewise(ASHR, 16).add(v.lanewise(ASHR, 16));
+                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
                 b = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(
                                 FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES, LE)

@@ -2,9 +2,8 @@ package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.LaneProducts.DISTANCE;
 import static dev.prefetch.backend.cpu.LaneProducts.TOKEN_SUMS;
-import static dev.prefetch.backend.cpu.LaneRow.FOUR;
+import static dev.prefetch.backend.cpu.LaneRow.WORD_TO_MULTIPLIERS;
 import static dev.prefetch.backend.cpu.LaneRow.pair;
-import static dev.prefetch.backend.cpu.LaneRow.shifted;
 import static dev.prefetch.backend.cpu.LaneRow.signed;
 import static dev.prefetch.backend.cpu.LaneUnpack.FACTOR_BYTES;
 import static dev.prefetch.backend.cpu.Memory.ALL;
@@ -32,22 +31,24 @@ import jdk.incubator.vector.ShortVector;
  * that {@link LaneProducts} has of elements taken apart, and stand where these stand.
  *
  * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, the first row's record, sums)}; the other rows' records are behind the first.
- * That of four rows of {@code Q4_0} goes on to results, as {@link LaneRow} does, for any number of rows: its sums of a whole lane fit 16 bits, so that this takes little.
+ * That of four rows of {@code Q4_0} goes on to results, as {@link LaneRow} does, for any number of rows.
  */
 final class LaneRows {
+
+    private static final IntVector FOUR = IntVector.broadcast(I, 4);
 
     private LaneRows() {}
 
     static void twoQ40(long words, long apart, int n, long x, long sums) {
-        two(words, apart, n / 8, 4, x, sums);
+        two(Memory.known(words), Memory.known(words + apart), 4, n / 2, Memory.known(x), Memory.known(sums));
     }
 
     static void twoQ4k(long words, long apart, int n, long x, long sums) {
-        two(words, apart, n / 8, 4, x, sums);
+        two(Memory.known(words), Memory.known(words + apart), 4, n / 2, Memory.known(x), Memory.known(sums));
     }
 
     static void twoQ5k(long words, long apart, int n, long x, long sums) {
-        two(words, apart, n / 8, 5, x, sums);
+        two(Memory.known(words), Memory.known(words + apart), 5, n / 2, Memory.known(x), Memory.known(sums));
     }
 
     /**
@@ -83,14 +84,15 @@ final class LaneRows {
                 while (p < until) {
                     p = Memory.known(p);
                     q = Memory.known(q);
-                    ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                    ShortVector w = ShortVector.fromMemorySegment(S, ALL, Memory.known(p + apart), LE);
+                    IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
+                    IntVector w = IntVector.fromMemorySegment(I, ALL, Memory.known(p + apart), LE);
                     for (int k = 0; k < 4; k++) {
                         long m = q + 4 * (k & 3);
                         for (int row = 0; row < 4; row++) {
                             ShortVector y = pair(distinct(m + RECORD_BYTES * (row & 3)));
-                            ShortVector sum = a.add(v.mul(y));
-                            ShortVector nextSum = nextA.add(w.mul(y));
+                            ShortVector sum = a.add(v.reinterpretAsShorts().mul(y));
+                            ShortVector nextSum =
+                                    nextA.add(w.reinterpretAsShorts().mul(y));
                             a = b;
                             b = c;
                             c = d;
@@ -150,56 +152,71 @@ final class LaneRows {
         four(words, apart, n / 8, 5, x, sums);
     }
 
-    /** Groups of 32 columns, each with as many words as an element has bits, and four elements to half a lane or less. */
-    private static void two(long words, long apart, int groups, int bits, long x, long sums) {
-        ShortVector count = ShortVector.broadcast(S, bits);
+    /**
+     * Groups of 32 columns, each with as many words as an element has bits, and four multiplications to a word. Small enough (325 bytes) to be inlined, so that the
+     * compiler knows the number of bits: {@link LaneRow} says why.
+     *
+     * @param end of the groups, four for each
+     */
+    private static void two(long words, long nextWords, int bits, long end, long q, long sums) {
         long p = words;
-        long r = words + apart;
-        long end = p + (long) BYTES * bits * groups;
-        long q = x;
-        long start = x + STARTS;
-        long o = sums;
-        while (p < end) {
-            start = Memory.known(start);
-            ShortVector a = pair(start);
-            ShortVector b = pair(start + RECORD_BYTES);
+        long r = nextWords;
+        long i = 0;
+        long f = 0;
+        while (f < end) {
+            f &= 63;
+            ShortVector a = pair(q + STARTS + f);
+            ShortVector b = pair(q + STARTS + RECORD_BYTES + f);
             ShortVector nextA = a;
             ShortVector nextB = b;
-            long until = p + (long) BYTES * bits;
-            while (p < until) {
-                p = Memory.known(p);
-                r = Memory.known(r);
-                q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
-                for (int k = 0; k < 4; k++) {
-                    long m = q + 4 * (k & 3);
-                    ShortVector y = pair(distinct(m));
-                    a = a.add(v.mul(y));
-                    nextA = nextA.add(w.mul(y));
-                    y = pair(distinct(m + RECORD_BYTES));
-                    b = b.add(v.mul(y));
-                    nextB = nextB.add(w.mul(y));
-                    v = shifted(v, bits, count);
-                    w = shifted(w, bits, count);
+            long until = i + 16 * bits;
+            while (i < until) {
+                i &= 1023;
+                for (int group = 0; group < 2; group++) {
+                    IntVector v = words(p + WORD_TO_MULTIPLIERS * i);
+                    ShortVector c = a;
+                    ShortVector d = b;
+                    for (int k = 0; k < 4; k++) {
+                        long m = q + i + 4 * (k & 3);
+                        c = c.add(products(v, m));
+                        d = d.add(products(v, m + RECORD_BYTES));
+                        v = v.lanewise(LSHR, bits);
+                    }
+                    a = nextA;
+                    b = nextB;
+                    nextA = c;
+                    nextB = d;
+                    long next = p;
+                    p = r;
+                    r = next;
                 }
-                p += BYTES;
-                r += BYTES;
-                q += 16;
+                i += 16;
             }
-            o = Memory.known(o);
-            a.intoMemorySegment(ALL, o, LE);
-            nextA.intoMemorySegment(ALL, o + BYTES, LE);
-            b.intoMemorySegment(ALL, o + TOKEN_SUMS, LE);
-            nextB.intoMemorySegment(ALL, o + TOKEN_SUMS + BYTES, LE);
-            start += 4;
-            o += DISTANCE;
+            long o = sums + DISTANCE / 4 * f;
+            store(a, o);
+            store(nextA, o + BYTES);
+            store(b, o + TOKEN_SUMS);
+            store(nextB, o + TOKEN_SUMS + BYTES);
+            f += 4;
         }
+    }
+
+    private static IntVector words(long address) {
+        return IntVector.fromMemorySegment(I, ALL, address, LE);
+    }
+
+    /** Of words with a pair of multipliers. */
+    private static ShortVector products(IntVector words, long multipliers) {
+        return words.reinterpretAsShorts().mul(pair(distinct(multipliers)));
+    }
+
+    private static void store(ShortVector sums, long address) {
+        sums.intoMemorySegment(ALL, address, LE);
     }
 
     /** The sums of the rows take turns in the first variables. */
     private static void four(long words, long apart, int groups, int bits, long x, long sums) {
-        ShortVector count = ShortVector.broadcast(S, bits);
+        IntVector count = IntVector.broadcast(I, bits);
         long p = words;
         long r = words + apart;
         long end = p + (long) BYTES * bits * groups;
@@ -221,14 +238,14 @@ final class LaneRows {
                 p = Memory.known(p);
                 r = Memory.known(r);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
+                IntVector w = IntVector.fromMemorySegment(I, ALL, r, LE);
                 for (int k = 0; k < 4; k++) {
                     long m = q + 4 * (k & 3);
                     for (int row = 0; row < 4; row++) {
                         ShortVector y = pair(distinct(m + RECORD_BYTES * (row & 3)));
-                        ShortVector sum = a.add(v.mul(y));
-                        ShortVector nextSum = nextA.add(w.mul(y));
+                        ShortVector sum = a.add(v.reinterpretAsShorts().mul(y));
+                        ShortVector nextSum = nextA.add(w.reinterpretAsShorts().mul(y));
                         a = b;
                         b = c;
                         c = d;
@@ -238,8 +255,8 @@ final class LaneRows {
                         nextC = nextD;
                         nextD = nextSum;
                     }
-                    v = shifted(v, bits, count);
-                    w = shifted(w, bits, count);
+                    v = v.lanewise(LSHR, count);
+                    w = w.lanewise(LSHR, count);
                 }
                 p += BYTES;
                 r += BYTES;
@@ -267,7 +284,6 @@ final class LaneRows {
     }
 
     static void twoQ6k(long words, long apart, int n, long x, long sums) {
-        ShortVector count = ShortVector.broadcast(S, 6);
         long p = words;
         long r = words + apart;
         long end = p + 48L * BYTES;
@@ -285,18 +301,18 @@ final class LaneRows {
                 p = Memory.known(p);
                 r = Memory.known(r);
                 q = Memory.known(q);
-                ShortVector v = ShortVector.fromMemorySegment(S, ALL, p, LE);
-                ShortVector w = ShortVector.fromMemorySegment(S, ALL, r, LE);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
+                IntVector w = IntVector.fromMemorySegment(I, ALL, r, LE);
                 for (int k = 0; k < 3; k++) {
                     long m = q + 4 * (k & 3);
                     ShortVector y = pair(m);
-                    a = a.add(v.mul(y));
-                    nextA = nextA.add(w.mul(y));
+                    a = a.add(v.reinterpretAsShorts().mul(y));
+                    nextA = nextA.add(w.reinterpretAsShorts().mul(y));
                     y = pair(m + RECORD_BYTES);
-                    b = b.add(v.mul(y));
-                    nextB = nextB.add(w.mul(y));
-                    v = shifted(v, 6, count);
-                    w = shifted(w, 6, count);
+                    b = b.add(v.reinterpretAsShorts().mul(y));
+                    nextB = nextB.add(w.reinterpretAsShorts().mul(y));
+                    v = v.lanewise(LSHR, 6);
+                    w = w.lanewise(LSHR, 6);
                 }
                 p += BYTES;
                 r += BYTES;
@@ -308,7 +324,9 @@ final class LaneRows {
             o = Memory.known(o);
             for (int group = 0; group < 2; group++) {
                 long at = Memory.known(group == 0 ? p - BYTES : r - BYTES);
-                ShortVector u = ShortVector.fromMemorySegment(S, ALL, at, LE).lanewise(LSHR, 14);
+                ShortVector u = IntVector.fromMemorySegment(I, ALL, at, LE)
+                        .lanewise(LSHR, 14)
+                        .reinterpretAsShorts();
                 long out = o + BYTES * (group & 1);
                 a.add(u.mul(y)).intoMemorySegment(ALL, out, LE);
                 b.add(u.mul(z)).intoMemorySegment(ALL, out + TOKEN_SUMS, LE);

@@ -18,14 +18,14 @@ import jdk.incubator.vector.IntVector;
 import jdk.incubator.vector.ShortVector;
 
 /**
- * Takes 256 columns of packed rows (see {@link LaneFormat}) apart: two groups to elements in halves of lanes, or a group to factors as floats.
+ * Takes 256 columns of packed rows (see {@link LaneFormat}) apart: two groups to elements in halves of lanes, or to factors as floats.
  * Everything stands there once for each row, in its lane.
  *
  * <p>Elements have the format's centre taken away. They stand in pairs, of a word of four the first and the third and then the second and the
  * fourth, as {@link VectorActivations} has the activations; a pair of the one group is beside that of the other.
  *
  * <p>Kernels have the arguments {@code (words, from these to the second group's, columns / 4, out)}, and to make factors
- * {@code (words in front of the others, halves, columns / 4, out)}.
+ * {@code (words in front of the others, from these to the second group's, columns / 4, halves, out)}.
  */
 final class LaneUnpack {
 
@@ -35,8 +35,8 @@ final class LaneUnpack {
     /** What a sum of activations of a group of 32 adds. */
     static final long MINIMA = SCALES + 16L * BYTES;
 
-    private static final long UNITS = MINIMA + 8L * BYTES;
-    static final long FACTOR_BYTES = UNITS + 6L * BYTES;
+    /** Of a group of rows. Not a power of two, or those of both would compete for the same places of the cache. */
+    static final long FACTOR_BYTES = MINIMA + 14L * BYTES;
 
     /** Bytes from a pair of elements to the next: they stand there for two groups of rows. */
     static final int PAIR_BYTES = 2 * BYTES;
@@ -50,24 +50,104 @@ final class LaneUnpack {
 
     private LaneUnpack() {}
 
-    static void factorsQ40(long words, long halves, int n, long out) {
-        for (int i = 0; i < n / 8; i++) {
-            halvesToFloats(halves + 2L * LANES * i, out + SCALES + (long) BYTES * i);
+    static void factorsQ40(long words, long apart, int n, long halves, long out) {
+        blockScales(halves, n / 8, out + SCALES);
+        blockScales(halves + apart, n / 8, out + FACTOR_BYTES + SCALES);
+    }
+
+    /** Of a group of rows. */
+    static void blockScales(long halves, int blocks, long out) {
+        for (int i = 0; i < blocks; i++) {
+            halves(halves + 2L * LANES * i).intoMemorySegment(ALL, Memory.known(out + (long) BYTES * i), LE);
         }
     }
 
-    static void factorsQ80(long words, long halves, int n, long out) {
-        factorsQ40(words, halves, n, out);
+    static void factorsQ80(long words, long apart, int n, long halves, long out) {
+        factorsQ40(words, apart, n, halves, out);
     }
 
-    static void factorsQ4k(long words, long halves, int n, long out) {
-        head(words, out);
-        factors(out, LaneFormat.Q4_K.centre);
+    static void factorsQ4k(long words, long apart, int n, long halves, long out) {
+        factors(words, apart, out, LaneFormat.Q4_K.centre);
     }
 
-    static void factorsQ5k(long words, long halves, int n, long out) {
-        head(words, out);
-        factors(out, LaneFormat.Q5_K.centre);
+    static void factorsQ5k(long words, long apart, int n, long halves, long out) {
+        factors(words, apart, out, LaneFormat.Q5_K.centre);
+    }
+
+    /**
+     * From the first four words of {@code Q4_K} and {@code Q5_K}: the scale of each of 8 groups, and what the sum of its activations adds for the minimum and
+     * for the centre.
+     */
+    private static void factors(long words, long apart, long out, int centre) {
+        FloatVector centred = FloatVector.broadcast(F, (float) centre);
+        long p = words;
+        long o = out;
+        for (int group = 0; group < 2; group++) {
+            p = Memory.known(p);
+            IntVector units = IntVector.fromMemorySegment(I, ALL, p, LE);
+            FloatVector d = VectorHalves.exact(units.lanewise(LSHL, 16));
+            FloatVector minimum = VectorHalves.exact(units).neg();
+            IntVector z = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
+            IntVector y = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
+            IntVector more = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
+            IntVector scales = z;
+            IntVector minima = y;
+            for (int half = 0; half < 2; half++) {
+                o = Memory.known(o);
+                for (int i = 0; i < 4; i++) {
+                    long at = o + (long) BYTES * (i & 3);
+                    FloatVector scale = ((FloatVector) scales.and(63).convertShape(I2F, F, 0)).mul(d);
+                    scale.intoMemorySegment(ALL, at + SCALES, LE);
+                    ((FloatVector) minima.and(63).convertShape(I2F, F, 0))
+                            .fma(minimum, scale.mul(centred))
+                            .intoMemorySegment(ALL, at + MINIMA, LE);
+                    scales = scales.lanewise(LSHR, 8);
+                    minima = minima.lanewise(LSHR, 8);
+                }
+                scales = more.and(0x0f0f0f0f).or(z.lanewise(LSHR, 2).and(0x30303030));
+                minima = more.lanewise(LSHR, 4)
+                        .and(0x0f0f0f0f)
+                        .or(y.lanewise(LSHR, 2).and(0x30303030));
+                o += 4 * BYTES;
+            }
+            p = words + apart;
+            o = out + FACTOR_BYTES;
+        }
+    }
+
+    static void factorsQ6k(long words, long apart, int n, long halves, long out) {
+        long h = halves;
+        long p = words;
+        long o = out + SCALES;
+        for (int group = 0; group < 2; group++) {
+            FloatVector d = halves(h);
+            for (int i = 0; i < 4; i++) {
+                p = Memory.known(p);
+                o = Memory.known(o);
+                IntVector v = IntVector.fromMemorySegment(I, ALL, p, LE);
+                signed(v.lanewise(LSHL, 24)).mul(d).intoMemorySegment(ALL, o, LE);
+                signed(v.lanewise(LSHL, 16)).mul(d).intoMemorySegment(ALL, o + BYTES, LE);
+                signed(v.lanewise(LSHL, 8)).mul(d).intoMemorySegment(ALL, o + 2 * BYTES, LE);
+                signed(v).mul(d).intoMemorySegment(ALL, o + 3 * BYTES, LE);
+                p += BYTES;
+                o += 4 * BYTES;
+            }
+            h = halves + apart;
+            p = words + apart;
+            o = out + FACTOR_BYTES + SCALES;
+        }
+    }
+
+    /** The byte on top of every lane. */
+    private static FloatVector signed(IntVector v) {
+        return (FloatVector) v.lanewise(ASHR, 24).convertShape(I2F, F, 0);
+    }
+
+    /** A half for every lane; the conversion is that of {@link VectorHalves#exact}. */
+    private static FloatVector halves(long address) {
+        return VectorHalves.exact(((IntVector) ShortVector.fromMemorySegment(HALF_S, ALL, Memory.known(address), LE)
+                        .castShape(I, 0))
+                .lanewise(LSHL, 16));
     }
 
     static void elementsQ40(long words, long apart, int n, long out) {
@@ -154,78 +234,5 @@ final class LaneUnpack {
         long o = Memory.known(out + 6L * PAIR_BYTES);
         upper.and((short) 63).sub(centre).intoMemorySegment(ALL, o, LE);
         upper.lanewise(LSHR, 6).and((short) 63).sub(centre).intoMemorySegment(ALL, o + PAIR_BYTES, LE);
-    }
-
-    static void factorsQ6k(long words, long halves, int n, long out) {
-        long unit = out + UNITS;
-        halvesToFloats(halves, unit);
-        FloatVector d = FloatVector.fromMemorySegment(F, ALL, Memory.known(unit), LE);
-        for (int i = 0; i < 4; i++) {
-            IntVector v = IntVector.fromMemorySegment(I, ALL, Memory.known(words + (long) BYTES * i), LE);
-            long o = Memory.known(out + SCALES + 4L * BYTES * i);
-            ((FloatVector) v.lanewise(LSHL, 24).lanewise(ASHR, 24).convertShape(I2F, F, 0))
-                    .mul(d)
-                    .intoMemorySegment(ALL, o, LE);
-            ((FloatVector) v.lanewise(LSHL, 16).lanewise(ASHR, 24).convertShape(I2F, F, 0))
-                    .mul(d)
-                    .intoMemorySegment(ALL, o + BYTES, LE);
-            ((FloatVector) v.lanewise(LSHL, 8).lanewise(ASHR, 24).convertShape(I2F, F, 0))
-                    .mul(d)
-                    .intoMemorySegment(ALL, o + 2 * BYTES, LE);
-            ((FloatVector) v.lanewise(ASHR, 24).convertShape(I2F, F, 0))
-                    .mul(d)
-                    .intoMemorySegment(ALL, o + 3 * BYTES, LE);
-        }
-    }
-
-    /** The conversion is that of {@link VectorHalves#f16}, which knows no infinity. */
-    static void halvesToFloats(long halves, long out) {
-        IntVector s = ((IntVector) ShortVector.fromMemorySegment(HALF_S, ALL, Memory.known(halves), LE)
-                        .castShape(I, 0))
-                .lanewise(LSHL, 16);
-        VectorHalves.byMinimum(s, FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f))
-                .intoMemorySegment(ALL, Memory.known(out), LE);
-    }
-
-    /** From the first four words of {@code Q4_K} and {@code Q5_K}: two units as floats, scales and minima as bytes of four words. */
-    private static void head(long words, long out) {
-        VectorHalves.toFloats(words, out + UNITS, BYTES);
-        long p = Memory.known(words);
-        long o = Memory.known(out + UNITS);
-        IntVector third = IntVector.fromMemorySegment(I, ALL, p + 3 * BYTES, LE);
-        IntVector z = IntVector.fromMemorySegment(I, ALL, p + BYTES, LE);
-        z.and(0x3f3f3f3f).intoMemorySegment(ALL, o + 2 * BYTES, LE);
-        third.and(0x0f0f0f0f).or(z.lanewise(LSHR, 2).and(0x30303030)).intoMemorySegment(ALL, o + 3 * BYTES, LE);
-        z = IntVector.fromMemorySegment(I, ALL, p + 2 * BYTES, LE);
-        z.and(0x3f3f3f3f).intoMemorySegment(ALL, o + 4 * BYTES, LE);
-        third.lanewise(LSHR, 4)
-                .and(0x0f0f0f0f)
-                .or(z.lanewise(LSHR, 2).and(0x30303030))
-                .intoMemorySegment(ALL, o + 5 * BYTES, LE);
-    }
-
-    /** The scale of each of 8 groups, and what the sum of its activations adds for the minimum and for the centre. */
-    private static void factors(long out, int centre) {
-        long p = Memory.known(out + UNITS);
-        FloatVector d = FloatVector.fromMemorySegment(F, ALL, p, LE);
-        FloatVector centred = FloatVector.broadcast(F, (float) centre);
-        FloatVector minimum =
-                FloatVector.fromMemorySegment(F, ALL, p + BYTES, LE).neg();
-        for (int half = 0; half < 2; half++) {
-            long q = Memory.known(p + (2L + half) * BYTES);
-            long o = Memory.known(out + SCALES + 4L * BYTES * half);
-            IntVector scales = IntVector.fromMemorySegment(I, ALL, q, LE);
-            IntVector minima = IntVector.fromMemorySegment(I, ALL, q + 2 * BYTES, LE);
-            for (int i = 0; i < 4; i++) {
-                long at = o + (long) BYTES * (i & 3);
-                FloatVector scale = ((FloatVector) scales.and(63).convertShape(I2F, F, 0)).mul(d);
-                scale.intoMemorySegment(ALL, at, LE);
-                ((FloatVector) minima.and(63).convertShape(I2F, F, 0))
-                        .fma(minimum, scale.mul(centred))
-                        .intoMemorySegment(ALL, at + (MINIMA - SCALES), LE);
-                scales = scales.lanewise(LSHR, 8);
-                minima = minima.lanewise(LSHR, 8);
-            }
-        }
     }
 }

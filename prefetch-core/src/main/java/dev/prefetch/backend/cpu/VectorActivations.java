@@ -11,14 +11,16 @@ import jdk.incubator.vector.ShortVector;
  * Prepares a row of activations for the matrix-vector kernels; see each method for its layout.
  *
  * <p>For quantised weights, activations become integers with a scale per group of the weights' format, 16 or 32 elements, rounded half
- * away from zero: up to 127, or to 255 where sums of products with four bits leave room for it. llama.cpp has 127, and for super-blocks one scale
+ * away from zero. With bytes the largest becomes 127. With others the sum of their magnitudes becomes what a sum of products with 16 bits has room for
+ * ({@link LaneFormat#most}): a large one among small ones may be some thousands, and the small ones keep their bits. llama.cpp has 127 for the largest, and for super-blocks one scale
  * per 256, which loses more. They are kept in 16-bit lanes, because there is no multiplication of bytes.
  *
- * <p>How packed weights are multiplied without taking them apart: half a lane has several unsigned elements, {@code e0} in the lowest
+ * <p>How packed weights are multiplied without taking them apart: a lane has several unsigned elements, {@code e0} in the lowest
  * bits and {@code e1} above it, which {@link LaneRow} does not mask. Modulo 2^16 it computes {@code v * m0 + (v >>> s1) * m1 + ...},
  * where {@code s1} is the number of bits of {@code e0}. With {@code m0 = a0} and {@code m1 = a1 - (a0 << s1)} that is
- * {@code a0 e0 + a1 e1 + ...}: each multiplier cancels what the elements from its own on contributed to the term before. Every pair of multipliers
- * is for the two halves of a lane. Where a sum of all elements of a lane fits 16 bits ({@code Q4_0}), the two halves are one chain of elements for a row alone, and whole lanes are shifted.
+ * {@code a0 e0 + a1 e1 + ...}: each multiplier cancels what the elements from its own on contributed to the term before. Whole lanes are shifted, and a multiplication has both
+ * halves, so every pair of multipliers is for two elements, the second half a lane above the first; the sums of the halves count together. With bytes a product fills half a lane, and
+ * each half is a chain of its own.
  * Sums begin with {@code -centre} times the sum of their activations, so that they are those of the elements {@code e - centre},
  * which fit 16 bits; see {@link LaneFormat}.
  */
@@ -70,6 +72,9 @@ final class VectorActivations {
     private static final float LARGE = 0x1p56f;
 
     private static final long LOWER = 0xffffffffL;
+
+    /** Of four 16-bit numbers. */
+    private static final long SECOND = 0xffff0000L;
 
     /** The signs of four 16-bit numbers. */
     private static final long SIGNS = 0x8000800080008000L;
@@ -146,15 +151,25 @@ final class VectorActivations {
         return max;
     }
 
-    /** 16-bit values, whose scale is the result. A NaN or infinity makes that NaN or infinite. */
-    private static float quantizeBlock(long x, int block, int most, long values) {
-        float max = largest(x, block);
-        round(x, block, inverse(max, most), values);
-        return max / most;
+    /**
+     * 16-bit values, whose scale is the result. A NaN or infinity makes that NaN or infinite.
+     *
+     * @param size of the activations, and {@code most} that of the values
+     */
+    private static float quantizeBlock(long x, int block, float size, float most, long values) {
+        float scale = size / most;
+        round(x, block, scale < Float.MIN_NORMAL ? 0 : most / size, values);
+        return scale;
     }
 
-    private static float inverse(float max, int most) {
-        return max / most < Float.MIN_NORMAL ? 0 : most / max;
+    /** The mean of the magnitudes of 32 activations, or half that of 16: their sum may be infinite. */
+    private static float mean(long x, int block) {
+        FloatVector sum = FloatVector.zero(Vectors.F);
+        FloatVector part = FloatVector.broadcast(Vectors.F, 1f / BLOCK);
+        for (int i = 0; i < block; i += Vectors.LANES) {
+            sum = Vectors.floats(x + 4L * i).abs().fma(part, sum);
+        }
+        return Vectors.sum(sum);
     }
 
     /** A block, multiplied and rounded half away from zero. */
@@ -184,7 +199,7 @@ final class VectorActivations {
                 quantize(format, from, n, values, factors);
                 long pairs = values + 2L * SUPER_BLOCK;
                 pairs(values, n / 4, pairs, 4);
-                multipliers(format, count, pairs, n, record);
+                multipliers(format, pairs, n, record);
                 if (format.centre != 0) {
                     starts(values, n / 4, format, record + STARTS);
                 }
@@ -207,7 +222,11 @@ final class VectorActivations {
     private static void quantize(LaneFormat format, long x, int n, long values, long factors) {
         int block = format.sumCols();
         for (int i = 0; i < n; i += block) {
-            float scale = quantizeBlock(x + 4L * i, block, format.most, values + 2L * i);
+            long from = x + 4L * i;
+            long to = values + 2L * i;
+            float scale = format.bytes()
+                    ? quantizeBlock(from, block, largest(from, block), format.most, to)
+                    : quantizeBlock(from, block, mean(from, block), (float) format.most / BLOCK, to);
             Memory.putFloat(factors + FACTOR_SCALES + (long) TILE_PAIR_BYTES * i / block, scale);
         }
     }
@@ -238,8 +257,8 @@ final class VectorActivations {
     }
 
     /** Multipliers for {@link LaneRow}, or {@link LaneRows} for more than one row, of pairs of elements. */
-    private static void multipliers(LaneFormat format, int count, long pairs, int n, long out) {
-        switch (format == LaneFormat.Q4_0 && count > 1 ? LaneFormat.Q4_K : format) {
+    private static void multipliers(LaneFormat format, long pairs, int n, long out) {
+        switch (format) {
             case Q8_0 -> {
                 for (int i = 0; i < n / 4; i++) {
                     // Elements stand in falling order.
@@ -252,17 +271,7 @@ final class VectorActivations {
                     Memory.putInt(o + 8, (int) minus(0x8000, times(a & LOWER, 7)));
                 }
             }
-            case Q4_0 -> {
-                for (int i = 0; i < n / 8; i++) {
-                    long p = Memory.known(pairs + 64L * (i / 4) + 8L * (i % 4));
-                    long a = Memory.getInt(p) & LOWER | Memory.getLong(p + 32) << 32;
-                    long b = Memory.getLong(p) >>> 32 | Memory.getLong(p + 32) & ~LOWER;
-                    long o = Memory.known(out + 16L * i);
-                    Memory.putLong(o, minus(a, times(a << 32 | b >>> 16 & 0xffff0000L, 4)));
-                    Memory.putLong(o + 8, minus(b, times(b << 32 | a >>> 32, 4)));
-                }
-            }
-            case Q4_K -> {
+            case Q4_0, Q4_K -> {
                 for (int i = 0; i < n / 8; i++) {
                     long p = Memory.known(pairs + 64L * (i / 4) + 8L * (i % 4));
                     long a = Memory.getInt(p) & LOWER | Memory.getLong(p + 32) << 32;
@@ -286,12 +295,14 @@ final class VectorActivations {
                     long third = Memory.getLong(p + 8);
                     long fifth = Memory.getLong(p + 16);
                     long last = Memory.getLong(p + 24);
-                    long before = first >>> 32;
-                    Memory.putLong(o, minus(first, times(first << 32, 6)));
-                    Memory.putLong(o + 8, minus(third, times(before, 6)));
+                    long before = times(first << 32, 6) | times(third << 16 & SECOND, 4);
+                    Memory.putLong(o, minus(first, before));
+                    before = times(first >>> 32, 6) | times(fifth >>> 16 & SECOND, 4) << 32;
+                    Memory.putLong(o + 8, minus(third, before));
                     before = third >>> 32 | fifth << 32;
                     Memory.putLong(o + 16, minus(fifth, times(before, 6)));
-                    Memory.putLong(o + 24, minus(last, times(last << 32, 6)));
+                    before = last << 32 | fifth >>> 16 & SECOND;
+                    Memory.putLong(o + 24, minus(last, times(before, 6)));
                     long upper = third & LOWER | fifth & ~LOWER;
                     before = last >>> 32 | third << 32;
                     Memory.putLong(o + 32, minus(times(upper, 4), times(before, 6)));
@@ -302,7 +313,8 @@ final class VectorActivations {
 
     /** From two times two pairs as many multipliers for elements of so many bits. */
     private static void four(long a, long b, int bits, long out) {
-        Memory.putLong(out, minus(a, times(a << 32, bits)));
+        long before = times(a << 32, bits) | times(b >>> 16 & SECOND, 16 - 3 * bits);
+        Memory.putLong(out, minus(a, before));
         Memory.putLong(out + 8, minus(b, times(b << 32 | a >>> 32, bits)));
     }
 

@@ -36,7 +36,6 @@ final class VectorBytes {
     private VectorBytes() {}
 
     static void twoOfPair(long words, long apart, int blocks, long x, long factors, long sums) {
-        long nextGroup = (long) BYTES * blocks;
         long p = words;
         long r = words + apart;
         long end = words + BLOCK_BYTES * blocks;
@@ -49,7 +48,8 @@ final class VectorBytes {
         FloatVector b1 = FloatVector.fromMemorySegment(F, ALL, o + SUM_BYTES + BYTES, LE);
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
-            FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s + nextGroup), LE);
+            FloatVector nextScale =
+                    FloatVector.fromMemorySegment(F, ALL, Memory.known(s + LaneUnpack.FACTOR_BYTES), LE);
             long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);
@@ -83,7 +83,6 @@ final class VectorBytes {
     }
 
     static void fourOfPair(long words, long apart, int blocks, long x, long factors, long sums) {
-        long nextGroup = (long) BYTES * blocks;
         long p = words;
         long r = words + apart;
         long end = words + BLOCK_BYTES * blocks;
@@ -100,7 +99,8 @@ final class VectorBytes {
         FloatVector d1 = FloatVector.fromMemorySegment(F, ALL, o + 3 * SUM_BYTES + BYTES, LE);
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
-            FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s + nextGroup), LE);
+            FloatVector nextScale =
+                    FloatVector.fromMemorySegment(F, ALL, Memory.known(s + LaneUnpack.FACTOR_BYTES), LE);
             long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);
@@ -144,7 +144,6 @@ final class VectorBytes {
     }
 
     static void eightOfPair(long words, long apart, int blocks, long x, long factors, long sums) {
-        long nextGroup = (long) BYTES * blocks;
         long p = words;
         long r = words + apart;
         long end = words + BLOCK_BYTES * blocks;
@@ -188,7 +187,8 @@ final class VectorBytes {
         }
         while (p < end) {
             FloatVector scale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s), LE);
-            FloatVector nextScale = FloatVector.fromMemorySegment(F, ALL, Memory.known(s + nextGroup), LE);
+            FloatVector nextScale =
+                    FloatVector.fromMemorySegment(F, ALL, Memory.known(s + LaneUnpack.FACTOR_BYTES), LE);
             long until = p + BLOCK_BYTES;
             while (p < until) {
                 p = Memory.known(p);

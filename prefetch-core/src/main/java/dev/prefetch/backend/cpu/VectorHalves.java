@@ -304,10 +304,15 @@ final class VectorHalves {
     }
 
     /** Without a subnormal float on the way: of a subnormal half the minimum takes the right one of two numbers, see {@link VectorExpand#f16}. */
-    static FloatVector byMinimum(IntVector z, FloatVector two, FloatVector limit) {
+    private static FloatVector byMinimum(IntVector z, FloatVector two, FloatVector limit) {
         IntVector m = z.lanewise(LSHR, 3).and(MAGNITUDE).add(REBIAS);
         m = m.min(m.reinterpretAsFloats().fma(two, limit).reinterpretAsInts());
         return m.or(z.and(SIGN)).reinterpretAsFloats();
+    }
+
+    /** The upper half of each word, as {@link #f16}: a subnormal product takes its time even where {@link Subnormals#FAST}, and what waits for it does too. */
+    static FloatVector exact(IntVector z) {
+        return byMinimum(z, FloatVector.broadcast(F, 2f), FloatVector.broadcast(F, -0x1p-14f));
     }
 
     /** The exponent is too small by 112, and so a subnormal half is a subnormal float: exact but for {@link #TOO_SMALL}. */

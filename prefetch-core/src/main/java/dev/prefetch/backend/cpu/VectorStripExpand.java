@@ -134,7 +134,7 @@ final class VectorStripExpand {
 
     /** From packed weights, see {@link LaneFormat}: words and halves instead of rows. */
     static void lanesQ80(long words, long halves, int depth, long scratch, long strip) {
-        LaneUnpack.factorsQ80(words, halves, depth / 4, scratch + SCALES);
+        LaneUnpack.blockScales(halves, depth / 32, scratch + SCALES);
         bytes(words, LanePacking.EVEN_SIGNS, scratch + SCALES, depth / 32, strip, STRIP_BYTES);
     }
 

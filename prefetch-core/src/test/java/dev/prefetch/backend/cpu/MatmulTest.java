@@ -150,20 +150,50 @@ class MatmulTest {
     /** Integers with one scale per group of the weights' format, rounded half away from zero. */
     private static double[] quantized(float[] x, GgmlType type) {
         int block = type == GgmlType.Q6_K ? 16 : 32;
-        int most = type == GgmlType.Q4_K ? 255 : 127;
         double[] result = new double[x.length];
         for (int b = 0; b < x.length; b += block) {
-            float max = 0;
+            float[] values = Arrays.copyOfRange(x, b, b + block);
+            float size = type == GgmlType.Q8_0 ? largest(values) : mean(values);
+            float most = type == GgmlType.Q8_0 ? 127 : (32767 / centre(type) - block / 2) / 32f;
+            float inverse = size == 0 ? 0 : most / size;
             for (int i = 0; i < block; i++) {
-                max = Math.max(max, Math.abs(x[b + i]));
-            }
-            float inverse = max == 0 ? 0 : most / max;
-            for (int i = 0; i < block; i++) {
-                float scaled = x[b + i] * inverse;
-                result[b + i] = (double) (max / most) * (int) (scaled + Math.copySign(0.5f, scaled));
+                float scaled = values[i] * inverse;
+                result[b + i] = (double) (size / most) * (int) (scaled + Math.copySign(0.5f, scaled));
             }
         }
         return result;
+    }
+
+    private static int centre(GgmlType type) {
+        return switch (type) {
+            case Q4_0, Q4_K -> 8;
+            case Q5_K -> 16;
+            case Q6_K -> 32;
+            default -> throw new IllegalArgumentException(type + " has no centre");
+        };
+    }
+
+    private static float largest(float[] x) {
+        float max = 0;
+        for (float v : x) {
+            max = Math.max(max, Math.abs(v));
+        }
+        return max;
+    }
+
+    /** A 32nd of the sum of magnitudes, in the order of vectors: every lane by itself, then halves of the lanes with each other. */
+    private static float mean(float[] x) {
+        float[] lanes = new float[Vectors.LANES];
+        for (int i = 0; i < x.length; i++) {
+            int lane = i % lanes.length;
+            lanes[lane] = Math.fma(Math.abs(x[i]), 1f / 32, lanes[lane]);
+        }
+        for (int half = lanes.length / 2; half > 0; half /= 2) {
+            for (int i = 0; i < half; i++) {
+                lanes[i] += lanes[i + half];
+            }
+        }
+        return lanes[0];
     }
 
     private static float[] product(CpuDevice device, Weight weight, float[] x, int decodeRows, int count) {
@@ -364,7 +394,7 @@ class MatmulTest {
                 float[] together = product(device, weight, x, count, count);
                 float[] expanded = product(device, weight, x, 0, count);
                 for (int i = 0; i < together.length; i++) {
-                    // Of activations in steps of 1/255 of the largest.
+                    // Activations are rounded.
                     assertThat(together[i]).isCloseTo(expanded[i], withinPercentage(0.5));
                 }
                 for (int t = 0; t < count; t++) {
@@ -377,27 +407,31 @@ class MatmulTest {
         }
     }
 
-    static Stream<GgmlType> blockTypes() {
-        return Stream.of(GgmlType.Q4_0, GgmlType.Q8_0);
+    static Stream<GgmlType> integerTypes() {
+        return Arrays.stream(LaneFormat.values()).map(format -> format.type);
     }
 
-    /** Where sums of blocks are largest, with activations that lose nothing by rounding. */
+    /** Where sums of groups are largest: with elements all the same or in turns, and activations that rounding all makes larger. */
     @ParameterizedTest
-    @MethodSource("blockTypes")
-    void extremeBlocksLoseNothing(GgmlType type) {
+    @MethodSource("integerTypes")
+    void extremeSumsAreExact(GgmlType type) {
         int rows = 33;
-        int cols = 288;
+        int cols = 512;
         int count = 5;
         for (int bits : new int[] {0x00, 0x0f, 0x7f, 0x80, 0x81, 0xf0, 0xff}) {
             byte[] extreme = new byte[(int) type.byteSize((long) rows * cols)];
             Arrays.fill(extreme, (byte) bits);
+            ByteBuffer bytes = ByteBuffer.wrap(extreme).order(ByteOrder.LITTLE_ENDIAN);
             for (int block = 0; block < extreme.length; block += type.blockBytes()) {
-                ByteBuffer.wrap(extreme).order(ByteOrder.LITTLE_ENDIAN).putShort(block, Float.floatToFloat16(0.5f));
+                bytes.putShort(block + (type == GgmlType.Q6_K ? 208 : 0), Float.floatToFloat16(0.5f));
+                if (type == GgmlType.Q4_K || type == GgmlType.Q5_K) {
+                    bytes.putShort(block + 2, Float.floatToFloat16(0.25f));
+                }
             }
             for (int pattern = 0; pattern < 4; pattern++) {
                 float[] x = new float[count * cols];
                 for (int i = 0; i < x.length; i++) {
-                    x[i] = pattern == 0 || (i >> pattern - 1 & 1) != 0 ? 1 : -1;
+                    x[i] = largeActivation(type, i) * (pattern == 0 || (i >> pattern - 1 & 1) != 0 ? 1 : -1);
                 }
                 for (Kernels kernels : TestData.kernelSets()) {
                     try (CpuDevice device = TestData.device(kernels, 1)) {
@@ -412,18 +446,31 @@ class MatmulTest {
         }
     }
 
+    /** In steps of one, half a step off, and the largest such ones of their group. */
+    private static float largeActivation(GgmlType type, int i) {
+        if (type == GgmlType.Q8_0) {
+            return 127;
+        }
+        int block = type == GgmlType.Q6_K ? 16 : 32;
+        int steps = 32767 / centre(type) - block;
+        return steps / block + (i % block < steps % block ? 1 : 0) + 0.5f;
+    }
+
     private static void assertDecodedExactly(CpuDevice device, Weight weight, float[] x, int count) {
         int rows = (int) weight.rows();
         int cols = (int) weight.cols();
         float[] w = TestData.expand(weight);
         float[] y = product(device, weight, Arrays.copyOf(x, count * cols), count, count);
+        boolean integers = device.description().contains("vector");
+        double[] seen = integers ? quantized(x, weight.type()) : exact(x);
+        double magnitude = largest(w) * largest(x) * cols;
         for (int i = 0; i < y.length; i++) {
             int token = i / rows * cols;
             int row = i % rows * cols;
             double exact = IntStream.range(0, cols)
-                    .mapToDouble(c -> (double) w[row + c] * x[token + c])
+                    .mapToDouble(c -> w[row + c] * seen[token + c])
                     .sum();
-            assertThat((double) y[i]).isCloseTo(exact, within(1e-4 * Math.abs(w[row])));
+            assertThat((double) y[i]).isCloseTo(exact, within(1e-5 * magnitude));
         }
     }
 
