@@ -98,7 +98,7 @@ final class Isolated {
         return find(owner, name, DOT);
     }
 
-    /** A static kernel {@code (weights, long, int, out)} of this package, see {@link LaneUnpack}. */
+    /** A static kernel {@code (weights, long, int, out)} of this package: elements of {@link LaneUnpack}. */
     static MethodHandle unpack(Class<?> owner, String name) {
         return find(owner, name, UNPACK);
     }
@@ -163,7 +163,7 @@ final class Isolated {
         return find(owner, name, STRIP_PRODUCT);
     }
 
-    /** A static kernel {@code (weights, long, int, long, out)} of this package: {@link VectorStripExpand}, {@link LaneRow}, {@link LaneRows}. */
+    /** A static kernel {@code (weights, long, int, long, out)} of this package: {@link VectorStripExpand}, {@link LaneRow}, {@link LaneRows}, factors of {@link LaneUnpack}. */
     static MethodHandle strip(Class<?> owner, String name) {
         return find(owner, name, STRIP);
     }

@@ -322,11 +322,9 @@ final class VectorHalves {
 
     /** The two halves of each word of a vector as floats, the upper ones {@code distance} bytes behind the lower. As {@link #f16}. */
     static void toFloats(long words, long out, long distance) {
-        FloatVector two = FloatVector.broadcast(F, 2f);
-        FloatVector limit = FloatVector.broadcast(F, -0x1p-14f);
         IntVector z = IntVector.fromMemorySegment(I, ALL, Memory.known(words), LE);
         long o = Memory.known(out);
-        byMinimum(z.lanewise(LSHL, 16), two, limit).intoMemorySegment(ALL, o, LE);
-        byMinimum(z, two, limit).intoMemorySegment(ALL, Memory.known(o + distance), LE);
+        exact(z.lanewise(LSHL, 16)).intoMemorySegment(ALL, o, LE);
+        exact(z).intoMemorySegment(ALL, Memory.known(o + distance), LE);
     }
 }
