@@ -70,7 +70,7 @@ enum LaneFormat {
         this.centre = centre;
         this.wordsPerSum = wordsPerSum;
         // Rounding adds a half to each.
-        this.most = centre == 0 ? Byte.MAX_VALUE : Short.MAX_VALUE / centre - sumCols() / 2;
+        this.most = bytes() ? Byte.MAX_VALUE : Short.MAX_VALUE / centre - sumCols() / 2;
     }
 
     /** Columns of a sum, of a group of weights with a scale and of a group of activations with one. */
@@ -87,7 +87,7 @@ enum LaneFormat {
      * Whether many rows of activations are multiplied by integers too. Products with bytes fill 16 bits at once, where floats are as fast or faster.
      */
     boolean manyRows() {
-        return this != Q8_0;
+        return !bytes();
     }
 
     /**
@@ -98,7 +98,7 @@ enum LaneFormat {
         return this != Q6_K && Vectors.BYTES == 64;
     }
 
-    /** Whether the kernel of four rows goes on to results, where sums are put together with few operations. */
+    /** Whether the kernel of four rows goes on to results. */
     boolean fourRowsToResults() {
         return this == Q4_0 && fourRows();
     }

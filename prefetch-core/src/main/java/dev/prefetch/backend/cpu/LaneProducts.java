@@ -1,6 +1,7 @@
 package dev.prefetch.backend.cpu;
 
 import static dev.prefetch.backend.cpu.LaneRow.pair;
+import static dev.prefetch.backend.cpu.LaneRow.sum;
 import static dev.prefetch.backend.cpu.LaneUnpack.FACTOR_BYTES;
 import static dev.prefetch.backend.cpu.LaneUnpack.MINIMA;
 import static dev.prefetch.backend.cpu.LaneUnpack.PAIR_BYTES;
@@ -14,9 +15,7 @@ import static dev.prefetch.backend.cpu.Vectors.F;
 import static dev.prefetch.backend.cpu.Vectors.I;
 import static dev.prefetch.backend.cpu.Vectors.LE;
 import static dev.prefetch.backend.cpu.Vectors.S;
-import static jdk.incubator.vector.VectorOperators.ASHR;
 import static jdk.incubator.vector.VectorOperators.I2F;
-import static jdk.incubator.vector.VectorOperators.LSHL;
 
 import jdk.incubator.vector.FloatVector;
 import jdk.incubator.vector.IntVector;
@@ -165,7 +164,7 @@ final class LaneProducts {
                 FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q + FACTOR_SCALES));
                 FloatVector sum = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, q));
                 IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
-                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                v = sum(v);
                 a = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(
                                 FloatVector.fromMemorySegment(F, ALL, w + SCALES, LE)
@@ -173,7 +172,7 @@ final class LaneProducts {
                                 a);
                 a = sum.fma(FloatVector.fromMemorySegment(F, ALL, w + MINIMA, LE), a);
                 v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                v = sum(v);
                 b = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(
                                 FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES + SCALES, LE)
@@ -245,11 +244,11 @@ final class LaneProducts {
                 s = Memory.known(s);
                 FloatVector scale = FloatVector.broadcast(F, ALL.get(Memory.FLOAT, Memory.known(q)));
                 IntVector v = IntVector.fromMemorySegment(I, ALL, s, LE);
-                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                v = sum(v);
                 a = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(FloatVector.fromMemorySegment(F, ALL, w, LE).mul(scale), a);
                 v = IntVector.fromMemorySegment(I, ALL, s + BYTES, LE);
-                v = v.add(v.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                v = sum(v);
                 b = ((FloatVector) v.convertShape(I2F, F, 0))
                         .fma(
                                 FloatVector.fromMemorySegment(F, ALL, w + FACTOR_BYTES, LE)

@@ -91,7 +91,7 @@ final class LaneRow {
             for (int group = 0; group < 2; group++) {
                 long d = w + FACTOR_BYTES * (group & 1) + LANES * f;
                 IntVector z = a.reinterpretAsInts();
-                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                z = sum(z);
                 FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
                 FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
                 thisSum = m.fma(FloatVector.fromMemorySegment(F, ALL, d + MINIMA, LE), thisSum);
@@ -202,7 +202,7 @@ final class LaneRow {
             for (int group = 0; group < 2; group++) {
                 long d = w + FACTOR_BYTES * (group & 1) + LANES * f;
                 IntVector z = a.reinterpretAsInts();
-                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                z = sum(z);
                 FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
                 FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
                 sum = nextSum;
@@ -254,7 +254,7 @@ final class LaneRow {
             for (int group = 0; group < 2; group++) {
                 long d = w + FACTOR_BYTES * (group & 1) + LANES * f;
                 IntVector z = a.reinterpretAsInts();
-                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                z = sum(z);
                 FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
                 FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
                 thisSum = m.fma(FloatVector.fromMemorySegment(F, ALL, d + MINIMA, LE), thisSum);
@@ -313,7 +313,7 @@ final class LaneRow {
                 IntVector v = IntVector.fromMemorySegment(I, ALL, p + last, LE);
                 IntVector z = a.add(v.lanewise(LSHR, 14).reinterpretAsShorts().mul(rest))
                         .reinterpretAsInts();
-                z = z.add(z.lanewise(LSHL, 16)).lanewise(ASHR, 16);
+                z = sum(z);
                 FloatVector scale = FloatVector.fromMemorySegment(F, ALL, d, LE).mul(y);
                 FloatVector thisSum = ((FloatVector) z.convertShape(I2F, F, 0)).fma(scale, sum);
                 sum = nextSum;
@@ -333,6 +333,11 @@ final class LaneRow {
     /** A pair of 16-bit numbers in every lane. */
     static ShortVector pair(long address) {
         return IntVector.broadcast(I, ALL.get(Memory.INT, address)).reinterpretAsShorts();
+    }
+
+    /** Of both halves of a lane, which half a lane holds. */
+    static IntVector sum(IntVector halves) {
+        return halves.add(halves.lanewise(LSHL, 16)).lanewise(ASHR, 16);
     }
 
     /** Shifted right by 8 with the sign. */

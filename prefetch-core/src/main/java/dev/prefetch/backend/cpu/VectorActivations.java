@@ -200,7 +200,7 @@ final class VectorActivations {
                 long pairs = values + 2L * SUPER_BLOCK;
                 pairs(values, n / 4, pairs, 4);
                 multipliers(format, pairs, n, record);
-                if (format.centre != 0) {
+                if (!format.bytes()) {
                     starts(values, n / 4, format, record + STARTS);
                 }
             } else {
